@@ -1,0 +1,127 @@
+/** What every plugin's configuration has in common (specification section "Section 1: Network configuration format"). */
+
+import { CniError, DECODE_FAILURE, INVALID_CONFIG } from "../errors.ts";
+import { isValidName } from "./environment.ts";
+import { Fields } from "./fields.ts";
+import { JsonError, jsonObject, parseJson } from "./json.ts";
+import type { Dns, Result } from "./result.ts";
+import { decodeDns, decodeResult } from "./result-decode.ts";
+import { ALL_VERSIONS, DEFAULT_VERSION } from "./version.ts";
+
+/** More than any runtime sends (a GC of 20,000 attachments is 2 MiB) and read in a few milliseconds. */
+export const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
+
+/** An attachment that the runtime still knows. */
+export interface ValidAttachment {
+  readonly containerId: string;
+  readonly ifname: string;
+}
+
+/** The network configuration as one plugin gets it. */
+export class NetworkConfig {
+  /** The configuration's cniVersion, "0.1.0" if it has none; may be one we do not speak until `reconcile` has looked. */
+  readonly cniVersion: string;
+  readonly name: string;
+  readonly fields: Fields;
+  /** The configuration as it arrived, for delegates. */
+  readonly bytes: Uint8Array;
+
+  constructor(fields: Fields, cniVersion: string, name: string, bytes: Uint8Array) {
+    this.fields = fields;
+    this.cniVersion = cniVersion;
+    this.name = name;
+    this.bytes = bytes;
+  }
+
+  /** The plugin's name in the configuration. */
+  get type(): string {
+    return this.fields.string("type", "");
+  }
+
+  /** What the previous plugin of the chain returned, or for CHECK and DEL what the last one did; null if absent. */
+  prevResult(): Result | null {
+    const json = this.fields.find("prevResult");
+    return json === null ? null : decodeResult(json, "prevResult", this.cniVersion);
+  }
+
+  /** The capability arguments that the runtime passes; no members if there are none. */
+  runtimeConfig(): Fields {
+    return this.fields.object("runtimeConfig") ?? new Fields(jsonObject(), "runtimeConfig");
+  }
+
+  /** The members of `args.cni`; none if there are none. */
+  cniArgs(): Fields {
+    return this.fields.object("args")?.object("cni") ?? new Fields(jsonObject(), "args.cni");
+  }
+
+  /** The configuration's own `dns`; null if it sets none of its keys. */
+  dns(): Dns | null {
+    const fields = this.fields.object("dns");
+    if (fields === null) return null;
+    const set = ["nameservers", "domain", "search", "options"].some((key) => fields.has(key));
+    return set ? decodeDns(fields) : null;
+  }
+
+  /** GC: the attachments to keep. Null if the runtime did not say, which means: delete nothing. */
+  validAttachments(): readonly ValidAttachment[] | null {
+    /* libcni before 1.3 wrote the second spelling; later ones write both. */
+    for (const key of ["cni.dev/valid-attachments", "cni.dev/attachments"]) {
+      if (!this.fields.has(key)) continue;
+      return this.fields.objects(key).map((item) => {
+        const containerId = item.string("containerID", "");
+        const ifname = item.string("ifname", "");
+        if (containerId === "") throw item.invalid("containerID", "an attachment to keep needs one");
+        return { containerId, ifname };
+      });
+    }
+    return null;
+  }
+}
+
+/**
+ * Reads a configuration and checks what all plugins need of it.
+ * @throws CniError 6 if it is not JSON, 7 if it has no valid name
+ */
+export function readConfig(bytes: Uint8Array): NetworkConfig {
+  const fields = new Fields(parse(bytes), "");
+  if (fields.json.kind !== "object") {
+    throw new CniError(
+      DECODE_FAILURE,
+      `error unmarshall network config: expected an object, found ${fields.json.kind}`,
+    );
+  }
+  const cniVersion = fields.string("cniVersion", "");
+  const name = fields.string("name", "");
+  if (name === "") throw new CniError(INVALID_CONFIG, "missing network name", 'the configuration needs a "name"');
+  if (!isValidName(name)) {
+    throw new CniError(INVALID_CONFIG, "invalid characters found in network name", name.slice(0, 256));
+  }
+  return new NetworkConfig(fields, cniVersion === "" ? DEFAULT_VERSION : cniVersion, name, bytes);
+}
+
+/** The cniVersion to put on an error about a configuration that may not even be readable. */
+export function versionForErrors(bytes: Uint8Array, fallback: string): string {
+  try {
+    const version = new Fields(parse(bytes), "").string("cniVersion", DEFAULT_VERSION);
+    return ALL_VERSIONS.includes(version) ? version : fallback;
+  } catch (error) {
+    if (error instanceof CniError) return fallback;
+    throw error;
+  }
+}
+
+function parse(bytes: Uint8Array) {
+  if (bytes.length > MAX_CONFIG_BYTES) {
+    throw new CniError(
+      DECODE_FAILURE,
+      `error unmarshall network config: longer than ${MAX_CONFIG_BYTES} bytes`,
+      "a network configuration is a few kilobytes; check what the runtime sends on stdin",
+    );
+  }
+  try {
+    return parseJson(bytes);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    throw new CniError(DECODE_FAILURE, `error unmarshall network config: ${error.message}`);
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * Delegation (specification section "Section 4: Plugin delegation"): a plugin calls another one, found in CNI_PATH, with
+ * the same environment and configuration. A delegate that is this very executable under another name is called in the
+ * process; any other file is started.
+ */
+
+import { CniError, DELEGATE_FAILED, INVALID_CONFIG } from "../errors.ts";
+import { throwIfInterrupted } from "../host/interrupt.ts";
+import { readAll } from "../host/io.ts";
+import { EINTR, ETXTBSY, SystemError } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+import { clip } from "../text.ts";
+import type { NetworkConfig } from "./config.ts";
+import type { Request, Verb } from "./environment.ts";
+import { Fields } from "./fields.ts";
+import { type Json, JsonError, parseJson } from "./json.ts";
+import type { Plugin } from "./plugin.ts";
+import { EMPTY_DNS, type Result } from "./result.ts";
+import { decodeResult } from "./result-decode.ts";
+
+const EMPTY_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: EMPTY_DNS };
+const MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
+/** A plugin that is being replaced is busy for a moment: 50 tries, 100 ms apart. */
+const BUSY_TRIES = 50;
+const BUSY_PAUSE_US = 100_000;
+
+/** The other plugins a call can reach. */
+export class Delegates {
+  readonly #own: readonly Plugin[];
+  readonly #request: Request;
+  readonly #config: NetworkConfig;
+
+  /** @param own the plugins of this executable */
+  constructor(own: readonly Plugin[], request: Request, config: NetworkConfig) {
+    this.#own = own;
+    this.#request = request;
+    this.#config = config;
+  }
+
+  /**
+   * ADD by another plugin.
+   * @param type the delegate's name, from the configuration
+   * @throws CniError: the delegate's own, or 7 / 104 if it cannot be found or started
+   */
+  add(type: string): Result {
+    const path = this.#find(type);
+    const own = this.#same(path, type);
+    if (own !== null) return own.add(this.#call("ADD"));
+    const output = execute(path, type, "ADD", this.#config.bytes);
+    const json = parseOutput(output, type);
+    return json.kind === "null" ? EMPTY_RESULT : decodeResult(json, `result of ${type}`, this.#config.cniVersion);
+  }
+
+  check(type: string): void {
+    const own = this.#resolve(type, "CHECK");
+    if (own !== null) own.check(this.#call("CHECK"));
+  }
+
+  del(type: string): void {
+    const own = this.#resolve(type, "DEL");
+    if (own !== null) own.del(this.#call("DEL"));
+  }
+
+  gc(type: string): void {
+    const own = this.#resolve(type, "GC");
+    if (own !== null) own.gc(this.#call("GC"));
+  }
+
+  status(type: string): void {
+    const own = this.#resolve(type, "STATUS");
+    if (own !== null) own.status(this.#call("STATUS"));
+  }
+
+  /** The delegate if it is in this process; otherwise runs it and returns null. */
+  #resolve(type: string, verb: Verb): Plugin | null {
+    const path = this.#find(type);
+    const own = this.#same(path, type);
+    if (own === null) execute(path, type, verb, this.#config.bytes);
+    return own;
+  }
+
+  #call(command: Verb) {
+    return { request: { ...this.#request, command }, config: this.#config, delegates: this };
+  }
+
+  /** The first regular file of that name in CNI_PATH. The name must be bare (CVE-2021-20206). */
+  #find(type: string): string {
+    if (type === "") throw new CniError(INVALID_CONFIG, "no plugin name provided", 'the delegate\'s "type" is empty');
+    if (type.includes("/") || type === "." || type === "..") {
+      throw new CniError(
+        INVALID_CONFIG,
+        `invalid plugin name: ${clip(type)}`,
+        "a plugin name is a file name, not a path",
+      );
+    }
+    for (const directory of this.#request.path) {
+      if (directory === "") continue;
+      const path = `${directory}/${type}`;
+      const status = sys.fstatat(sys.AT_FDCWD, path, 0);
+      if (status !== null && (status.mode & sys.S_IFMT) === sys.S_IFREG) return path;
+    }
+    throw new CniError(
+      DELEGATE_FAILED,
+      `failed to find plugin "${clip(type)}" in path [${this.#request.path.join(" ")}]`,
+      "install it in one of these directories, or correct CNI_PATH",
+    );
+  }
+
+  #same(path: string, type: string): Plugin | null {
+    const theirs = sys.fstatat(sys.AT_FDCWD, path, 0);
+    const ours = sys.fstatat(sys.AT_FDCWD, "/proc/self/exe", 0);
+    if (theirs === null || ours === null || theirs.inode !== ours.inode || theirs.device !== ours.device) return null;
+    return this.#own.find((plugin) => plugin.name === type) ?? null;
+  }
+}
+
+/** Runs a plugin to its end: what it printed. @throws CniError with what it said if it failed */
+function execute(path: string, type: string, verb: Verb, config: Uint8Array): Uint8Array {
+  throwIfInterrupted();
+  const input = sys.must(sys.memfd(), "make a file in memory");
+  const output = sys.must(sys.memfd(), "make a file in memory");
+  const errors = sys.must(sys.memfd(), "make a file in memory");
+  try {
+    sys.must(sys.pwrite(input, config, 0), "write the delegate's input");
+    sys.must(sys.setenv("CNI_COMMAND", verb), "set CNI_COMMAND");
+    const status = wait(start(path, input, output, errors));
+    const printed = contents(output, type);
+    if (status !== 0) throw failure(type, verb, status, printed, contents(errors, type));
+    return printed;
+  } finally {
+    sys.close(input);
+    sys.close(output);
+    sys.close(errors);
+  }
+}
+
+function start(path: string, input: number, output: number, errors: number): number {
+  for (let attempt = 1; ; attempt += 1) {
+    const pid = sys.spawn(path, input, output, errors);
+    if (pid >= 0) return pid;
+    if (pid !== -ETXTBSY || attempt >= BUSY_TRIES) throw new SystemError(-pid, `start ${path}`);
+    sys.sleepUs(BUSY_PAUSE_US);
+  }
+}
+
+/** Waits for a delegate; a signal that we are sent is passed on, so that it can take its work back. */
+function wait(pid: number): number {
+  for (;;) {
+    const status = sys.waitpid(pid);
+    if (status >= 0) return status;
+    if (status !== -EINTR) throw new SystemError(-status, "wait for a delegate");
+    if (sys.caughtSignal() !== 0) sys.kill(pid, sys.SIGTERM);
+  }
+}
+
+/** The child shares the file's offset, so it is rewound by reading through /proc. */
+function contents(fd: number, name: string): Uint8Array {
+  const reader = sys.must(sys.open(`/proc/self/fd/${fd}`, sys.O_RDONLY), `read what ${name} printed`);
+  try {
+    return readAll(reader, MAX_OUTPUT_BYTES, name);
+  } finally {
+    sys.close(reader);
+  }
+}
+
+function parseOutput(output: Uint8Array, type: string): Json {
+  try {
+    return parseJson(output);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    throw new CniError(DELEGATE_FAILED, `plugin ${type} printed no valid result: ${error.message}`, firstLine(output));
+  }
+}
+
+function failure(type: string, verb: Verb, status: number, printed: Uint8Array, errors: Uint8Array): CniError {
+  const object = errorObject(printed);
+  if (object !== null) return object;
+  const said = firstLine(errors);
+  const how = status >= 256 ? `was ended by signal ${status - 256}` : `failed with exit status ${status}`;
+  const msg = said === "" ? `netplugin failed with no error message: ${type} ${how}` : `netplugin failed: ${said}`;
+  return new CniError(DELEGATE_FAILED, msg, `${verb} by plugin ${type} ${how} and printed no error object`);
+}
+
+function errorObject(printed: Uint8Array): CniError | null {
+  try {
+    const fields = new Fields(parseJson(printed), "");
+    const code = fields.integer("code", 0, 0xffffffff);
+    const msg = fields.string("msg", "");
+    return code === null ? null : new CniError(code, msg, fields.string("details", ""));
+  } catch (error) {
+    if (error instanceof JsonError || error instanceof CniError) return null;
+    throw error;
+  }
+}
+
+function firstLine(bytes: Uint8Array): string {
+  const text = new TextDecoder().decode(bytes.subarray(0, 1024)).trim();
+  return text.split("\n")[0] ?? "";
+}

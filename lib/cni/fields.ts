@@ -1,0 +1,128 @@
+/**
+ * Typed reading of a configuration. Each read names the field it is about, so that an error says where to look:
+ * code 7, "ipam.ranges[0][1].subnet". Names match exactly or, as configurations in the field rely on, in any case.
+ */
+import { CniError, INVALID_CONFIG } from "../errors.ts";
+import { asciiLower, clip, isDigits } from "../text.ts";
+import type { Json } from "./json.ts";
+
+/** The members of one JSON object, and where in the configuration it stands. */
+export class Fields {
+  readonly json: Json;
+  /** The path of this object, "" for the configuration itself. */
+  readonly path: string;
+
+  constructor(json: Json, path: string) {
+    this.json = json;
+    this.path = path;
+  }
+
+  /** The path of a member: "ipam.subnet". */
+  pathOf(key: string): string {
+    return this.path === "" ? key : `${this.path}.${key}`;
+  }
+
+  /** A member's value; null if it is absent or null. Of several spellings the one written last counts. */
+  find(key: string): Json | null {
+    const wanted = asciiLower(key);
+    for (let i = this.json.keys.length - 1; i >= 0; i -= 1) {
+      const name = this.json.keys[i] ?? "";
+      if (name !== key && asciiLower(name) !== wanted) continue;
+      const value = this.json.items[i] ?? null;
+      if (value !== null && value.kind !== "null") return value;
+    }
+    return null;
+  }
+
+  has(key: string): boolean {
+    return this.find(key) !== null;
+  }
+
+  string(key: string, fallback: string): string {
+    const value = this.find(key);
+    if (value === null) return fallback;
+    if (value.kind !== "string") throw wrongType(this.pathOf(key), "a string", value);
+    return value.text;
+  }
+
+  boolean(key: string, fallback: boolean): boolean {
+    const value = this.find(key);
+    if (value === null) return fallback;
+    if (value.kind !== "boolean") throw wrongType(this.pathOf(key), "true or false", value);
+    return value.text === "true";
+  }
+
+  /** A whole number within [min, max]; null if absent. */
+  integer(key: string, min: number, max: number): number | null {
+    const value = this.find(key);
+    return value === null ? null : integerOf(value, this.pathOf(key), min, max);
+  }
+
+  /** An object; null if absent. */
+  object(key: string): Fields | null {
+    const value = this.find(key);
+    if (value === null) return null;
+    if (value.kind !== "object") throw wrongType(this.pathOf(key), "an object", value);
+    return new Fields(value, this.pathOf(key));
+  }
+
+  /** The elements of an array; empty if absent. */
+  array(key: string): readonly Json[] {
+    const value = this.find(key);
+    return value === null ? [] : arrayOf(value, this.pathOf(key));
+  }
+
+  /** The elements of an array of objects; empty if absent. */
+  objects(key: string): Fields[] {
+    return this.array(key).map((item, i) => {
+      const path = `${this.pathOf(key)}[${i}]`;
+      if (item.kind !== "object") throw wrongType(path, "an object", item);
+      return new Fields(item, path);
+    });
+  }
+
+  /** The elements of an array of strings; empty if absent. */
+  strings(key: string): string[] {
+    return this.array(key).map((item, i) => {
+      if (item.kind !== "string") throw wrongType(`${this.pathOf(key)}[${i}]`, "a string", item);
+      return item.text;
+    });
+  }
+
+  /** An error about one member. */
+  invalid(key: string, problem: string): CniError {
+    return invalidField(this.pathOf(key), problem);
+  }
+}
+
+/** The elements of a value that must be an array. */
+export function arrayOf(value: Json, path: string): readonly Json[] {
+  if (value.kind !== "array") throw wrongType(path, "an array", value);
+  return value.items;
+}
+
+/** A value that must be a whole number within [min, max]. */
+export function integerOf(value: Json, path: string, min: number, max: number): number {
+  if (value.kind !== "number") throw wrongType(path, "a whole number", value);
+  const digits = value.text.startsWith("-") ? value.text.slice(1) : value.text;
+  if (!isDigits(digits)) throw invalidField(path, `expected a whole number, found ${clip(value.text)}`);
+  const number = digits.length > 16 ? Number.POSITIVE_INFINITY : parseInt(digits, 10);
+  const signed = value.text.startsWith("-") ? -number : number;
+  if (signed < min || signed > max) throw invalidField(path, `${clip(value.text)} is not between ${min} and ${max}`);
+  return signed === 0 ? 0 : signed;
+}
+
+/** Code 7 with the field's path in the message and the problem after it. */
+export function invalidField(path: string, problem: string): CniError {
+  return new CniError(INVALID_CONFIG, `invalid value for "${path}": ${problem}`);
+}
+
+function wrongType(path: string, expected: string, found: Json): CniError {
+  const shown = found.kind === "string" ? `the string "${clip(found.text)}"` : described(found);
+  return invalidField(path, `expected ${expected}, found ${shown}`);
+}
+
+function described(value: Json): string {
+  if (value.kind === "object" || value.kind === "array") return `an ${value.kind}`;
+  return value.kind === "number" ? `the number ${clip(value.text)}` : value.text;
+}

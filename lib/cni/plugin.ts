@@ -1,0 +1,28 @@
+/** What a plugin is to the protocol. */
+import type { NetworkConfig } from "./config.ts";
+import type { Delegates } from "./delegate.ts";
+import type { Request } from "./environment.ts";
+import type { Result } from "./result.ts";
+
+/** One call of a verb: who is asking, with which configuration, and how to reach other plugins. */
+export interface Call {
+  readonly request: Request;
+  readonly config: NetworkConfig;
+  readonly delegates: Delegates;
+}
+
+/** A plugin: its name, which is its executable's, the versions it speaks, and the verbs. Failures are thrown CniErrors. */
+export interface Plugin {
+  readonly name: string;
+  readonly versions: readonly string[];
+  /** Makes the attachment and returns the result to print. */
+  add(call: Call): Result;
+  /** Returns if everything ADD made is still there and as it was. */
+  check(call: Call): void;
+  /** Removes what the attachment owns; what is not there is no failure. */
+  del(call: Call): void;
+  /** Removes what the network owns for attachments that the runtime does not know any more. */
+  gc(call: Call): void;
+  /** Returns if an ADD could be served now. */
+  status(call: Call): void;
+}

@@ -1,0 +1,111 @@
+/** Reading a Result: the prevResult of a chain, or what a delegated plugin printed. */
+
+import { CniError, INCOMPATIBLE_VERSION } from "../errors.ts";
+import { type Address, type Family, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import { Fields, invalidField } from "./fields.ts";
+import type { Json } from "./json.ts";
+import { type Dns, EMPTY_DNS, type Result, type ResultInterface, type ResultIp, type ResultRoute } from "./result.ts";
+import { ALL_VERSIONS, type ResultGroup, resultGroup } from "./version.ts";
+
+/**
+ * Reads a result.
+ * @param path where it stands in the configuration, for errors: "prevResult"
+ * @param configVersion the configuration's version, which a result without one has
+ * @throws CniError 1 if its version is of another group than the configuration's, 7 if a field is wrong
+ */
+export function decodeResult(json: Json, path: string, configVersion: string): Result {
+  const fields = new Fields(json, path);
+  if (json.kind !== "object") throw invalidField(path, "expected an object");
+  const version = fields.string("cniVersion", configVersion);
+  const group = resultGroup(configVersion);
+  if (!ALL_VERSIONS.includes(version) || resultGroup(version) !== group) throw wrongVersion(path, version, group);
+  if (group === "0.1") return decodeOldest(fields);
+  return {
+    interfaces: fields.objects("interfaces").map((item) => decodeInterface(item)),
+    ips: fields.objects("ips").map((item) => decodeIp(item)),
+    routes: fields.objects("routes").map((item) => decodeRoute(item)),
+    dns: decodeDns(fields.object("dns")),
+  };
+}
+
+/** Reads the well-known `dns` object; nothing set if it is absent. */
+export function decodeDns(fields: Fields | null): Dns {
+  if (fields === null) return EMPTY_DNS;
+  return {
+    nameservers: fields.strings("nameservers"),
+    domain: fields.string("domain", ""),
+    search: fields.strings("search"),
+    options: fields.strings("options"),
+  };
+}
+
+/** Reads one element of `routes`, in a configuration or a result. */
+export function decodeRoute(fields: Fields): ResultRoute {
+  return {
+    dst: prefixField(fields, "dst"),
+    gw: addressField(fields, "gw"),
+    mtu: fields.integer("mtu", 0, 0x7fffffff) ?? 0,
+    advmss: fields.integer("advmss", 0, 0x7fffffff) ?? 0,
+    priority: fields.integer("priority", 0, 0xffffffff) ?? 0,
+    table: fields.integer("table", 0, 0xffffffff),
+    scope: fields.integer("scope", 0, 255),
+  };
+}
+
+/** An address member; null if absent or empty. */
+export function addressField(fields: Fields, key: string): Address | null {
+  const text = fields.string(key, "");
+  if (text === "") return null;
+  const address = parseAddress(text);
+  if (address === null) throw fields.invalid(key, `"${text}" is not an IP address`);
+  return address;
+}
+
+/** An "address/length" member that must be there. */
+export function prefixField(fields: Fields, key: string): Prefix {
+  const text = fields.string(key, "");
+  const prefix = parsePrefix(text);
+  if (prefix === null)
+    throw fields.invalid(key, `"${text}" is not an address with a prefix length, as in "10.1.0.0/16"`);
+  return prefix;
+}
+
+function decodeInterface(fields: Fields): ResultInterface {
+  return {
+    name: fields.string("name", ""),
+    mac: fields.string("mac", ""),
+    mtu: fields.integer("mtu", 0, 0x7fffffff) ?? 0,
+    sandbox: fields.string("sandbox", ""),
+    socketPath: fields.string("socketPath", ""),
+    pciID: fields.string("pciID", ""),
+  };
+}
+
+function decodeIp(fields: Fields): ResultIp {
+  return {
+    interface: fields.integer("interface", -0x80000000, 0x7fffffff),
+    address: prefixField(fields, "address"),
+    gateway: addressField(fields, "gateway"),
+  };
+}
+
+function decodeOldest(fields: Fields): Result {
+  const ips: ResultIp[] = [];
+  const routes: ResultRoute[] = [];
+  for (const family of [4, 6] as Family[]) {
+    const entry = fields.object(`ip${family}`);
+    if (entry === null) continue;
+    ips.push({ interface: null, address: prefixField(entry, "ip"), gateway: addressField(entry, "gateway") });
+    for (const route of entry.objects("routes")) routes.push(decodeRoute(route));
+  }
+  return { interfaces: [], ips, routes, dns: decodeDns(fields.object("dns")) };
+}
+
+function wrongVersion(path: string, version: string, group: ResultGroup): CniError {
+  const accepted = ALL_VERSIONS.filter((candidate) => resultGroup(candidate) === group).join(" ");
+  return new CniError(
+    INCOMPATIBLE_VERSION,
+    `result type supports [${accepted}] but unmarshalled CNIVersion is "${version}"`,
+    `${path}.cniVersion must be of the same group as the configuration's cniVersion`,
+  );
+}

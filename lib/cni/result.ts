@@ -1,0 +1,152 @@
+/**
+ * The Result of ADD (specification section "Success"): one model that holds what every version can say, printed in the
+ * shape of the version that the configuration asks for.
+ */
+
+import { CniError, INCOMPATIBLE_VERSION } from "../errors.ts";
+import { type Address, formatAddress, formatPrefix, type Prefix } from "../ip/address.ts";
+import { type Json, jsonArray, jsonNumber, jsonObject, jsonString } from "./json.ts";
+import { resultGroup } from "./version.ts";
+
+/** Empty strings and a zero `mtu` are absent. An empty `sandbox` means the host. */
+export interface ResultInterface {
+  readonly name: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly sandbox: string;
+  readonly socketPath: string;
+  readonly pciID: string;
+}
+
+export interface ResultIp {
+  /** Index into `interfaces`; null if the result does not say. */
+  readonly interface: number | null;
+  readonly address: Prefix;
+  readonly gateway: Address | null;
+}
+
+/** `mtu`, `advmss` and `priority` are absent at 0; `table` and `scope` are absent at null, since 0 means something. */
+export interface ResultRoute {
+  readonly dst: Prefix;
+  readonly gw: Address | null;
+  readonly mtu: number;
+  readonly advmss: number;
+  readonly priority: number;
+  readonly table: number | null;
+  readonly scope: number | null;
+}
+
+export interface Dns {
+  readonly nameservers: readonly string[];
+  readonly domain: string;
+  readonly search: readonly string[];
+  readonly options: readonly string[];
+}
+
+export interface Result {
+  readonly interfaces: readonly ResultInterface[];
+  readonly ips: readonly ResultIp[];
+  readonly routes: readonly ResultRoute[];
+  readonly dns: Dns;
+}
+
+export const EMPTY_DNS: Dns = { nameservers: [], domain: "", search: [], options: [] };
+
+/** An interface of which only name, MAC, MTU and namespace are to be told. */
+export function resultInterface(name: string, mac: string, mtu: number, sandbox: string): ResultInterface {
+  return { name, mac, mtu, sandbox, socketPath: "", pciID: "" };
+}
+
+/** A route without attributes. */
+export function resultRoute(dst: Prefix, gw: Address | null): ResultRoute {
+  return { dst, gw, mtu: 0, advmss: 0, priority: 0, table: null, scope: null };
+}
+
+/**
+ * Prints a result in the shape of a version.
+ * @param version one of ALL_VERSIONS
+ * @throws CniError 1 if the version cannot say it: 0.1.0 and 0.2.0 need an address
+ */
+export function encodeResult(result: Result, version: string): Json {
+  const object = jsonObject().with("cniVersion", jsonString(version));
+  const group = resultGroup(version);
+  if (group === "0.1") return encodeOldest(object, result);
+  const attributes = version === "1.1.0";
+  if (result.interfaces.length > 0) {
+    object.with("interfaces", jsonArray(result.interfaces.map((item) => encodeInterface(item, attributes))));
+  }
+  if (result.ips.length > 0) {
+    object.with("ips", jsonArray(result.ips.map((ip) => encodeIp(ip, group === "0.3"))));
+  }
+  if (result.routes.length > 0) {
+    object.with("routes", jsonArray(result.routes.map((route) => encodeRoute(route, attributes))));
+  }
+  return isEmptyDns(result.dns) && group === "1.0" ? object : object.with("dns", encodeDns(result.dns));
+}
+
+export function isEmptyDns(dns: Dns): boolean {
+  return dns.nameservers.length === 0 && dns.domain === "" && dns.search.length === 0 && dns.options.length === 0;
+}
+
+function encodeInterface(item: ResultInterface, attributes: boolean): Json {
+  const object = jsonObject().with("name", jsonString(item.name));
+  if (item.mac !== "") object.with("mac", jsonString(item.mac));
+  if (attributes && item.mtu > 0) object.with("mtu", jsonNumber(item.mtu));
+  if (item.sandbox !== "") object.with("sandbox", jsonString(item.sandbox));
+  if (attributes && item.socketPath !== "") object.with("socketPath", jsonString(item.socketPath));
+  if (attributes && item.pciID !== "") object.with("pciID", jsonString(item.pciID));
+  return object;
+}
+
+function encodeIp(ip: ResultIp, withVersion: boolean): Json {
+  const object = jsonObject();
+  if (withVersion) object.with("version", jsonString(`${ip.address.address.family}`));
+  if (ip.interface !== null) object.with("interface", jsonNumber(ip.interface));
+  object.with("address", jsonString(formatPrefix(ip.address)));
+  return ip.gateway === null ? object : object.with("gateway", jsonString(formatAddress(ip.gateway)));
+}
+
+function encodeRoute(route: ResultRoute, attributes: boolean): Json {
+  const object = jsonObject().with("dst", jsonString(formatPrefix(route.dst)));
+  if (route.gw !== null) object.with("gw", jsonString(formatAddress(route.gw)));
+  if (!attributes) return object;
+  if (route.mtu !== 0) object.with("mtu", jsonNumber(route.mtu));
+  if (route.advmss !== 0) object.with("advmss", jsonNumber(route.advmss));
+  if (route.priority !== 0) object.with("priority", jsonNumber(route.priority));
+  if (route.table !== null) object.with("table", jsonNumber(route.table));
+  if (route.scope !== null) object.with("scope", jsonNumber(route.scope));
+  return object;
+}
+
+function encodeDns(dns: Dns): Json {
+  const object = jsonObject();
+  const strings = (items: readonly string[]): Json => jsonArray(items.map((item) => jsonString(item)));
+  if (dns.nameservers.length > 0) object.with("nameservers", strings(dns.nameservers));
+  if (dns.domain !== "") object.with("domain", jsonString(dns.domain));
+  if (dns.search.length > 0) object.with("search", strings(dns.search));
+  if (dns.options.length > 0) object.with("options", strings(dns.options));
+  return object;
+}
+
+/** 0.1.0 and 0.2.0: the first address of each family with the routes of that family. */
+function encodeOldest(object: Json, result: Result): Json {
+  let found = false;
+  for (const family of [4, 6]) {
+    const ip = result.ips.find((candidate) => candidate.address.address.family === family);
+    if (ip === undefined) continue;
+    found = true;
+    const entry = jsonObject().with("ip", jsonString(formatPrefix(ip.address)));
+    if (ip.gateway !== null) entry.with("gateway", jsonString(formatAddress(ip.gateway)));
+    const routes = result.routes.filter((route) => route.dst.address.family === family);
+    if (routes.length > 0) entry.with("routes", jsonArray(routes.map((route) => encodeRoute(route, false))));
+    object.with(`ip${family}`, entry);
+  }
+  if (!found) {
+    throw new CniError(
+      INCOMPATIBLE_VERSION,
+      "cannot convert: no valid IP addresses",
+      "results of CNI 0.1.0 and 0.2.0 cannot be without an address; use cniVersion 0.3.0 or later",
+    );
+  }
+  return object.with("dns", encodeDns(result.dns));
+}

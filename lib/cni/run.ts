@@ -1,0 +1,209 @@
+/**
+ * The life of a call: read the request, read and check the configuration, do what the verb says, print one JSON document.
+ * The order of the checks is the reference library's (skel), because runtimes and their tests know it.
+ */
+
+import {
+  CniError,
+  INCOMPATIBLE_VERSION,
+  INTERNAL,
+  INVALID_ENVIRONMENT,
+  INVALID_NETNS,
+  IO_FAILURE,
+  TRY_AGAIN_LATER,
+} from "../errors.ts";
+import { readAll, writeAll } from "../host/io.ts";
+import { EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, SystemError } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+import { MAX_CONFIG_BYTES, readConfig, versionForErrors } from "./config.ts";
+import { Delegates } from "./delegate.ts";
+import { environmentVariable, type Request, readRequest } from "./environment.ts";
+import { formatJson, formatJsonLine, type Json, jsonArray, jsonNumber, jsonObject, jsonString } from "./json.ts";
+import type { Call, Plugin } from "./plugin.ts";
+import { encodeResult } from "./result.ts";
+import { ALL_VERSIONS, CURRENT_VERSION, compareVersions } from "./version.ts";
+
+/** The verbs that came after the first specification, and the version each came with. */
+const SINCE: readonly (readonly [string, string])[] = [
+  ["CHECK", "0.4.0"],
+  ["GC", "1.1.0"],
+  ["STATUS", "1.1.0"],
+];
+
+/**
+ * Serves one call of the plugin that this process was started as, and returns the exit status.
+ * @param plugins all plugins of this executable
+ * @param release the version of Podwire
+ */
+export function run(plugins: readonly Plugin[], release: string): number {
+  sys.catchSignals();
+  let input: Uint8Array | null = null;
+  try {
+    const plugin = chosenPlugin(plugins);
+    if (environmentVariable("CNI_COMMAND") === "") {
+      writeAll(2, encode(aboutText(plugin, release)), "standard error");
+      return 0;
+    }
+    const request = readRequest(environmentVariable);
+    if (request.command === "VERSION") {
+      writeAll(1, encode(`${formatJsonLine(versionAnswer(plugin))}\n`), "standard output");
+      return 0;
+    }
+    input = readInput();
+    const config = readConfig(input);
+    serve({ request, config, delegates: new Delegates(plugins, request, config) }, plugin);
+    return 0;
+  } catch (error) {
+    printError(asCniError(error instanceof Error ? error : new Error(String(error))), input);
+    return 1;
+  }
+}
+
+/** Any failure as an error object: what is worth another try gets code 11, what is our own defect 999. */
+export function asCniError(error: Error): CniError {
+  if (error instanceof CniError) return error;
+  if (error instanceof SystemError) {
+    const again = [EAGAIN, EINTR, ENOMEM, ENOBUFS, EMFILE, ENFILE].includes(error.errno);
+    return new CniError(again ? TRY_AGAIN_LATER : IO_FAILURE, error.message);
+  }
+  return new CniError(INTERNAL, `internal error: ${error.message}`, "this is a defect of Podwire: please report it");
+}
+
+/** The plugin whose name this process was started by; a symbolic link counts by its own name, then by its target's. */
+function chosenPlugin(plugins: readonly Plugin[]): Plugin {
+  const names = [process.argv[1] ?? "", sys.readlink("/proc/self/exe") ?? ""].map((path) => baseName(path));
+  for (const name of names) {
+    const plugin = plugins.find((candidate) => candidate.name === name);
+    if (plugin !== undefined) return plugin;
+  }
+  throw new CniError(
+    INVALID_ENVIRONMENT,
+    `started as "${names[0] ?? ""}", which is no plugin of Podwire`,
+    `the executable's name picks the plugin: ${plugins.map((plugin) => plugin.name).join(", ")}`,
+  );
+}
+
+function baseName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+function aboutText(plugin: Plugin, release: string): string {
+  return `CNI ${plugin.name} plugin podwire ${release}\nCNI protocol versions supported: ${plugin.versions.join(", ")}\n`;
+}
+
+function versionAnswer(plugin: Plugin) {
+  return jsonObject()
+    .with("cniVersion", jsonString(CURRENT_VERSION))
+    .with("supportedVersions", jsonArray(plugin.versions.map((version) => jsonString(version))));
+}
+
+function readInput(): Uint8Array {
+  try {
+    return readAll(0, MAX_CONFIG_BYTES, "standard input");
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new CniError(IO_FAILURE, `error reading from stdin: ${error.message}`);
+  }
+}
+
+function serve(call: Call, plugin: Plugin): void {
+  const { request, config } = call;
+  checkVerb(request.command, config.cniVersion);
+  reconcile(config.cniVersion, plugin);
+  checkNamespace(request);
+  switch (request.command) {
+    case "ADD":
+      printResult(call, plugin);
+      return;
+    case "CHECK":
+      plugin.check(call);
+      return;
+    case "DEL":
+      plugin.del(call);
+      return;
+    case "GC":
+      plugin.gc(call);
+      return;
+    default:
+      plugin.status(call);
+  }
+}
+
+/** Whether the verb exists, and exists in the configuration's version. */
+function checkVerb(command: string, version: string): void {
+  if (!["ADD", "CHECK", "DEL", "GC", "STATUS"].includes(command)) {
+    throw new CniError(INVALID_ENVIRONMENT, `unknown CNI_COMMAND: ${command.slice(0, 80)}`);
+  }
+  for (const [verb, since] of SINCE) {
+    if (verb === command && compareVersions(version, since) < 0) {
+      throw new CniError(
+        INCOMPATIBLE_VERSION,
+        `config version does not allow ${verb}`,
+        `${verb} came with CNI ${since}, the configuration says ${version}`,
+      );
+    }
+  }
+}
+
+function reconcile(version: string, plugin: Plugin): void {
+  if (plugin.versions.includes(version)) return;
+  const supported = plugin.versions.map((item) => `"${item}"`).join(" ");
+  throw new CniError(
+    INCOMPATIBLE_VERSION,
+    "incompatible CNI versions",
+    `config is "${version.slice(0, 80)}", plugin supports [${supported}]`,
+  );
+}
+
+/** Refuses to work in the namespace the plugin itself runs in, before anything has been done. */
+function checkNamespace(request: Request): void {
+  if (request.netnsOverride || request.netns === "" || !["ADD", "CHECK", "DEL"].includes(request.command)) return;
+  const theirs = sys.fstatat(sys.AT_FDCWD, request.netns, 0);
+  const ours = sys.fstatat(sys.AT_FDCWD, "/proc/self/ns/net", 0);
+  if (theirs === null || ours === null || theirs.inode !== ours.inode || theirs.device !== ours.device) return;
+  throw new CniError(
+    INVALID_NETNS,
+    "plugin's netns and netns from CNI_NETNS should not be the same",
+    `${request.netns} is the namespace the plugin runs in; nothing was changed`,
+  );
+}
+
+/** ADD: a result that cannot be told to the runtime must not stay behind, so then the attachment is taken back. */
+function printResult(call: Call, plugin: Plugin): void {
+  const result = plugin.add(call);
+  try {
+    writeAll(1, encode(formatJson(encodeResult(result, call.config.cniVersion))), "standard output");
+  } catch (error) {
+    try {
+      plugin.del(call);
+    } catch (second) {
+      writeAll(2, encode(`while taking back: ${String(second)}\n`), "standard error");
+    }
+    throw error;
+  }
+}
+
+/** The error as the specification's object; `version` is the configuration's, or ours when none could be read. */
+export function encodeError(error: CniError, version: string): Json {
+  const object = jsonObject()
+    .with("cniVersion", jsonString(version))
+    .with("code", jsonNumber(error.code))
+    .with("msg", jsonString(error.message));
+  return error.details === "" ? object : object.with("details", jsonString(error.details));
+}
+
+function printError(error: CniError, input: Uint8Array | null): void {
+  const version = input === null ? CURRENT_VERSION : versionForErrors(input, CURRENT_VERSION);
+  try {
+    writeAll(1, encode(`${formatJson(encodeError(error, version))}\n`), "standard output");
+  } catch (failed) {
+    if (!(failed instanceof SystemError)) throw failed;
+  }
+}
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+/** The versions every plugin of the suite speaks unless it says otherwise. */
+export const SUPPORTED_VERSIONS = ALL_VERSIONS;

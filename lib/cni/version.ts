@@ -1,0 +1,46 @@
+/** CNI specification versions: which there are, how they compare, and which result shape each one has. */
+import { CniError, DECODE_FAILURE } from "../errors.ts";
+import { clip, isDigits } from "../text.ts";
+
+/** The newest version of the specification that Podwire speaks; VERSION answers with it. */
+export const CURRENT_VERSION = "1.1.0";
+
+export const ALL_VERSIONS: readonly string[] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+
+/** What a configuration without `cniVersion` means. */
+export const DEFAULT_VERSION = "0.1.0";
+
+/** Versions whose results have one shape and are accepted as each other's prevResult. */
+export type ResultGroup = "0.1" | "0.3" | "1.0";
+
+/** The group of a version that is in ALL_VERSIONS. */
+export function resultGroup(version: string): ResultGroup {
+  if (version === "0.1.0" || version === "0.2.0") return "0.1";
+  return version.startsWith("0.") ? "0.3" : "1.0";
+}
+
+/**
+ * Compares two versions: negative, zero or positive.
+ * @throws CniError 6 if one is not "N", "N.N" or "N.N.N"
+ */
+export function compareVersions(a: string, b: string): number {
+  const left = parts(a);
+  const right = parts(b);
+  for (let i = 0; i < 3; i += 1) {
+    const difference = (left[i] ?? 0) - (right[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+function parts(version: string): number[] {
+  const texts = version.split(".");
+  if (texts.length > 3 || !texts.every((text) => text.length <= 6 && isDigits(text))) {
+    throw new CniError(
+      DECODE_FAILURE,
+      `cannot read cniVersion "${clip(version)}"`,
+      'expected numbers with dots, as in "1.0.0"',
+    );
+  }
+  return texts.map((text) => parseInt(text, 10));
+}

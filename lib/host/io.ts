@@ -1,0 +1,50 @@
+/** Reading and writing whole streams and small files. */
+import { EINTR, SystemError } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+import { throwIfInterrupted } from "./interrupt.ts";
+
+/**
+ * Reads a stream to its end, or until it holds more than `limit` bytes: then the bytes returned are more than `limit`.
+ * @throws SystemError; CniError 11 if interrupted
+ */
+export function readAll(fd: number, limit: number, name: string): Uint8Array {
+  let buffer = new Uint8Array(8192);
+  let length = 0;
+  while (length <= limit) {
+    if (length === buffer.length) {
+      const larger = new Uint8Array(buffer.length * 2);
+      larger.set(buffer);
+      buffer = larger;
+    }
+    const count = sys.read(fd, buffer, length, buffer.length - length);
+    if (count === -EINTR) throwIfInterrupted();
+    else if (count < 0) throw new SystemError(-count, `read ${name}`);
+    else if (count === 0) break;
+    else length += count;
+  }
+  return buffer.subarray(0, length);
+}
+
+/** Writes all bytes. @throws SystemError */
+export function writeAll(fd: number, bytes: Uint8Array, name: string): void {
+  let done = 0;
+  while (done < bytes.length) {
+    const count = sys.write(fd, bytes, done, bytes.length - done);
+    if (count === -EINTR) continue;
+    done += sys.must(count, `write ${name}`);
+  }
+}
+
+/** The text of a small file of the kernel's or the system's, without surrounding white space; null if it cannot be read. */
+export function readText(path: string): string | null {
+  const fd = sys.open(path, sys.O_RDONLY);
+  if (fd < 0) return null;
+  try {
+    return new TextDecoder().decode(readAll(fd, 65536, path)).trim();
+  } catch (error) {
+    if (error instanceof SystemError) return null;
+    throw error;
+  } finally {
+    sys.close(fd);
+  }
+}

@@ -1,0 +1,74 @@
+/** Network namespaces: opening one by path, telling which it is, and doing something inside it (namespaces(7), setns(2)). */
+import { CniError, INVALID_NETNS } from "../errors.ts";
+import { ENOENT, errnoText } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+import { clip, hexNumber } from "../text.ts";
+
+/* linux/magic.h; old kernels kept /proc/PID/ns/net in procfs itself. */
+const NSFS_MAGIC = 0x6e736673;
+const PROC_SUPER_MAGIC = 0x9fa0;
+const CLONE_NEWNET = 0x40000000;
+
+/** An open namespace. Device and inode together tell it from every other one that exists now. */
+export interface Namespace {
+  readonly fd: number;
+  readonly path: string;
+  readonly device: number;
+  readonly inode: number;
+}
+
+/**
+ * Opens the network namespace at a path; the caller closes its `fd`.
+ * @throws CniError 8 if there is none: nothing at the path, or something else
+ */
+export function openNamespace(path: string): Namespace {
+  const fd = sys.open(path, sys.O_RDONLY | sys.O_NONBLOCK);
+  if (fd < 0) {
+    const hint = fd === -ENOENT ? "the container is gone, or the runtime passed a wrong CNI_NETNS" : "";
+    throw new CniError(INVALID_NETNS, `failed to open netns "${clip(path)}": ${errnoText(-fd)}`, hint);
+  }
+  const magic = sys.fstatfsType(fd);
+  const status = sys.fstat(fd);
+  if ((magic !== NSFS_MAGIC && magic !== PROC_SUPER_MAGIC) || status === null) {
+    sys.close(fd);
+    throw new CniError(
+      INVALID_NETNS,
+      `failed to open netns "${clip(path)}": unknown FS magic on "${clip(path)}": ${hexNumber(Math.max(0, magic))}`,
+      "the path exists but is no network namespace: nothing is mounted there (any more)",
+    );
+  }
+  return { fd, path, device: status.device, inode: status.inode };
+}
+
+/** Opens the namespace at a path if there is one; null for "", a missing path, a plain file, a dead one. */
+export function tryOpenNamespace(path: string): Namespace | null {
+  if (path === "") return null;
+  try {
+    return openNamespace(path);
+  } catch (error) {
+    if (error instanceof CniError) return null;
+    throw error;
+  }
+}
+
+/**
+ * Runs an action with the process in another network namespace, and returns to its own whatever happens. What is opened
+ * meanwhile (sockets, files below /proc/sys/net) keeps belonging to that namespace.
+ * @throws CniError 8 if the namespace cannot be entered, and whatever the action throws
+ */
+export function inNamespace<T>(namespace: Namespace, action: () => T): T {
+  const home = sys.must(sys.open("/proc/self/ns/net", sys.O_RDONLY), "open /proc/self/ns/net");
+  try {
+    const entered = sys.setns(namespace.fd, CLONE_NEWNET);
+    if (entered < 0) {
+      throw new CniError(INVALID_NETNS, `cannot enter netns "${clip(namespace.path)}": ${errnoText(-entered)}`);
+    }
+    try {
+      return action();
+    } finally {
+      sys.must(sys.setns(home, CLONE_NEWNET), "return to the plugin's own network namespace");
+    }
+  } finally {
+    sys.close(home);
+  }
+}

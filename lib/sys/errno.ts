@@ -1,0 +1,90 @@
+/** Error numbers of Linux (include/uapi/asm-generic/errno-base.h and errno.h) and the error class that carries one. */
+
+export const EPERM = 1;
+export const ENOENT = 2;
+export const EINTR = 4;
+export const EIO = 5;
+export const ENXIO = 6;
+export const EBADF = 9;
+export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const EBUSY = 16;
+export const EEXIST = 17;
+export const EXDEV = 18;
+export const ENODEV = 19;
+export const ENOTDIR = 20;
+export const EISDIR = 21;
+export const EINVAL = 22;
+export const ENFILE = 23;
+export const EMFILE = 24;
+export const ETXTBSY = 26;
+export const ENOSPC = 28;
+export const EROFS = 30;
+export const ERANGE = 34;
+export const ENAMETOOLONG = 36;
+export const ELOOP = 40;
+export const EXFULL = 54;
+export const EOPNOTSUPP = 95;
+export const EAFNOSUPPORT = 97;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
+export const ENETDOWN = 100;
+export const ENETUNREACH = 101;
+export const ENOBUFS = 105;
+export const ESRCH = 3;
+
+const TEXTS: readonly (readonly [number, string])[] = [
+  [EPERM, "operation not permitted"],
+  [ENOENT, "no such file or directory"],
+  [ESRCH, "no such process or entry"],
+  [EINTR, "interrupted"],
+  [EIO, "input/output error"],
+  [ENXIO, "no such device or address"],
+  [EBADF, "bad file descriptor"],
+  [EAGAIN, "resource temporarily unavailable"],
+  [ENOMEM, "out of memory"],
+  [EACCES, "permission denied"],
+  [EBUSY, "device or resource busy"],
+  [EEXIST, "already exists"],
+  [EXDEV, "not on the same file system"],
+  [ENODEV, "no such device"],
+  [ENOTDIR, "not a directory"],
+  [EISDIR, "is a directory"],
+  [EINVAL, "invalid argument"],
+  [ENFILE, "too many open files in the system"],
+  [EMFILE, "too many open files"],
+  [ETXTBSY, "text file busy"],
+  [ENOSPC, "no space left on device"],
+  [EROFS, "read-only file system"],
+  [ERANGE, "out of range"],
+  [ENAMETOOLONG, "name too long"],
+  [ELOOP, "is a symbolic link"],
+  [EXFULL, "exchange full"],
+  [EOPNOTSUPP, "not supported"],
+  [EAFNOSUPPORT, "address family not supported"],
+  [EADDRINUSE, "address in use"],
+  [EADDRNOTAVAIL, "address not available"],
+  [ENETDOWN, "network is down"],
+  [ENETUNREACH, "network is unreachable"],
+  [ENOBUFS, "no buffer space available"],
+];
+
+/** What an error number means in words; "error 123" for one that is not in the table. */
+export function errnoText(errno: number): string {
+  for (const [number, text] of TEXTS) {
+    if (number === errno) return text;
+  }
+  return `error ${errno}`;
+}
+
+/** A system call that failed: `errno` is positive, the message is "<action>: <what the number means>". */
+export class SystemError extends Error {
+  readonly errno: number;
+
+  constructor(errno: number, action: string) {
+    super(`${action}: ${errnoText(errno)}`);
+    this.name = "SystemError";
+    this.errno = errno;
+  }
+}

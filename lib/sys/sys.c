@@ -1,0 +1,275 @@
+/*
+ * The system-call boundary: one function for each call Podwire makes that the compiler's runtime does not offer.
+ *
+ * Rules of this file: no logic. Every function takes numbers, text or a byte buffer, makes one call and returns its
+ * result or -errno. Text arrives without a terminating NUL, so it is copied to the stack first; a NUL inside it is
+ * refused (-EINVAL), because the kernel would see a shorter name than the caller checked.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define RESULT(call)                                                                                                   \
+	({                                                                                                             \
+		long result_ = (long)(call);                                                                           \
+		(int32_t)(result_ < 0 ? -errno : result_);                                                             \
+	})
+
+/* Declares `name` as a NUL-terminated copy of a text parameter, or returns from the function with an error. */
+#define TEXT(name, data, length)                                                                                       \
+	char name[PATH_MAX];                                                                                           \
+	if ((length) >= sizeof name)                                                                                   \
+		return -ENAMETOOLONG;                                                                                  \
+	if (memchr((data), 0, (length)) != NULL)                                                                       \
+		return -EINVAL;                                                                                        \
+	memcpy(name, (data), (length));                                                                                \
+	name[length] = 0
+
+/* A window [offset, offset + length) into a buffer of `size` bytes must lie inside it. */
+#define WINDOW(offset, length, size)                                                                                   \
+	if ((uint64_t)(offset) + (uint64_t)(length) > (uint64_t)(size))                                               \
+	return -EFAULT
+
+/* Files */
+
+int32_t sys_openat(int32_t directory, const uint8_t *path, size_t path_length, int32_t flags, int32_t mode)
+{
+	TEXT(name, path, path_length);
+	return RESULT(openat(directory, name, flags | O_CLOEXEC, mode));
+}
+
+int32_t sys_close(int32_t fd) { return RESULT(close(fd)); }
+
+int32_t sys_read(int32_t fd, uint8_t *buffer, size_t size, uint32_t offset, uint32_t length)
+{
+	WINDOW(offset, length, size);
+	return RESULT(read(fd, buffer + offset, length));
+}
+
+int32_t sys_write(int32_t fd, const uint8_t *buffer, size_t size, uint32_t offset, uint32_t length)
+{
+	WINDOW(offset, length, size);
+	return RESULT(write(fd, buffer + offset, length));
+}
+
+int32_t sys_pread(int32_t fd, uint8_t *buffer, size_t size, double position)
+{
+	return RESULT(pread(fd, buffer, size, (off_t)position));
+}
+
+int32_t sys_pwrite(int32_t fd, const uint8_t *buffer, size_t size, double position)
+{
+	return RESULT(pwrite(fd, buffer, size, (off_t)position));
+}
+
+/*
+ * Writes eight little-endian 64-bit words: device, inode, mode, links, size, modification time in nanoseconds, owner,
+ * device number of a device node.
+ */
+static int32_t put_stat(const struct stat *st, uint8_t *out, size_t size)
+{
+	uint64_t words[8] = {st->st_dev,  st->st_ino,
+			     st->st_mode, st->st_nlink,
+			     st->st_size, (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec,
+			     st->st_uid,  st->st_rdev};
+	if (size < sizeof words)
+		return -EFAULT;
+	memcpy(out, words, sizeof words);
+	return 0;
+}
+
+int32_t sys_fstat(int32_t fd, uint8_t *out, size_t size)
+{
+	struct stat st;
+	return fstat(fd, &st) < 0 ? -errno : put_stat(&st, out, size);
+}
+
+int32_t sys_fstatat(int32_t directory, const uint8_t *path, size_t path_length, int32_t flags, uint8_t *out, size_t size)
+{
+	struct stat st;
+	TEXT(name, path, path_length);
+	return fstatat(directory, name, &st, flags) < 0 ? -errno : put_stat(&st, out, size);
+}
+
+/* The magic number of the file system that holds an open file, or -errno (statfs(2)). */
+double sys_fstatfs_type(int32_t fd)
+{
+	struct statfs st;
+	return fstatfs(fd, &st) < 0 ? -(double)errno : (double)(uint32_t)st.f_type;
+}
+
+int32_t sys_renameat(int32_t directory, const uint8_t *from, size_t from_length, const uint8_t *to, size_t to_length,
+		     uint32_t flags)
+{
+	TEXT(source, from, from_length);
+	TEXT(target, to, to_length);
+	return RESULT(syscall(SYS_renameat2, directory, source, directory, target, flags));
+}
+
+int32_t sys_unlinkat(int32_t directory, const uint8_t *path, size_t path_length, int32_t flags)
+{
+	TEXT(name, path, path_length);
+	return RESULT(unlinkat(directory, name, flags));
+}
+
+int32_t sys_mkdirat(int32_t directory, const uint8_t *path, size_t path_length, int32_t mode)
+{
+	TEXT(name, path, path_length);
+	return RESULT(mkdirat(directory, name, mode));
+}
+
+int32_t sys_readlinkat(int32_t directory, const uint8_t *path, size_t path_length, uint8_t *buffer, size_t size)
+{
+	TEXT(name, path, path_length);
+	return RESULT(readlinkat(directory, name, (char *)buffer, size));
+}
+
+int32_t sys_getdents(int32_t fd, uint8_t *buffer, size_t size)
+{
+	return RESULT(syscall(SYS_getdents64, fd, buffer, size));
+}
+
+int32_t sys_flock(int32_t fd, int32_t operation) { return RESULT(flock(fd, operation)); }
+
+/* Sockets and namespaces */
+
+int32_t sys_socket(int32_t domain, int32_t type, int32_t protocol)
+{
+	return RESULT(socket(domain, type | SOCK_CLOEXEC, protocol));
+}
+
+int32_t sys_setsockopt(int32_t fd, int32_t level, int32_t option, int32_t value)
+{
+	return RESULT(setsockopt(fd, level, option, &value, sizeof value));
+}
+
+int32_t sys_send(int32_t fd, const uint8_t *buffer, size_t size, uint32_t offset, uint32_t length)
+{
+	WINDOW(offset, length, size);
+	return RESULT(send(fd, buffer + offset, length, MSG_NOSIGNAL));
+}
+
+int32_t sys_recv(int32_t fd, uint8_t *buffer, size_t size, int32_t flags)
+{
+	return RESULT(recv(fd, buffer, size, flags));
+}
+
+int32_t sys_setns(int32_t fd, int32_t type) { return RESULT(setns(fd, type)); }
+
+/* Time and signals */
+
+double sys_clock_ms(int32_t clock)
+{
+	struct timespec now;
+	if (clock_gettime(clock, &now) < 0)
+		return -(double)errno;
+	return (double)now.tv_sec * 1000.0 + (double)(now.tv_nsec / 1000000);
+}
+
+int32_t sys_sleep_us(uint32_t microseconds)
+{
+	struct timespec span = {microseconds / 1000000u, (long)(microseconds % 1000000u) * 1000};
+	return RESULT(nanosleep(&span, NULL));
+}
+
+static volatile sig_atomic_t caught_signal;
+
+static void on_signal(int number)
+{
+	if (number != SIGALRM)
+		caught_signal = number;
+}
+
+/* SIGTERM, SIGINT, SIGHUP and SIGALRM interrupt a blocking call (EINTR) instead of ending the process. */
+int32_t sys_catch_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+	signal(SIGPIPE, SIG_IGN);
+	if (sigaction(SIGTERM, &action, NULL) < 0 || sigaction(SIGINT, &action, NULL) < 0 ||
+	    sigaction(SIGHUP, &action, NULL) < 0 || sigaction(SIGALRM, &action, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+/* The number of the last signal caught, 0 for none. */
+int32_t sys_caught_signal(void) { return caught_signal; }
+
+/* SIGALRM every `milliseconds` from now on, so that one tick lost between check and call is followed by another; 0 stops it. */
+int32_t sys_alarm_ms(uint32_t milliseconds)
+{
+	struct timeval span = {milliseconds / 1000u, (long)(milliseconds % 1000u) * 1000};
+	struct itimerval timer = {.it_value = span, .it_interval = span};
+	return RESULT(setitimer(ITIMER_REAL, &timer, NULL));
+}
+
+/* Processes */
+
+int32_t sys_getpid(void) { return getpid(); }
+
+int32_t sys_setenv(const uint8_t *name, size_t name_length, const uint8_t *value, size_t value_length)
+{
+	TEXT(key, name, name_length);
+	TEXT(text, value, value_length);
+	return RESULT(setenv(key, text, 1));
+}
+
+/* An anonymous file in memory. */
+int32_t sys_memfd(void) { return RESULT(syscall(SYS_memfd_create, "podwire", 1 /* MFD_CLOEXEC */)); }
+
+/* Starts `path` with the one argument `path`, this process's environment and the three descriptors; its pid or -errno. */
+int32_t sys_spawn(const uint8_t *path, size_t path_length, int32_t input, int32_t output, int32_t errors)
+{
+	TEXT(name, path, path_length);
+	char *arguments[] = {name, NULL};
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	sigset_t defaults;
+	pid_t pid;
+	sigemptyset(&defaults);
+	sigaddset(&defaults, SIGPIPE);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setsigdefault(&attributes, &defaults);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+	int error = posix_spawn_file_actions_init(&actions);
+	if (error == 0)
+		error = posix_spawn_file_actions_adddup2(&actions, input, 0);
+	if (error == 0)
+		error = posix_spawn_file_actions_adddup2(&actions, output, 1);
+	if (error == 0)
+		error = posix_spawn_file_actions_adddup2(&actions, errors, 2);
+	if (error == 0)
+		error = posix_spawn(&pid, name, &actions, &attributes, arguments, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	return error != 0 ? -error : pid;
+}
+
+/* Waits for a child: its exit status, 256 + the signal that ended it, or -errno. */
+int32_t sys_waitpid(int32_t pid)
+{
+	int status;
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFSIGNALED(status) ? 256 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int32_t sys_kill(int32_t pid, int32_t signal_number) { return RESULT(kill(pid, signal_number)); }
+
+int32_t sys_exit(int32_t status) { _exit(status); }

@@ -1,0 +1,256 @@
+/**
+ * The system calls, as TypeScript sees them. Each function makes one call and returns its result, or the negative error
+ * number; `must` turns the latter into an exception where failure is not an ordinary answer. The C side is sys.c, the
+ * manifest that binds the two is sys.json; nothing else in the project knows either.
+ */
+import { SystemError } from "./errno.ts";
+
+declare function sys_openat(directory: number, path: string, flags: number, mode: number): number;
+declare function sys_close(fd: number): number;
+declare function sys_read(fd: number, buffer: Uint8Array, offset: number, length: number): number;
+declare function sys_write(fd: number, buffer: Uint8Array, offset: number, length: number): number;
+declare function sys_pread(fd: number, buffer: Uint8Array, position: number): number;
+declare function sys_pwrite(fd: number, buffer: Uint8Array, position: number): number;
+declare function sys_fstat(fd: number, out: Uint8Array): number;
+declare function sys_fstatat(directory: number, path: string, flags: number, out: Uint8Array): number;
+declare function sys_fstatfs_type(fd: number): number;
+declare function sys_renameat(directory: number, from: string, to: string, flags: number): number;
+declare function sys_unlinkat(directory: number, path: string, flags: number): number;
+declare function sys_mkdirat(directory: number, path: string, mode: number): number;
+declare function sys_readlinkat(directory: number, path: string, buffer: Uint8Array): number;
+declare function sys_getdents(fd: number, buffer: Uint8Array): number;
+declare function sys_flock(fd: number, operation: number): number;
+declare function sys_socket(domain: number, type: number, protocol: number): number;
+declare function sys_setsockopt(fd: number, level: number, option: number, value: number): number;
+declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
+declare function sys_recv(fd: number, buffer: Uint8Array, flags: number): number;
+declare function sys_setns(fd: number, type: number): number;
+declare function sys_clock_ms(clock: number): number;
+declare function sys_sleep_us(microseconds: number): number;
+declare function sys_catch_signals(): number;
+declare function sys_caught_signal(): number;
+declare function sys_alarm_ms(milliseconds: number): number;
+declare function sys_getpid(): number;
+declare function sys_setenv(name: string, value: string): number;
+declare function sys_memfd(): number;
+declare function sys_spawn(path: string, input: number, output: number, errors: number): number;
+declare function sys_waitpid(pid: number): number;
+declare function sys_kill(pid: number, signal: number): number;
+declare function sys_exit(status: number): number;
+
+/** The directory descriptor that stands for the working directory (linux/fcntl.h). */
+export const AT_FDCWD = -100;
+export const AT_SYMLINK_NOFOLLOW = 0x100;
+export const AT_REMOVEDIR = 0x200;
+export const RENAME_NOREPLACE = 1;
+
+export const O_RDONLY = 0;
+export const O_WRONLY = 1;
+export const O_RDWR = 2;
+export const O_CREAT = 0o100;
+export const O_EXCL = 0o200;
+export const O_TRUNC = 0o1000;
+export const O_APPEND = 0o2000;
+export const O_NONBLOCK = 0o4000;
+/* O_DIRECTORY and O_NOFOLLOW have other values on arm64 than on x86-64; `process.arch` tells them apart. */
+export const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
+export const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
+
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+export const LOCK_UN = 8;
+
+export const CLOCK_REALTIME = 0;
+export const CLOCK_MONOTONIC = 1;
+/** Time since boot, suspended time included: comparable within one boot whatever happens to the wall clock. */
+export const CLOCK_BOOTTIME = 7;
+
+export const SIGTERM = 15;
+
+export const S_IFMT = 0o170000;
+export const S_IFDIR = 0o040000;
+export const S_IFREG = 0o100000;
+export const S_IFLNK = 0o120000;
+
+/** What stat(2) tells of a file, as far as Podwire asks. `mtimeMs` is wall-clock time in milliseconds. */
+export interface FileStatus {
+  readonly device: number;
+  readonly inode: number;
+  readonly mode: number;
+  readonly links: number;
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly owner: number;
+}
+
+/**
+ * Returns the result of a system call, or throws a SystemError if it is a negative error number.
+ * @param action what was attempted, for the message: `open /proc/self/ns/net`
+ */
+export function must(result: number, action: string): number {
+  if (result < 0) throw new SystemError(-result, action);
+  return result;
+}
+
+export function openat(directory: number, path: string, flags: number, mode: number): number {
+  return sys_openat(directory, path, flags, mode);
+}
+
+export function open(path: string, flags: number): number {
+  return sys_openat(AT_FDCWD, path, flags, 0);
+}
+
+export function close(fd: number): void {
+  if (fd >= 0) sys_close(fd);
+}
+
+export function read(fd: number, buffer: Uint8Array, offset: number, length: number): number {
+  return sys_read(fd, buffer, offset, length);
+}
+
+export function write(fd: number, buffer: Uint8Array, offset: number, length: number): number {
+  return sys_write(fd, buffer, offset, length);
+}
+
+export function pread(fd: number, buffer: Uint8Array, position: number): number {
+  return sys_pread(fd, buffer, position);
+}
+
+export function pwrite(fd: number, buffer: Uint8Array, position: number): number {
+  return sys_pwrite(fd, buffer, position);
+}
+
+/* One buffer serves every stat: the executables have one thread. */
+const statusBuffer = new Uint8Array(64);
+
+function statusOf(): FileStatus {
+  const view = new DataView(statusBuffer.buffer);
+  const word = (index: number): number =>
+    view.getUint32(index * 8, true) + view.getUint32(index * 8 + 4, true) * 0x1_0000_0000;
+  return {
+    device: word(0),
+    inode: word(1),
+    mode: word(2),
+    links: word(3),
+    size: word(4),
+    mtimeNs: view.getBigUint64(40, true),
+    owner: word(6),
+  };
+}
+
+/** fstat(2); null and no exception if the call fails, which for an open descriptor it does not. */
+export function fstat(fd: number): FileStatus | null {
+  return sys_fstat(fd, statusBuffer) < 0 ? null : statusOf();
+}
+
+/** fstatat(2); null if there is no such file. `flags` may hold AT_SYMLINK_NOFOLLOW. */
+export function fstatat(directory: number, path: string, flags: number): FileStatus | null {
+  return sys_fstatat(directory, path, flags, statusBuffer) < 0 ? null : statusOf();
+}
+
+/** The magic number of the file system an open file lies in (linux/magic.h), or the negative error number. */
+export function fstatfsType(fd: number): number {
+  return sys_fstatfs_type(fd);
+}
+
+export function renameat(directory: number, from: string, to: string, flags: number): number {
+  return sys_renameat(directory, from, to, flags);
+}
+
+export function unlinkat(directory: number, path: string, flags: number): number {
+  return sys_unlinkat(directory, path, flags);
+}
+
+export function mkdirat(directory: number, path: string, mode: number): number {
+  return sys_mkdirat(directory, path, mode);
+}
+
+/** The target of a symbolic link, or null. */
+export function readlink(path: string): string | null {
+  const buffer = new Uint8Array(4096);
+  const length = sys_readlinkat(AT_FDCWD, path, buffer);
+  return length < 0 ? null : new TextDecoder().decode(buffer.subarray(0, length));
+}
+
+export function getdents(fd: number, buffer: Uint8Array): number {
+  return sys_getdents(fd, buffer);
+}
+
+export function flock(fd: number, operation: number): number {
+  return sys_flock(fd, operation);
+}
+
+export function socket(domain: number, type: number, protocol: number): number {
+  return sys_socket(domain, type, protocol);
+}
+
+export function setsockopt(fd: number, level: number, option: number, value: number): number {
+  return sys_setsockopt(fd, level, option, value);
+}
+
+export function send(fd: number, buffer: Uint8Array, offset: number, length: number): number {
+  return sys_send(fd, buffer, offset, length);
+}
+
+export function recv(fd: number, buffer: Uint8Array, flags: number): number {
+  return sys_recv(fd, buffer, flags);
+}
+
+export function setns(fd: number, type: number): number {
+  return sys_setns(fd, type);
+}
+
+/** The clock's reading in milliseconds. */
+export function clockMs(clock: number): number {
+  return sys_clock_ms(clock);
+}
+
+export function sleepUs(microseconds: number): void {
+  sys_sleep_us(microseconds);
+}
+
+/** From here on SIGTERM, SIGINT and SIGHUP end nothing; `caughtSignal` reports them. */
+export function catchSignals(): void {
+  sys_catch_signals();
+}
+
+/** The last signal caught, 0 for none. */
+export function caughtSignal(): number {
+  return sys_caught_signal();
+}
+
+/** Interrupts blocking calls every `milliseconds` from now on (EINTR); 0 stops that. */
+export function alarmMs(milliseconds: number): void {
+  sys_alarm_ms(milliseconds);
+}
+
+export function getpid(): number {
+  return sys_getpid();
+}
+
+export function setenv(name: string, value: string): number {
+  return sys_setenv(name, value);
+}
+
+/** An anonymous file in memory: its descriptor, or the negative error number. */
+export function memfd(): number {
+  return sys_memfd();
+}
+
+export function spawn(path: string, input: number, output: number, errors: number): number {
+  return sys_spawn(path, input, output, errors);
+}
+
+/** Waits for a child: its exit status, or 256 + the number of the signal that ended it. */
+export function waitpid(pid: number): number {
+  return sys_waitpid(pid);
+}
+
+export function kill(pid: number, signal: number): number {
+  return sys_kill(pid, signal);
+}
+
+/** Ends the process at once; nothing is flushed, nothing needs to be. */
+export function exit(status: number): void {
+  sys_exit(status);
+}

@@ -1,0 +1,62 @@
+/** Small text functions that the runtime lacks or whose tables (regular expressions, Unicode case) would weigh 90 kB. Pure. */
+
+const HEX = "0123456789abcdef";
+
+/** Text from outside as it may stand in a message: not longer than a line. */
+export function clip(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+/** Whether a text is one or more decimal digits. */
+export function isDigits(text: string): boolean {
+  for (let i = 0; i < text.length; i += 1) {
+    const unit = text.charCodeAt(i);
+    if (unit < 0x30 || unit > 0x39) return false;
+  }
+  return text !== "";
+}
+
+/** The text with A-Z made small; all other characters stay. */
+export function asciiLower(text: string): string {
+  let out = "";
+  let plain = 0;
+  for (let i = 0; i < text.length; i += 1) {
+    const unit = text.charCodeAt(i);
+    if (unit < 0x41 || unit > 0x5a) continue;
+    out += text.slice(plain, i) + String.fromCharCode(unit + 0x20);
+    plain = i + 1;
+  }
+  return plain === 0 ? text : out + text.slice(plain);
+}
+
+/** Bytes as lower-case hex digits, two a byte, with a separator between bytes. */
+export function hexOf(bytes: Uint8Array, separator: string): string {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 1) {
+    const byte = bytes[i] ?? 0;
+    text += (i > 0 ? separator : "") + HEX.charAt(byte >> 4) + HEX.charAt(byte & 15);
+  }
+  return text;
+}
+
+/** A non-negative whole number below 2^32 as hex digits without leading zeros. */
+export function hexNumber(value: number): string {
+  let text = "";
+  for (let shift = 28; shift >= 0; shift -= 4) {
+    const digit = (value >>> shift) & 15;
+    if (digit !== 0 || text !== "" || shift === 0) text += HEX.charAt(digit);
+  }
+  return text;
+}
+
+/** The value of one to four hex digits; null for anything else. */
+export function parseHex(text: string): number | null {
+  if (text.length === 0 || text.length > 4) return null;
+  let value = 0;
+  for (let i = 0; i < text.length; i += 1) {
+    const digit = HEX.indexOf(asciiLower(text.charAt(i)));
+    if (digit < 0) return null;
+    value = value * 16 + digit;
+  }
+  return value;
+}
