@@ -319,7 +319,11 @@ function quote(text: string): string {
 }
 
 function decodeUtf8(bytes: Uint8Array): string {
-  return bytes.length === 0 ? "" : new TextDecoder().decode(bytes);
+  if (bytes.length === 0) return "";
+  const text = new TextDecoder().decode(bytes);
+  /* The decoder takes a byte order mark away; inside a document it is a character like any other. */
+  const marked = bytes.length >= 3 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
+  return marked ? `\ufeff${text}` : text;
 }
 
 function isDigit(byte: number): boolean {
