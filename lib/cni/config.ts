@@ -102,7 +102,8 @@ export function readConfig(bytes: Uint8Array): NetworkConfig {
 /** The cniVersion to put on an error about a configuration that may not even be readable. */
 export function versionForErrors(bytes: Uint8Array, fallback: string): string {
   try {
-    const version = new Fields(parse(bytes), "").string("cniVersion", DEFAULT_VERSION);
+    const found = new Fields(parse(bytes), "").string("cniVersion", "");
+    const version = found === "" ? DEFAULT_VERSION : found;
     return ALL_VERSIONS.includes(version) ? version : fallback;
   } catch (error) {
     if (error instanceof CniError) return fallback;
