@@ -296,7 +296,6 @@ export async function withSandbox(test: (sandbox: Sandbox) => Promise<void>): Pr
 }
 
 /** The versions of the specification from one on: CHECK exists from "0.4.0", GC and STATUS from "1.1.0". */
-export function versionsFrom(first: string): readonly string[] {
-  const from = VERSIONS.indexOf(first);
-  return VERSIONS.slice(Math.max(from, 0));
+export function versionsFrom(first: (typeof VERSIONS)[number]): readonly string[] {
+  return VERSIONS.slice(VERSIONS.indexOf(first));
 }
