@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -136,6 +137,21 @@ int32_t sys_mkdirat(int32_t directory, const uint8_t *path, size_t path_length, 
 	return RESULT(mkdirat(directory, name, mode));
 }
 
+int32_t sys_ftruncate(int32_t fd, double size) { return RESULT(ftruncate(fd, (off_t)size)); }
+
+/* Sets the modification time of an open file or directory to a whole second; the access time stays. */
+int32_t sys_set_mtime(int32_t fd, double seconds)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = (time_t)seconds}};
+	return RESULT(futimens(fd, times));
+}
+
+int32_t sys_faccessat(int32_t directory, const uint8_t *path, size_t path_length, int32_t mode)
+{
+	TEXT(name, path, path_length);
+	return RESULT(faccessat(directory, name, mode, 0));
+}
+
 int32_t sys_readlinkat(int32_t directory, const uint8_t *path, size_t path_length, uint8_t *buffer, size_t size)
 {
 	TEXT(name, path, path_length);
@@ -173,6 +189,14 @@ int32_t sys_recv(int32_t fd, uint8_t *buffer, size_t size, int32_t flags)
 }
 
 int32_t sys_setns(int32_t fd, int32_t type) { return RESULT(setns(fd, type)); }
+
+/* The index of an interface in the current network namespace, or -errno (ENODEV if there is none of that name). */
+int32_t sys_if_index(const uint8_t *interface, size_t interface_length)
+{
+	TEXT(name, interface, interface_length);
+	unsigned int index = if_nametoindex(name);
+	return index == 0 ? -errno : (int32_t)index;
+}
 
 /* Time and signals */
 

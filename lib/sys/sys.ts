@@ -17,6 +17,9 @@ declare function sys_fstatfs_type(fd: number): number;
 declare function sys_renameat(directory: number, from: string, to: string, flags: number): number;
 declare function sys_unlinkat(directory: number, path: string, flags: number): number;
 declare function sys_mkdirat(directory: number, path: string, mode: number): number;
+declare function sys_ftruncate(fd: number, size: number): number;
+declare function sys_set_mtime(fd: number, seconds: number): number;
+declare function sys_faccessat(directory: number, path: string, mode: number): number;
 declare function sys_readlinkat(directory: number, path: string, buffer: Uint8Array): number;
 declare function sys_getdents(fd: number, buffer: Uint8Array): number;
 declare function sys_flock(fd: number, operation: number): number;
@@ -25,6 +28,7 @@ declare function sys_setsockopt(fd: number, level: number, option: number, value
 declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
 declare function sys_recv(fd: number, buffer: Uint8Array, flags: number): number;
 declare function sys_setns(fd: number, type: number): number;
+declare function sys_if_index(name: string): number;
 declare function sys_clock_ms(clock: number): number;
 declare function sys_sleep_us(microseconds: number): number;
 declare function sys_catch_signals(): number;
@@ -55,6 +59,8 @@ export const O_NONBLOCK = 0o4000;
 /* O_DIRECTORY and O_NOFOLLOW have other values on arm64 than on x86-64; `process.arch` tells them apart. */
 export const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
 export const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
+
+export const W_OK = 2;
 
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
@@ -165,6 +171,20 @@ export function mkdirat(directory: number, path: string, mode: number): number {
   return sys_mkdirat(directory, path, mode);
 }
 
+export function ftruncate(fd: number, size: number): number {
+  return sys_ftruncate(fd, size);
+}
+
+/** Sets the modification time of an open file or directory, in whole seconds since 1970. */
+export function setMtime(fd: number, seconds: number): number {
+  return sys_set_mtime(fd, seconds);
+}
+
+/** Whether the process may do what `mode` (W_OK) says: 0, or a negative error number (EROFS, EACCES). */
+export function faccessat(directory: number, path: string, mode: number): number {
+  return sys_faccessat(directory, path, mode);
+}
+
 /** The target of a symbolic link, or null. */
 export function readlink(path: string): string | null {
   const buffer = new Uint8Array(4096);
@@ -198,6 +218,11 @@ export function recv(fd: number, buffer: Uint8Array, flags: number): number {
 
 export function setns(fd: number, type: number): number {
   return sys_setns(fd, type);
+}
+
+/** The index of an interface in the current network namespace, or -ENODEV. */
+export function interfaceIndex(name: string): number {
+  return sys_if_index(name);
 }
 
 /** The clock's reading in milliseconds. */
