@@ -4,6 +4,7 @@ import type { Plugin } from "../lib/cni/plugin.ts";
 import { EMPTY_DNS } from "../lib/cni/result.ts";
 import { run, SUPPORTED_VERSIONS } from "../lib/cni/run.ts";
 import * as sys from "../lib/sys/sys.ts";
+import project from "../package.json" with { type: "json" };
 
 const p: Plugin = {
   name: "bridge",
@@ -16,4 +17,4 @@ const p: Plugin = {
     c.delegates.status("true");
   },
 };
-sys.exit(run([p], "0.1.0"));
+sys.exit(run([p], project.version));

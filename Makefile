@@ -1,0 +1,87 @@
+# Podwire: build, test, show, install. `make help` lists the targets.
+
+# The executables of the suite: one program, hard-linked under each of these names.
+PLUGINS := bridge host-local loopback
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := build
+
+# Everything runs under the Node of node_modules, whatever the machine's own is.
+export PATH := $(CURDIR)/node_modules/node/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+
+# The machine to build for: empty for this one, into bin/; amd64 or arm64, into bin/<ARCH>/.
+ARCH ?=
+NATIVE := $(patsubst x86_64,amd64,$(patsubst aarch64,arm64,$(shell uname -m)))
+MACHINE := $(or $(ARCH),$(NATIVE))
+TARGET := $(patsubst amd64,x86_64,$(patsubst arm64,aarch64,$(MACHINE)))-linux-musl
+ifeq ($(filter $(MACHINE),amd64 arm64),)
+$(error ARCH is "$(MACHINE)": Podwire is built for amd64 and arm64)
+endif
+
+BUILD := build/$(MACHINE)
+BIN := bin$(addprefix /,$(ARCH))
+SOURCES := $(shell find lib ipam plugins -name '*.ts' ! -name '*.test.ts')
+
+DESTDIR ?=
+CNI_BIN_DIR ?= /opt/cni/bin
+
+.PHONY: build test demo bench lint format install clean help plugins need-build need-test need-demo need-bench
+
+build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
+
+test: need-test ## type check, lint, build, run all tests (as root)
+	@tsc
+	@biome check --error-on-warnings
+	@$(MAKE) --no-print-directory build
+	@vitest run
+
+demo: need-demo build ## two pods on a bridge, in namespaces of their own, and what each call does
+	@exec node hack/demo.ts
+
+bench: need-bench build ## time Podwire against the reference plugins; writes bench/RESULTS.md
+	@exec node hack/bench.ts
+
+lint: need-build ## type check and lint
+	@tsc
+	@biome check --error-on-warnings
+
+format: need-build ## format and fix what can be fixed
+	@biome check --write
+
+install: build ## copy the plugins to $(DESTDIR)$(CNI_BIN_DIR), safely on a node in use
+	@hack/install.sh $(BIN) $(DESTDIR)$(CNI_BIN_DIR) $(PLUGINS)
+
+clean: ## remove what was built
+	@rm -rf build bin
+
+plugins: ## print the names of the executables
+	@echo $(PLUGINS)
+
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+need-build need-test need-demo need-bench: need-%:
+	@hack/need.sh $*
+
+# The compiler writes LLVM code; hack/toolchain/zig turns it and the runtime into a static executable.
+$(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig | need-build
+	@echo "compiling Podwire for $(MACHINE)"
+	@PATH="$(CURDIR)/hack/toolchain:$$PATH" SCRIPTC_CC=zigcc SCRIPTC_TARGET=$(TARGET) \
+		hack/quiet.sh scriptc build --strip --no-keep-c --ffi $(BUILD)/sys.json plugins/main.ts -o $@
+	@touch $@
+
+$(BUILD)/sys.o: lib/sys/sys.c package-lock.json | need-build
+	@mkdir -p $(@D)
+	@zig cc -target $(TARGET) -Os -Wall -Wextra -Werror -fno-unwind-tables -fno-asynchronous-unwind-tables -c $< -o $@
+
+# The manifest names the object beside it, so a copy of it lies beside each machine's object.
+$(BUILD)/sys.json: lib/sys/sys.json
+	@mkdir -p $(@D)
+	@cp $< $@
+
+$(addprefix $(BIN)/,$(PLUGINS)): $(BUILD)/podwire
+	@mkdir -p $(@D)
+	@ln -f $< $@
