@@ -1,0 +1,287 @@
+/**
+ * `make demo`: what a container runtime does with Podwire, step by step, without a runtime: two pods are attached to one
+ * bridge, reach each other, are checked, broken, checked again, and detached.
+ *
+ *   node hack/demo.ts [DIRECTORY]     the directory of the plugins, bin/ if left out
+ */
+import { existsSync } from "node:fs";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { execa } from "execa";
+import { furnishSandbox, inSandbox, runInSandbox } from "./sandbox.ts";
+
+type Json = Record<string, unknown>;
+/** What a plugin call came to. */
+interface Outcome {
+  readonly status: number;
+  readonly answer: Json | null;
+  readonly text: string;
+}
+interface Pod {
+  readonly name: string;
+  readonly containerId: string;
+  /** What ADD answered, kept for CHECK and DEL as runtimes keep it. */
+  result: Json | null;
+}
+
+const repository = resolve(import.meta.dirname, "..");
+const plugins = resolve(process.argv[2] ?? join(repository, "bin"));
+const root = "/run/podwire-demo";
+const configPath = join(root, "etc/cni/net.d/10-podwire.conflist");
+const leases = join(root, "var/lib/cni/networks");
+const dual = existsSync("/proc/sys/net/ipv6");
+const SUBNET = "10.88.0.0/24";
+const GATEWAY = "10.88.0.1";
+const GATEWAY6 = "fd88::1";
+
+const list = {
+  cniVersion: "1.1.0",
+  name: "podwire-demo",
+  plugins: [
+    {
+      type: "bridge",
+      bridge: "cni0",
+      isGateway: true,
+      isDefaultGateway: true,
+      hairpinMode: true,
+      ipam: {
+        type: "host-local",
+        dataDir: leases,
+        ranges: [[{ subnet: SUBNET }], ...(dual ? [[{ subnet: "fd88::/64" }]] : [])],
+      },
+    },
+  ],
+};
+
+const colour = process.stdout.isTTY === true || process.env.FORCE_COLOR !== undefined;
+const paint = (code: number, text: string) => (colour ? `\x1b[${code}m${text}\x1b[0m` : text);
+const heading = (text: string) => console.log(`\n${paint(1, text)}`);
+const say = (text: string) => console.log(text);
+const typed = (text: string) => console.log(paint(36, `  $ ${text}`));
+const printed = (text: string) => {
+  for (const line of text.trimEnd().split("\n")) console.log(paint(2, `    ${line}`));
+};
+const good = (text: string) => console.log(paint(32, `  ok: ${text}`));
+
+class Failed extends Error {}
+
+/** Runs a command of the machine, shows it as typed, and what it printed if asked to. */
+async function shell(command: string, show: (output: string) => string = () => ""): Promise<string> {
+  typed(command);
+  const { all, exitCode } = await execa("sh", ["-c", command], { all: true, reject: false, stdin: "ignore" });
+  if (exitCode !== 0) throw new Failed(`this command failed with status ${exitCode}: ${command}\n${all}`);
+  const output = show(all);
+  if (output !== "") printed(output);
+  return all;
+}
+
+let calls = 0;
+
+/** Starts a plugin as the specification says: the request in CNI_*, the configuration on standard input. */
+async function call(verb: string, type: string, config: Json, attachment: Json): Promise<Outcome> {
+  calls += 1;
+  const input = join(root, "calls", `${calls}-${verb}.json`);
+  await mkdir(dirname(input), { recursive: true });
+  await writeFile(input, `${JSON.stringify(config)}\n`);
+  const env = { CNI_COMMAND: verb, ...attachment, CNI_PATH: plugins } as Record<string, string>;
+  const shorter = (path: string) => (path.startsWith(`${repository}/`) ? `.${path.slice(repository.length)}` : path);
+  const words = Object.entries(env).map(([key, value]) => `${key}=${shorter(value)}`);
+  const lines = [words.slice(0, 3), words.slice(3), [shorter(join(plugins, type)), "<", input]];
+  typed(
+    lines
+      .filter((line) => line.length > 0)
+      .map((line) => line.join(" "))
+      .join(" \\\n      "),
+  );
+  const { stdout, stderr, exitCode } = await execa(join(plugins, type), {
+    env: { ...env, PATH: process.env.PATH ?? "" },
+    extendEnv: false,
+    inputFile: input,
+    reject: false,
+    timeout: 20_000,
+  });
+  const answer = stdout === "" ? null : (JSON.parse(stdout) as Json);
+  return { status: exitCode ?? -1, answer, text: stdout === "" ? stderr : stdout };
+}
+
+/** The configuration one plugin of the list gets: its own entry, with the list's name and version, and the result so far. */
+function configOf(entry: Json, result: Json | null): Json {
+  const { cniVersion, name } = list;
+  return { cniVersion, name, ...entry, ...(result === null ? {} : { prevResult: result }) };
+}
+
+const attachmentOf = (pod: Pod): Json => ({
+  CNI_CONTAINERID: pod.containerId,
+  CNI_NETNS: `/run/netns/${pod.name}`,
+  CNI_IFNAME: "eth0",
+});
+
+function mustSucceed(outcome: Outcome, what: string): void {
+  if (outcome.status !== 0) throw new Failed(`${what} failed with status ${outcome.status}:\n${outcome.text}`);
+}
+
+/** ADD walks the list forwards; each plugin sees the result of the one before. */
+async function add(pod: Pod): Promise<void> {
+  for (const entry of list.plugins) {
+    const outcome = await call("ADD", entry.type, configOf(entry, pod.result), attachmentOf(pod));
+    mustSucceed(outcome, `ADD of ${pod.name}`);
+    pod.result = outcome.answer;
+    printed(compact(outcome.answer));
+  }
+}
+
+/** CHECK walks the list forwards with the final result; returns the first complaint. */
+async function check(pod: Pod): Promise<Outcome> {
+  let outcome: Outcome = { status: 0, answer: null, text: "" };
+  for (const entry of list.plugins) {
+    outcome = await call("CHECK", entry.type, configOf(entry, pod.result), attachmentOf(pod));
+    if (outcome.status !== 0) return outcome;
+  }
+  return outcome;
+}
+
+/** DEL walks the list backwards. */
+async function del(pod: Pod): Promise<void> {
+  for (const entry of list.plugins.toReversed()) {
+    const outcome = await call("DEL", entry.type, configOf(entry, pod.result), attachmentOf(pod));
+    mustSucceed(outcome, `DEL of ${pod.name}`);
+  }
+  pod.result = null;
+}
+
+/** JSON with one line for each interface, address and route. */
+function compact(value: Json | null): string {
+  if (value === null) return "(nothing)";
+  const lines = Object.entries(value).map(([key, item]) => {
+    if (!Array.isArray(item)) return `  ${JSON.stringify(key)}: ${JSON.stringify(item)}`;
+    const items = item.map((element) => `    ${JSON.stringify(element)}`);
+    return `  ${JSON.stringify(key)}: [\n${items.join(",\n")}\n  ]`;
+  });
+  return `{\n${lines.join(",\n")}\n}`;
+}
+
+const ping = (pod: Pod, address: string) =>
+  shell(
+    `ip netns exec ${pod.name} ping -c 1 -W 5 ${address}`,
+    (output) => output.split("\n").find((line) => line.includes("bytes from")) ?? output,
+  );
+
+function addressesOf(pod: Pod): string[] {
+  const ips = (pod.result?.ips ?? []) as { address: string }[];
+  return ips.map((ip) => ip.address.split("/")[0] ?? "");
+}
+
+async function demonstrate(pods: readonly [Pod, Pod]): Promise<void> {
+  const [blue, green] = pods;
+  say("This is a machine within the machine: its own network, mounts and processes. Yours is not touched.");
+
+  heading("1. What the administrator writes: a network");
+  await mkdir(dirname(configPath), { recursive: true });
+  await writeFile(configPath, `${JSON.stringify(list, null, 2)}\n`);
+  await shell(`cat ${configPath}`, (text) => text);
+
+  heading("2. What the plugins speak");
+  const version = await call("VERSION", "bridge", { cniVersion: list.cniVersion }, {});
+  mustSucceed(version, "VERSION");
+  printed(version.text);
+
+  heading("3. Two pods: a runtime makes the namespaces, loopback brings up lo");
+  for (const pod of pods) {
+    await shell(`ip netns add ${pod.name}`);
+    const config = { cniVersion: list.cniVersion, name: "lo", type: "loopback" };
+    const attachment = { ...attachmentOf(pod), CNI_IFNAME: "lo" };
+    const outcome = await call("ADD", "loopback", config, attachment);
+    mustSucceed(outcome, "ADD of lo");
+    printed(compact(outcome.answer));
+  }
+
+  heading("4. ADD: the runtime fills in name and cniVersion, starts each plugin of the list, and keeps the Result");
+  const firstAdd = calls + 1;
+  for (const pod of pods) await add(pod);
+  say("  Where the first Result came from, the configuration as the plugin got it:");
+  await shell(`cat ${root}/calls/${firstAdd}-ADD.json`, (text) => text);
+  good("each pod has an interface, addresses, a default route; the host has the bridge and one veth a pod");
+
+  heading("5. What is there now");
+  await shell("ip -brief address show", (text) => text);
+  await shell(`ip -n ${blue.name} -brief address show`, (text) => text);
+  await shell(`ip -n ${blue.name} route`, (text) => text);
+  await shell(`ls ${leases}/${list.name}`, (text) => text.split("\n").join("  "));
+
+  heading("6. The pods reach the gateway and each other");
+  for (const gateway of [GATEWAY, ...(dual ? [GATEWAY6] : [])]) await ping(blue, gateway);
+  for (const address of addressesOf(green)) await ping(blue, address);
+  for (const address of addressesOf(blue)) await ping(green, address);
+  good(dual ? "over IPv4 and IPv6" : "over IPv4 (this kernel has no IPv6)");
+
+  heading("7. CHECK: is everything still as ADD left it?");
+  for (const pod of pods) mustSucceed(await check(pod), `CHECK of ${pod.name}`);
+  good("yes: silence and status 0");
+
+  heading("8. Now somebody breaks blue: its default route is gone. CHECK says what is wrong");
+  await shell(`ip -n ${blue.name} route del default`);
+  const complaint = await check(blue);
+  if (complaint.status === 0) throw new Failed("CHECK did not notice that the default route is gone");
+  printed(complaint.text);
+  good(`status ${complaint.status}, and the route is named`);
+
+  heading("9. DEL: first green, then blue, broken as it is; and once more, because runtimes may repeat it");
+  const { result } = blue;
+  await del(green);
+  await del(blue);
+  await del({ ...blue, result });
+  for (const pod of pods) await shell(`ip netns delete ${pod.name}`);
+
+  heading("10. What is left");
+  const links = await shell("ip -brief link show", (text) => text);
+  await shell(`ls ${leases}/${list.name}`, (text) => text.split("\n").join("  "));
+  if (links.includes("veth")) throw new Failed("a veth is left");
+  const left = (await readdir(join(leases, list.name))).filter((name) => /^10\.|^fd88/.test(name));
+  if (left.length > 0) throw new Failed(`leases are left: ${left.join(", ")}`);
+  good("no veth, no lease; the empty bridge stays for the next pod");
+}
+
+async function inside(): Promise<number> {
+  await furnishSandbox();
+  await mkdir(root, { recursive: true });
+  const interrupted = new Promise<number>((done) => {
+    const stop = () => {
+      console.log("\ninterrupted: the machine within the machine goes, and everything in it");
+      done(130);
+    };
+    process.on("SIGINT", stop);
+    process.on("SIGTERM", stop);
+  });
+  const pods: [Pod, Pod] = [
+    { name: "blue", containerId: "3f1c7a52b90d", result: null },
+    { name: "green", containerId: "a86e0d4417cf", result: null },
+  ];
+  const finished = demonstrate(pods).then(
+    () => 0,
+    (error: unknown) => {
+      console.error(paint(31, `\n${error instanceof Failed ? error.message : String(error)}`));
+      return 1;
+    },
+  );
+  return Promise.race([finished, interrupted]);
+}
+
+/** What of the machine the demo could have changed. */
+async function machineState(): Promise<string> {
+  const commands = ["ip -o link show", "ip netns list", "ip route show table all", "ip -6 route show table all"];
+  const outputs = commands.map((command) => execa("sh", ["-c", command], { reject: false, stdin: "ignore" }));
+  return (await Promise.all(outputs)).map((output) => output.stdout).join("\n");
+}
+
+async function outside(): Promise<number> {
+  const before = await machineState();
+  const status = await runInSandbox(import.meta.filename, process.argv.slice(2));
+  if ((await machineState()) !== before) {
+    console.error("the machine's own links, namespaces or routes have changed meanwhile");
+    return 1;
+  }
+  if (status === 0) say(`\nYour machine: its links, namespaces and routes are what they were. ${paint(1, "Done.")}`);
+  return status;
+}
+
+process.exit(await (inSandbox() ? inside() : outside()));
