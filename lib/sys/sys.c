@@ -65,9 +65,14 @@ int32_t sys_read(int32_t fd, uint8_t *buffer, size_t size, uint32_t offset, uint
 	return RESULT(read(fd, buffer + offset, length));
 }
 
+/* Whether anything was written to stdout: then there must be no second JSON document. */
+static volatile sig_atomic_t printed;
+
 int32_t sys_write(int32_t fd, const uint8_t *buffer, size_t size, uint32_t offset, uint32_t length)
 {
 	WINDOW(offset, length, size);
+	if (fd == STDOUT_FILENO)
+		printed = 1;
 	return RESULT(write(fd, buffer + offset, length));
 }
 
@@ -222,7 +227,39 @@ static void on_signal(int number)
 		caught_signal = number;
 }
 
-/* SIGTERM, SIGINT, SIGHUP and SIGALRM interrupt a blocking call (EINTR) instead of ending the process. */
+/*
+ * The last resort: the compiled runtime ends with SIGABRT where it finds a defect (an index outside a typed array), and a
+ * stack that overflows with SIGSEGV. The caller gets an error object all the same.
+ */
+static void on_crash(int number)
+{
+	static const char text[] = "{\"cniVersion\":\"1.1.0\",\"code\":999,\"msg\":\"internal error: the plugin crashed\","
+				   "\"details\":\"this is a defect of Podwire: please report it with the configuration\"}\n";
+	(void)number;
+	if (!printed && write(STDOUT_FILENO, text, sizeof text - 1) < 0)
+		_exit(2);
+	_exit(1);
+}
+
+static int32_t catch_crashes(void)
+{
+	/* A stack of its own, since the ordinary one may be what ran out. */
+	static uint8_t space[16384];
+	static const int crashes[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+	stack_t stack = {.ss_sp = space, .ss_size = sizeof space};
+	struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK};
+	if (sigaltstack(&stack, NULL) < 0)
+		return -errno;
+	for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
+		if (sigaction(crashes[i], &action, NULL) < 0)
+			return -errno;
+	return 0;
+}
+
+/*
+ * SIGTERM, SIGINT, SIGHUP and SIGALRM interrupt a blocking call (EINTR) instead of ending the process, and a crash prints
+ * an error object.
+ */
 int32_t sys_catch_signals(void)
 {
 	struct sigaction action = {.sa_handler = on_signal};
@@ -230,7 +267,7 @@ int32_t sys_catch_signals(void)
 	if (sigaction(SIGTERM, &action, NULL) < 0 || sigaction(SIGINT, &action, NULL) < 0 ||
 	    sigaction(SIGHUP, &action, NULL) < 0 || sigaction(SIGALRM, &action, NULL) < 0)
 		return -errno;
-	return 0;
+	return catch_crashes();
 }
 
 /* The number of the last signal caught, 0 for none. */
