@@ -5,15 +5,15 @@
  */
 
 import { CniError, DELEGATE_FAILED, INVALID_CONFIG } from "../errors.ts";
-import { throwIfInterrupted } from "../host/interrupt.ts";
+import { isInterrupted, throwIfInterrupted } from "../host/interrupt.ts";
 import { readAll } from "../host/io.ts";
-import { EINTR, ETXTBSY, SystemError } from "../sys/errno.ts";
+import { EAGAIN, EINTR, ENOMEM, ETXTBSY, errnoText, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { clip } from "../text.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Request, Verb } from "./environment.ts";
 import { Fields } from "./fields.ts";
-import { type Json, JsonError, parseJson } from "./json.ts";
+import { JsonError, parseJson } from "./json.ts";
 import type { Plugin } from "./plugin.ts";
 import { EMPTY_DNS, type Result } from "./result.ts";
 import { decodeResult } from "./result-decode.ts";
@@ -23,6 +23,7 @@ const MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
 /** A plugin that is being replaced is busy for a moment: 50 tries, 100 ms apart. */
 const BUSY_TRIES = 50;
 const BUSY_PAUSE_US = 100_000;
+const SIGNAL_CHECK_MS = 100;
 
 /** The other plugins a call can reach. */
 export class Delegates {
@@ -47,8 +48,7 @@ export class Delegates {
     const own = this.#same(path, type);
     if (own !== null) return own.add(this.#call("ADD"));
     const output = execute(path, type, "ADD", this.#config.bytes);
-    const json = parseOutput(output, type);
-    return json.kind === "null" ? EMPTY_RESULT : decodeResult(json, `result of ${type}`, this.#config.cniVersion);
+    return resultOf(output, type, this.#config.cniVersion);
   }
 
   check(type: string): void {
@@ -124,6 +124,7 @@ function execute(path: string, type: string, verb: Verb, config: Uint8Array): Ui
     sys.must(sys.pwrite(input, config, 0), "write the delegate's input");
     sys.must(sys.setenv("CNI_COMMAND", verb), "set CNI_COMMAND");
     const status = wait(start(path, input, output, errors));
+    throwIfInterrupted();
     const printed = contents(output, type);
     if (status !== 0) throw failure(type, verb, status, printed, contents(errors, type));
     return printed;
@@ -138,18 +139,38 @@ function start(path: string, input: number, output: number, errors: number): num
   for (let attempt = 1; ; attempt += 1) {
     const pid = sys.spawn(path, input, output, errors);
     if (pid >= 0) return pid;
-    if (pid !== -ETXTBSY || attempt >= BUSY_TRIES) throw new SystemError(-pid, `start ${path}`);
+    if (pid === -EAGAIN || pid === -ENOMEM) throw new SystemError(-pid, `start ${path}`);
+    if (pid !== -ETXTBSY || attempt >= BUSY_TRIES) {
+      throw new CniError(
+        DELEGATE_FAILED,
+        `failed to start plugin ${path}: ${errnoText(-pid)}`,
+        "a plugin is an executable file; install it again, or correct CNI_PATH",
+      );
+    }
+    throwIfInterrupted();
     sys.sleepUs(BUSY_PAUSE_US);
   }
 }
 
-/** Waits for a delegate; a signal that we are sent is passed on, so that it can take its work back. */
+/**
+ * Waits for a delegate. A signal that we are sent is passed on, once, so that the delegate can take its work back; the
+ * timer is for one that arrives just before the wait begins and would not end it.
+ */
 function wait(pid: number): number {
-  for (;;) {
-    const status = sys.waitpid(pid);
-    if (status >= 0) return status;
-    if (status !== -EINTR) throw new SystemError(-status, "wait for a delegate");
-    if (sys.caughtSignal() !== 0) sys.kill(pid, sys.SIGTERM);
+  let told = false;
+  sys.alarmMs(SIGNAL_CHECK_MS);
+  try {
+    for (;;) {
+      if (isInterrupted() && !told) {
+        told = true;
+        sys.kill(pid, sys.SIGTERM);
+      }
+      const status = sys.waitpid(pid);
+      if (status >= 0) return status;
+      if (status !== -EINTR) throw new SystemError(-status, "wait for a delegate");
+    }
+  } finally {
+    sys.alarmMs(0);
   }
 }
 
@@ -163,13 +184,25 @@ function contents(fd: number, name: string): Uint8Array {
   }
 }
 
-function parseOutput(output: Uint8Array, type: string): Json {
+/** What a delegate's ADD printed; `null` is taken for a result that says nothing. */
+function resultOf(output: Uint8Array, type: string, version: string): Result {
   try {
-    return parseJson(output);
+    const json = parseJson(output);
+    return json.kind === "null" ? EMPTY_RESULT : decodeResult(json, "result", version);
   } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
-    throw new CniError(DELEGATE_FAILED, `plugin ${type} printed no valid result: ${error.message}`, firstLine(output));
+    if (error instanceof JsonError) throw unusable(output, type, error.message);
+    /* A version that does not fit is the configuration's matter (code 1); a wrong field is the delegate's. */
+    if (error instanceof CniError && error.code === INVALID_CONFIG) throw unusable(output, type, error.message);
+    throw error;
   }
+}
+
+function unusable(output: Uint8Array, type: string, problem: string): CniError {
+  return new CniError(
+    DELEGATE_FAILED,
+    `plugin ${clip(type)} printed no valid result: ${problem}`,
+    `it printed: ${firstLine(output)}`,
+  );
 }
 
 function failure(type: string, verb: Verb, status: number, printed: Uint8Array, errors: Uint8Array): CniError {
@@ -186,7 +219,8 @@ function errorObject(printed: Uint8Array): CniError | null {
     const fields = new Fields(parseJson(printed), "");
     const code = fields.integer("code", 0, 0xffffffff);
     const msg = fields.string("msg", "");
-    return code === null ? null : new CniError(code, msg, fields.string("details", ""));
+    const details = fields.string("details", "");
+    return code === null ? null : new CniError(code, msg === "" ? `the plugin failed with code ${code}` : msg, details);
   } catch (error) {
     if (error instanceof JsonError || error instanceof CniError) return null;
     throw error;

@@ -2,10 +2,23 @@
 import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
 import * as sys from "../sys/sys.ts";
 
-/** @throws CniError 11 if SIGTERM, SIGINT or SIGHUP has arrived */
+let thrown = false;
+
+/** Whether SIGTERM, SIGINT or SIGHUP has arrived and nothing has been thrown because of it yet. */
+export function isInterrupted(): boolean {
+  return !thrown && sys.caughtSignal() !== 0;
+}
+
+/**
+ * Throws at the first call after a signal, and only then: what follows is the taking back, which nothing must stop.
+ * @throws CniError 11 if SIGTERM, SIGINT or SIGHUP has arrived
+ */
 export function throwIfInterrupted(): void {
-  const signal = sys.caughtSignal();
-  if (signal !== 0) {
-    throw new CniError(TRY_AGAIN_LATER, `interrupted by signal ${signal}`, "what had been done was taken back");
-  }
+  if (!isInterrupted()) return;
+  thrown = true;
+  throw new CniError(
+    TRY_AGAIN_LATER,
+    `interrupted by signal ${sys.caughtSignal()}`,
+    "what had been done was taken back",
+  );
 }

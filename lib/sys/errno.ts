@@ -5,6 +5,7 @@ export const ENOENT = 2;
 export const EINTR = 4;
 export const EIO = 5;
 export const ENXIO = 6;
+export const ENOEXEC = 8;
 export const EBADF = 9;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
@@ -41,6 +42,7 @@ const TEXTS: readonly (readonly [number, string])[] = [
   [EINTR, "interrupted"],
   [EIO, "input/output error"],
   [ENXIO, "no such device or address"],
+  [ENOEXEC, "not an executable file of this machine"],
   [EBADF, "bad file descriptor"],
   [EAGAIN, "resource temporarily unavailable"],
   [ENOMEM, "out of memory"],
