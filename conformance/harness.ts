@@ -21,7 +21,7 @@ export const binDirectory = resolve(process.env.PODWIRE_BIN ?? join(repository, 
 /** Where the plugins of the reference suite are, to compare with. */
 export const referenceDirectory = process.env.PODWIRE_REFERENCE ?? "/usr/lib/cni";
 
-export const VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
+export const VERSIONS: readonly string[] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 export type JsonObject = { [key: string]: unknown };
 
@@ -296,6 +296,6 @@ export async function withSandbox(test: (sandbox: Sandbox) => Promise<void>): Pr
 }
 
 /** The versions of the specification from one on: CHECK exists from "0.4.0", GC and STATUS from "1.1.0". */
-export function versionsFrom(first: (typeof VERSIONS)[number]): readonly string[] {
+export function versionsFrom(first: string): readonly string[] {
   return VERSIONS.slice(VERSIONS.indexOf(first));
 }
