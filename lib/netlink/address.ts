@@ -1,0 +1,112 @@
+/** Addresses of links (include/uapi/linux/if_addr.h). */
+import { type Address, addressOf, lastOf, type Prefix } from "../ip/address.ts";
+import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readU8, readU32 } from "./codec.ts";
+import type { NetlinkSocket } from "./socket.ts";
+
+const RTM_NEWADDR = 20;
+const RTM_DELADDR = 21;
+const RTM_GETADDR = 22;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+const IFA_BROADCAST = 4;
+const IFA_FLAGS = 8;
+
+const IFA_F_NODAD = 0x02;
+const IFA_F_TENTATIVE = 0x40;
+const IFA_F_DADFAILED = 0x08;
+
+/** An address on a link, with what duplicate address detection says of it. */
+export interface LinkAddress {
+  readonly prefix: Prefix;
+  readonly tentative: boolean;
+  readonly failed: boolean;
+}
+
+/** The socket family of an address. */
+export function socketFamily(address: Address): number {
+  return address.family === 4 ? AF_INET : AF_INET6;
+}
+
+/** Writes a request for a new address on a link; refused with EEXIST if it is there. `nodad`: no detection of duplicates. */
+export function writeNewAddress(socket: NetlinkSocket, index: number, prefix: Prefix, nodad: boolean): void {
+  const writer = socket.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+  writeHeader(writer, socketFamily(prefix.address), prefix.length, index);
+  writer.attributeBytes(IFA_LOCAL, prefix.address.bytes);
+  writer.attributeBytes(IFA_ADDRESS, prefix.address.bytes);
+  if (prefix.address.family === 4) {
+    if (prefix.length < 31) writer.attributeBytes(IFA_BROADCAST, lastOf(prefix).bytes);
+  } else if (nodad) {
+    writer.attributeU32(IFA_FLAGS, IFA_F_NODAD);
+  }
+  writer.end();
+}
+
+/** Writes a request that removes an address from a link; refused with EADDRNOTAVAIL if it is not there. */
+export function writeDeleteAddress(socket: NetlinkSocket, index: number, prefix: Prefix): void {
+  const writer = socket.request(RTM_DELADDR, 0);
+  writeHeader(writer, socketFamily(prefix.address), prefix.length, index);
+  writer.attributeBytes(IFA_LOCAL, prefix.address.bytes);
+  writer.end();
+}
+
+/** The addresses of a link, both families. @throws NetlinkError */
+export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress[] {
+  let addresses: LinkAddress[] = [];
+  socket.dump(
+    RTM_GETADDR,
+    (writer) => {
+      writeHeader(writer, 0, 0, index);
+      writer.end();
+    },
+    (message) => {
+      /* Kernels without strict checking list all links' addresses. */
+      if (readU32(message.body, 4) !== index) return;
+      const address = decodeAddress(message.body);
+      if (address !== null) addresses.push(address);
+    },
+    () => {
+      addresses = [];
+    },
+  );
+  return addresses;
+}
+
+/** Reads the body of an RTM_NEWADDR message; null if it holds no IP address. @throws NetlinkFormatError */
+export function decodeAddress(body: Uint8Array): LinkAddress | null {
+  const length = readU8(body, 1);
+  let flags = readU8(body, 2);
+  let local: Address | null = null;
+  let address: Address | null = null;
+  const attributes = new AttributeReader(body, 8);
+  while (attributes.next()) {
+    if (attributes.type === IFA_LOCAL) local = ipAddress(attributes.bytes());
+    else if (attributes.type === IFA_ADDRESS) address = ipAddress(attributes.bytes());
+    else if (attributes.type === IFA_FLAGS) flags = attributes.u32();
+  }
+  /* On a point-to-point link IFA_ADDRESS is the other end's; IPv6 has no IFA_LOCAL otherwise. */
+  const own = local ?? address;
+  if (own === null) return null;
+  return {
+    prefix: { address: own, length },
+    tentative: (flags & IFA_F_TENTATIVE) !== 0,
+    failed: (flags & IFA_F_DADFAILED) !== 0,
+  };
+}
+
+/** Bytes from an attribute as an address; null if they are not 4 or 16. */
+export function ipAddress(bytes: Uint8Array): Address | null {
+  return bytes.length === 4 || bytes.length === 16 ? addressOf(bytes) : null;
+}
+
+/** struct ifaddrmsg: family, prefix length, flags, scope, index. */
+function writeHeader(writer: MessageWriter, family: number, length: number, index: number): void {
+  writer.u8(family);
+  writer.u8(length);
+  writer.u8(0);
+  writer.u8(0);
+  writer.u32(index);
+}

@@ -1,0 +1,273 @@
+/**
+ * Netlink messages and attributes as bytes (include/uapi/linux/netlink.h). All offset arithmetic of the project's netlink
+ * code is in this file; numbers are in the machine's order, which on every supported machine is little-endian.
+ */
+
+export const NLM_F_REQUEST = 0x1;
+export const NLM_F_ACK = 0x4;
+export const NLM_F_ECHO = 0x8;
+export const NLM_F_DUMP = 0x300;
+export const NLM_F_DUMP_INTR = 0x10;
+export const NLM_F_ACK_TLVS = 0x200;
+/* For messages that make something: */
+export const NLM_F_REPLACE = 0x100;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
+export const NLM_F_APPEND = 0x800;
+
+const NLA_F_NESTED = 0x8000;
+const NLA_TYPE_MASK = 0x3fff;
+const HEADER_LENGTH = 16;
+const ATTRIBUTE_HEADER_LENGTH = 4;
+
+/** Bytes from the kernel that are no well-formed message; never seen from a sound kernel. */
+export class NetlinkFormatError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "NetlinkFormatError";
+  }
+}
+
+/** Builds one or more messages behind each other, to be sent at once. */
+export class MessageWriter {
+  #bytes = new Uint8Array(1024);
+  #view = new DataView(this.#bytes.buffer);
+  #length = 0;
+  #start = 0;
+  #count = 0;
+
+  /** How many messages have been begun. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** All that was written; valid until more is. */
+  get bytes(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** Begins a message; NLM_F_REQUEST and NLM_F_ACK are added. `sequence` must be the caller's first plus `count`. */
+  begin(type: number, flags: number, sequence: number): void {
+    this.#count += 1;
+    this.#start = this.#length;
+    this.u32(0);
+    this.u16(type);
+    this.u16(flags | NLM_F_REQUEST | NLM_F_ACK);
+    this.u32(sequence);
+    this.u32(0);
+  }
+
+  /** Ends the message: its length is now known. */
+  end(): void {
+    this.#view.setUint32(this.#start, this.#length - this.#start, true);
+    this.#pad();
+  }
+
+  u8(value: number): void {
+    this.#reserve(1);
+    this.#view.setUint8(this.#length, value);
+    this.#length += 1;
+  }
+
+  u16(value: number): void {
+    this.#reserve(2);
+    this.#view.setUint16(this.#length, value, true);
+    this.#length += 2;
+  }
+
+  u32(value: number): void {
+    this.#reserve(4);
+    this.#view.setUint32(this.#length, value, true);
+    this.#length += 4;
+  }
+
+  raw(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  attributeU8(type: number, value: number): void {
+    const at = this.#attribute(type);
+    this.u8(value);
+    this.#close(at);
+  }
+
+  attributeU16(type: number, value: number): void {
+    const at = this.#attribute(type);
+    this.u16(value);
+    this.#close(at);
+  }
+
+  attributeU32(type: number, value: number): void {
+    const at = this.#attribute(type);
+    this.u32(value);
+    this.#close(at);
+  }
+
+  attributeBytes(type: number, value: Uint8Array): void {
+    const at = this.#attribute(type);
+    this.raw(value);
+    this.#close(at);
+  }
+
+  /** Text with a terminating NUL. */
+  attributeText(type: number, value: string): void {
+    const at = this.#attribute(type);
+    this.raw(new TextEncoder().encode(value));
+    this.u8(0);
+    this.#close(at);
+  }
+
+  /** Begins an attribute that holds attributes, and returns what `endNested` wants. */
+  beginNested(type: number): number {
+    return this.#attribute(type | NLA_F_NESTED);
+  }
+
+  endNested(at: number): void {
+    this.#close(at);
+  }
+
+  #attribute(type: number): number {
+    const at = this.#length;
+    this.u16(0);
+    this.u16(type);
+    return at;
+  }
+
+  #close(at: number): void {
+    this.#view.setUint16(at, this.#length - at, true);
+    this.#pad();
+  }
+
+  #pad(): void {
+    while (this.#length % 4 !== 0) this.u8(0);
+  }
+
+  #reserve(length: number): void {
+    if (this.#length + length <= this.#bytes.length) return;
+    const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + length));
+    larger.set(this.#bytes);
+    this.#bytes = larger;
+    this.#view = new DataView(larger.buffer);
+  }
+}
+
+/** One message from the kernel. `body` is what follows the netlink header. */
+export interface Message {
+  readonly type: number;
+  readonly flags: number;
+  readonly sequence: number;
+  readonly body: Uint8Array;
+}
+
+/** Splits what one receive returned into messages. @throws NetlinkFormatError */
+export function splitMessages(bytes: Uint8Array): Message[] {
+  const messages: Message[] = [];
+  let at = 0;
+  while (at + HEADER_LENGTH <= bytes.length) {
+    const length = readU32(bytes, at);
+    if (length < HEADER_LENGTH || at + length > bytes.length) {
+      throw new NetlinkFormatError(`netlink message of ${length} bytes where ${bytes.length - at} are left`);
+    }
+    messages.push({
+      type: readU16(bytes, at + 4),
+      flags: readU16(bytes, at + 6),
+      sequence: readU32(bytes, at + 8),
+      body: bytes.subarray(at + HEADER_LENGTH, at + length),
+    });
+    at += align(length);
+  }
+  return messages;
+}
+
+/** Walks over the attributes in a stretch of bytes; every read is checked against the attribute's own length. */
+export class AttributeReader {
+  readonly #bytes: Uint8Array;
+  #next: number;
+  #at = 0;
+  #length = 0;
+  #type = 0;
+
+  /** @param offset where the attributes begin: behind the message's fixed part */
+  constructor(bytes: Uint8Array, offset: number) {
+    this.#bytes = bytes;
+    this.#next = align(offset);
+  }
+
+  /** Goes to the next attribute; false at the end. @throws NetlinkFormatError */
+  next(): boolean {
+    if (this.#next + ATTRIBUTE_HEADER_LENGTH > this.#bytes.length) return false;
+    const length = readU16(this.#bytes, this.#next);
+    if (length < ATTRIBUTE_HEADER_LENGTH || this.#next + length > this.#bytes.length) {
+      throw new NetlinkFormatError(`attribute of ${length} bytes where ${this.#bytes.length - this.#next} are left`);
+    }
+    this.#type = readU16(this.#bytes, this.#next + 2) & NLA_TYPE_MASK;
+    this.#at = this.#next + ATTRIBUTE_HEADER_LENGTH;
+    this.#length = length - ATTRIBUTE_HEADER_LENGTH;
+    this.#next += align(length);
+    return true;
+  }
+
+  get type(): number {
+    return this.#type;
+  }
+
+  u8(): number {
+    return readU8(this.#window(1), 0);
+  }
+
+  u16(): number {
+    return readU16(this.#window(2), 0);
+  }
+
+  u32(): number {
+    return readU32(this.#window(4), 0);
+  }
+
+  /** The attribute's bytes; a view, valid until the next receive. */
+  bytes(): Uint8Array {
+    return this.#window(0);
+  }
+
+  /** Text up to its NUL. */
+  text(): string {
+    const bytes = this.#window(0);
+    let length = 0;
+    while (length < bytes.length && bytes[length] !== 0) length += 1;
+    return new TextDecoder().decode(bytes.subarray(0, length));
+  }
+
+  nested(): AttributeReader {
+    return new AttributeReader(this.#window(0), 0);
+  }
+
+  #window(atLeast: number): Uint8Array {
+    if (this.#length < atLeast) {
+      throw new NetlinkFormatError(`attribute ${this.#type} has ${this.#length} bytes, expected ${atLeast}`);
+    }
+    return this.#bytes.subarray(this.#at, this.#at + this.#length);
+  }
+}
+
+/** One byte of a message's fixed part. @throws NetlinkFormatError past the end */
+export function readU8(bytes: Uint8Array, at: number): number {
+  if (at < 0 || at >= bytes.length) throw new NetlinkFormatError(`message of ${bytes.length} bytes ends before ${at}`);
+  return bytes[at] ?? 0;
+}
+
+export function readU16(bytes: Uint8Array, at: number): number {
+  return readU8(bytes, at) | (readU8(bytes, at + 1) << 8);
+}
+
+export function readU32(bytes: Uint8Array, at: number): number {
+  return readU16(bytes, at) + readU16(bytes, at + 2) * 0x10000;
+}
+
+export function readI32(bytes: Uint8Array, at: number): number {
+  return readU32(bytes, at) | 0;
+}
+
+function align(length: number): number {
+  return (length + 3) & ~3;
+}

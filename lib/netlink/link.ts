@@ -1,0 +1,416 @@
+/** Links (network interfaces): making, changing, reading (include/uapi/linux/if_link.h, rtnetlink.h). */
+import { formatMac } from "../ip/mac.ts";
+import { ENODEV } from "../sys/errno.ts";
+import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readI32, readU32 } from "./codec.ts";
+import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+
+const RTM_NEWLINK = 16;
+const RTM_DELLINK = 17;
+const RTM_GETLINK = 18;
+const RTM_SETLINK = 19;
+
+const AF_UNSPEC = 0;
+const AF_BRIDGE = 7;
+
+export const IFF_UP = 0x1;
+export const IFF_PROMISC = 0x100;
+
+const IFLA_ADDRESS = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+const IFLA_LINK = 5;
+const IFLA_MASTER = 10;
+const IFLA_OPERSTATE = 16;
+const IFLA_LINKINFO = 18;
+const IFLA_IFALIAS = 20;
+const IFLA_AF_SPEC = 26;
+const IFLA_NET_NS_FD = 28;
+const IFLA_EXT_MASK = 29;
+
+const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
+const IFLA_INFO_SLAVE_KIND = 4;
+const IFLA_INFO_SLAVE_DATA = 5;
+
+const IFLA_BR_VLAN_FILTERING = 7;
+const VETH_INFO_PEER = 1;
+
+const IFLA_BRPORT_STATE = 1;
+const IFLA_BRPORT_MODE = 4;
+const IFLA_BRPORT_ISOLATED = 33;
+
+const IFLA_BRIDGE_VLAN_INFO = 2;
+const RTEXT_FILTER_BRVLAN = 1 << 1;
+const BRIDGE_VLAN_INFO_PVID = 1 << 1;
+const BRIDGE_VLAN_INFO_UNTAGGED = 1 << 2;
+const BRIDGE_VLAN_INFO_RANGE_BEGIN = 1 << 3;
+const BRIDGE_VLAN_INFO_RANGE_END = 1 << 4;
+
+/** Operational states (RFC 2863; IF_OPER_* in linux/if.h). */
+export const OPERSTATE_UNKNOWN = 0;
+export const OPERSTATE_UP = 6;
+export const OPERSTATE_NAMES: readonly string[] = [
+  "unknown",
+  "notpresent",
+  "down",
+  "lowerlayerdown",
+  "testing",
+  "dormant",
+  "up",
+];
+
+/** What a bridge knows of a port. */
+export interface BridgePort {
+  /** 3 is forwarding (linux/if_bridge.h BR_STATE_*). */
+  readonly state: number;
+  readonly hairpin: boolean;
+  readonly isolated: boolean;
+}
+
+/** A link as the kernel describes it. */
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  /** "bridge", "veth", ...; "" for hardware and loopback. */
+  readonly kind: string;
+  /** "" if it has no Ethernet address. */
+  readonly mac: string;
+  readonly mtu: number;
+  readonly up: boolean;
+  readonly promiscuous: boolean;
+  readonly operstate: number;
+  /** Index of the bridge or other master, 0 for none. */
+  readonly master: number;
+  /** For a veth its peer's index, in the peer's namespace; 0 for none. */
+  readonly peer: number;
+  readonly alias: string;
+  readonly port: BridgePort | null;
+  /** Whether a bridge filters by VLAN; null if this is no bridge or the kernel cannot. */
+  readonly vlanFiltering: boolean | null;
+}
+
+/** VLAN IDs first to last of a bridge port, as one setting. */
+export interface VlanRange {
+  readonly first: number;
+  readonly last: number;
+  readonly pvid: boolean;
+  readonly untagged: boolean;
+}
+
+/** What a new bridge is made with. `mtu` 0 leaves the kernel's default; `vlanFiltering` false leaves it off. */
+export interface NewBridge {
+  readonly name: string;
+  readonly mac: Uint8Array;
+  readonly mtu: number;
+  readonly vlanFiltering: boolean;
+}
+
+/** What a new veth pair is made with. The peer goes into the namespace `peerNamespaceFd`, or stays if that is negative. */
+export interface NewVeth {
+  readonly name: string;
+  readonly mac: Uint8Array;
+  readonly mtu: number;
+  /** The bridge's index, 0 for none. */
+  readonly master: number;
+  readonly peerName: string;
+  readonly peerMac: Uint8Array;
+  readonly peerNamespaceFd: number;
+}
+
+/** Writes a request for a new bridge, down; refused with EEXIST if the name is taken. */
+export function writeNewBridge(socket: NetlinkSocket, bridge: NewBridge): void {
+  const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+  writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeText(IFLA_IFNAME, bridge.name);
+  writer.attributeBytes(IFLA_ADDRESS, bridge.mac);
+  if (bridge.mtu > 0) writer.attributeU32(IFLA_MTU, bridge.mtu);
+  const info = writer.beginNested(IFLA_LINKINFO);
+  writer.attributeText(IFLA_INFO_KIND, "bridge");
+  if (bridge.vlanFiltering) {
+    const data = writer.beginNested(IFLA_INFO_DATA);
+    writer.attributeU8(IFLA_BR_VLAN_FILTERING, 1);
+    writer.endNested(data);
+  }
+  writer.endNested(info);
+  writer.end();
+}
+
+/** Writes a request for a new veth pair, both ends down; refused with EEXIST if either name is taken. */
+export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
+  const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+  writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeText(IFLA_IFNAME, veth.name);
+  writer.attributeBytes(IFLA_ADDRESS, veth.mac);
+  if (veth.mtu > 0) writer.attributeU32(IFLA_MTU, veth.mtu);
+  if (veth.master > 0) writer.attributeU32(IFLA_MASTER, veth.master);
+  const info = writer.beginNested(IFLA_LINKINFO);
+  writer.attributeText(IFLA_INFO_KIND, "veth");
+  const data = writer.beginNested(IFLA_INFO_DATA);
+  const peer = writer.beginNested(VETH_INFO_PEER);
+  writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeText(IFLA_IFNAME, veth.peerName);
+  writer.attributeBytes(IFLA_ADDRESS, veth.peerMac);
+  if (veth.mtu > 0) writer.attributeU32(IFLA_MTU, veth.mtu);
+  if (veth.peerNamespaceFd >= 0) writer.attributeU32(IFLA_NET_NS_FD, veth.peerNamespaceFd);
+  writer.endNested(peer);
+  writer.endNested(data);
+  writer.endNested(info);
+  writer.end();
+}
+
+/** Writes a request that brings a link up (or down) and, with `promiscuous`, makes it promiscuous. */
+export function writeLinkUp(socket: NetlinkSocket, index: number, up: boolean, promiscuous: boolean): void {
+  const flags = (up ? IFF_UP : 0) | (promiscuous ? IFF_PROMISC : 0);
+  const writer = socket.request(RTM_NEWLINK, 0);
+  writeHeader(writer, AF_UNSPEC, index, flags, IFF_UP | (promiscuous ? IFF_PROMISC : 0));
+  writer.end();
+}
+
+/** Writes a request that sets a bridge port's options and its alias, and brings it up. */
+export function writePort(
+  socket: NetlinkSocket,
+  index: number,
+  alias: string,
+  hairpin: boolean,
+  isolated: boolean,
+): void {
+  const writer = socket.request(RTM_NEWLINK, 0);
+  writeHeader(writer, AF_UNSPEC, index, IFF_UP, IFF_UP);
+  writer.attributeText(IFLA_IFALIAS, alias);
+  const info = writer.beginNested(IFLA_LINKINFO);
+  writer.attributeText(IFLA_INFO_SLAVE_KIND, "bridge");
+  const data = writer.beginNested(IFLA_INFO_SLAVE_DATA);
+  writer.attributeU8(IFLA_BRPORT_MODE, hairpin ? 1 : 0);
+  writer.attributeU8(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0);
+  writer.endNested(data);
+  writer.endNested(info);
+  writer.end();
+}
+
+/**
+ * Writes a request that sets a link's Ethernet address. Setting the address it has changes nothing, but makes the kernel
+ * announce the link's IP addresses where arp_notify and ndisc_notify ask for that.
+ */
+export function writeLinkAddress(socket: NetlinkSocket, index: number, mac: Uint8Array): void {
+  const writer = socket.request(RTM_SETLINK, 0);
+  writeHeader(writer, AF_UNSPEC, index, 0, 0);
+  writer.attributeBytes(IFLA_ADDRESS, mac);
+  writer.end();
+}
+
+/** Writes a request that removes a link; the other end of a veth goes with it. */
+export function writeDeleteLink(socket: NetlinkSocket, index: number): void {
+  const writer = socket.request(RTM_DELLINK, 0);
+  writeHeader(writer, AF_UNSPEC, index, 0, 0);
+  writer.end();
+}
+
+/** Writes a request that adds (or removes) VLAN IDs on a bridge port. */
+export function writePortVlans(socket: NetlinkSocket, index: number, vlans: readonly VlanRange[], add: boolean): void {
+  const writer = socket.request(add ? RTM_SETLINK : RTM_DELLINK, 0);
+  writeHeader(writer, AF_BRIDGE, index, 0, 0);
+  const spec = writer.beginNested(IFLA_AF_SPEC);
+  for (const vlan of vlans) {
+    const flags = (vlan.pvid ? BRIDGE_VLAN_INFO_PVID : 0) | (vlan.untagged ? BRIDGE_VLAN_INFO_UNTAGGED : 0);
+    if (vlan.first === vlan.last) {
+      writeVlan(writer, flags, vlan.first);
+    } else {
+      writeVlan(writer, flags | BRIDGE_VLAN_INFO_RANGE_BEGIN, vlan.first);
+      writeVlan(writer, flags | BRIDGE_VLAN_INFO_RANGE_END, vlan.last);
+    }
+  }
+  writer.endNested(spec);
+  writer.end();
+}
+
+/** The link of a name; null if there is none. @throws NetlinkError */
+export function getLinkByName(socket: NetlinkSocket, name: string): Link | null {
+  const writer = socket.request(RTM_GETLINK, 0);
+  writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeText(IFLA_IFNAME, name);
+  writer.end();
+  return oneLink(socket);
+}
+
+/** The link of an index; null if there is none. @throws NetlinkError */
+export function getLinkByIndex(socket: NetlinkSocket, index: number): Link | null {
+  const writer = socket.request(RTM_GETLINK, 0);
+  writeHeader(writer, AF_UNSPEC, index, 0, 0);
+  writer.end();
+  return oneLink(socket);
+}
+
+/** All links of a kind, or with a master (0: any). @throws NetlinkError */
+export function listLinks(socket: NetlinkSocket, kind: string, master: number): Link[] {
+  let links: Link[] = [];
+  socket.dump(
+    RTM_GETLINK,
+    (writer) => {
+      writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+      if (master > 0) writer.attributeU32(IFLA_MASTER, master);
+      const info = writer.beginNested(IFLA_LINKINFO);
+      writer.attributeText(IFLA_INFO_KIND, kind);
+      writer.endNested(info);
+      writer.end();
+    },
+    (message) => {
+      const link = decodeLink(message.body);
+      /* Kernels without strict checking list everything. */
+      if (link.kind === kind && (master === 0 || link.master === master)) links.push(link);
+    },
+    () => {
+      links = [];
+    },
+  );
+  return links;
+}
+
+/** The VLANs of a bridge port, one entry an ID. @throws NetlinkError */
+export function listPortVlans(socket: NetlinkSocket, index: number): VlanRange[] {
+  let vlans: VlanRange[] = [];
+  socket.dump(
+    RTM_GETLINK,
+    (writer) => {
+      writeHeader(writer, AF_BRIDGE, 0, 0, 0);
+      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
+      writer.end();
+    },
+    (message) => {
+      if (readI32(message.body, 4) === index) vlans = decodePortVlans(message.body);
+    },
+    () => {
+      vlans = [];
+    },
+  );
+  return vlans;
+}
+
+/** Reads the body of an RTM_NEWLINK message. @throws NetlinkFormatError */
+export function decodeLink(body: Uint8Array): Link {
+  const flags = readU32(body, 8);
+  let name = "";
+  let mac = "";
+  let mtu = 0;
+  let master = 0;
+  let peer = 0;
+  let alias = "";
+  let operstate = OPERSTATE_UNKNOWN;
+  let info: LinkInfo = { kind: "", vlanFiltering: null, port: null };
+  const attributes = new AttributeReader(body, 16);
+  while (attributes.next()) {
+    const type = attributes.type;
+    if (type === IFLA_IFNAME) name = attributes.text();
+    else if (type === IFLA_ADDRESS) mac = formatMac(attributes.bytes());
+    else if (type === IFLA_MTU) mtu = attributes.u32();
+    else if (type === IFLA_MASTER) master = attributes.u32();
+    else if (type === IFLA_LINK) peer = attributes.u32();
+    else if (type === IFLA_IFALIAS) alias = attributes.text();
+    else if (type === IFLA_OPERSTATE) operstate = attributes.u8();
+    else if (type === IFLA_LINKINFO) info = decodeLinkInfo(attributes.nested());
+  }
+  return {
+    index: readI32(body, 4),
+    name,
+    kind: info.kind,
+    mac,
+    mtu,
+    up: (flags & IFF_UP) !== 0,
+    promiscuous: (flags & IFF_PROMISC) !== 0,
+    operstate,
+    master,
+    peer,
+    alias,
+    port: info.port,
+    vlanFiltering: info.vlanFiltering,
+  };
+}
+
+interface LinkInfo {
+  readonly kind: string;
+  readonly vlanFiltering: boolean | null;
+  readonly port: BridgePort | null;
+}
+
+function decodeLinkInfo(attributes: AttributeReader): LinkInfo {
+  let kind = "";
+  let slaveKind = "";
+  let vlanFiltering: boolean | null = null;
+  let port: BridgePort | null = null;
+  while (attributes.next()) {
+    const type = attributes.type;
+    if (type === IFLA_INFO_KIND) kind = attributes.text();
+    else if (type === IFLA_INFO_SLAVE_KIND) slaveKind = attributes.text();
+    else if (type === IFLA_INFO_DATA && kind === "bridge") vlanFiltering = decodeVlanFiltering(attributes.nested());
+    else if (type === IFLA_INFO_SLAVE_DATA && slaveKind === "bridge") port = decodePort(attributes.nested());
+  }
+  return { kind, vlanFiltering, port };
+}
+
+function decodeVlanFiltering(attributes: AttributeReader): boolean | null {
+  while (attributes.next()) {
+    if (attributes.type === IFLA_BR_VLAN_FILTERING) return attributes.u8() !== 0;
+  }
+  return null;
+}
+
+function decodePort(attributes: AttributeReader): BridgePort {
+  let state = 0;
+  let hairpin = false;
+  let isolated = false;
+  while (attributes.next()) {
+    if (attributes.type === IFLA_BRPORT_STATE) state = attributes.u8();
+    else if (attributes.type === IFLA_BRPORT_MODE) hairpin = attributes.u8() !== 0;
+    else if (attributes.type === IFLA_BRPORT_ISOLATED) isolated = attributes.u8() !== 0;
+  }
+  return { state, hairpin, isolated };
+}
+
+/** Reads the VLANs from the body of an AF_BRIDGE RTM_NEWLINK message. @throws NetlinkFormatError */
+export function decodePortVlans(body: Uint8Array): VlanRange[] {
+  const vlans: VlanRange[] = [];
+  const attributes = new AttributeReader(body, 16);
+  while (attributes.next()) {
+    if (attributes.type !== IFLA_AF_SPEC) continue;
+    const spec = attributes.nested();
+    while (spec.next()) {
+      if (spec.type !== IFLA_BRIDGE_VLAN_INFO) continue;
+      const word = spec.u32();
+      const id = word >>> 16;
+      vlans.push({
+        first: id,
+        last: id,
+        pvid: (word & BRIDGE_VLAN_INFO_PVID) !== 0,
+        untagged: (word & BRIDGE_VLAN_INFO_UNTAGGED) !== 0,
+      });
+    }
+  }
+  return vlans;
+}
+
+function oneLink(socket: NetlinkSocket): Link | null {
+  let link: Link | null = null;
+  try {
+    socket.execute((message) => {
+      if (message.type === RTM_NEWLINK) link = decodeLink(message.body);
+    });
+  } catch (error) {
+    if (error instanceof NetlinkError && error.errno === ENODEV) return null;
+    throw error;
+  }
+  return link;
+}
+
+/** struct ifinfomsg: family, padding, type, index, flags, change mask. */
+function writeHeader(writer: MessageWriter, family: number, index: number, flags: number, change: number): void {
+  writer.u8(family);
+  writer.u8(0);
+  writer.u16(0);
+  writer.u32(index);
+  writer.u32(flags);
+  writer.u32(change);
+}
+
+/** struct bridge_vlan_info: flags, VLAN ID. */
+function writeVlan(writer: MessageWriter, flags: number, id: number): void {
+  writer.attributeU32(IFLA_BRIDGE_VLAN_INFO, flags | (id << 16));
+}

@@ -1,0 +1,160 @@
+/** Routes and neighbours (include/uapi/linux/rtnetlink.h, neighbour.h). */
+import { type Address, type Family, networkOf, type Prefix } from "../ip/address.ts";
+import { ipAddress, socketFamily } from "./address.ts";
+import { AttributeReader, type MessageWriter, NLM_F_CREATE, readU8 } from "./codec.ts";
+import type { NetlinkSocket } from "./socket.ts";
+
+const RTM_NEWROUTE = 24;
+const RTM_GETROUTE = 26;
+const RTM_DELNEIGH = 29;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+const RTA_DST = 1;
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RTA_PRIORITY = 6;
+const RTA_METRICS = 8;
+const RTA_TABLE = 15;
+const RTAX_MTU = 2;
+const RTAX_ADVMSS = 8;
+
+const RT_TABLE_MAIN = 254;
+const RT_TABLE_UNSPEC = 0;
+const RTPROT_STATIC = 4;
+/** The origin of a route learned from an IPv6 router advertisement. */
+export const RTPROT_RA = 9;
+const RTN_UNICAST = 1;
+const RTNH_F_ONLINK = 4;
+
+const NDA_DST = 1;
+
+/** A route through a link. `priority`, `mtu`, `advmss` 0 and `table` null leave the kernel's defaults. */
+export interface Route {
+  readonly dst: Prefix;
+  readonly gateway: Address | null;
+  readonly mtu: number;
+  readonly advmss: number;
+  readonly priority: number;
+  readonly table: number | null;
+  /** RT_SCOPE_*: 0 universe, 253 link, 254 host. */
+  readonly scope: number;
+  /** The gateway is on the link although no address says so. */
+  readonly onlink: boolean;
+}
+
+/** A route as the kernel lists it. */
+export interface ListedRoute {
+  readonly dst: Prefix;
+  readonly gateway: Address | null;
+  readonly link: number;
+  readonly mtu: number;
+  readonly advmss: number;
+  readonly priority: number;
+  readonly table: number;
+  readonly scope: number;
+  readonly protocol: number;
+}
+
+/** Writes a request for a new route; the same destination through another gateway may be there already. */
+export function writeNewRoute(socket: NetlinkSocket, link: number, route: Route): void {
+  const table = route.table ?? RT_TABLE_MAIN;
+  const writer = socket.request(RTM_NEWROUTE, NLM_F_CREATE);
+  writer.u8(socketFamily(route.dst.address));
+  writer.u8(route.dst.length);
+  writer.u8(0);
+  writer.u8(0);
+  writer.u8(table < 256 ? table : RT_TABLE_UNSPEC);
+  writer.u8(RTPROT_STATIC);
+  writer.u8(route.scope);
+  writer.u8(RTN_UNICAST);
+  writer.u32(route.onlink ? RTNH_F_ONLINK : 0);
+  if (route.dst.length > 0) writer.attributeBytes(RTA_DST, networkOf(route.dst).bytes);
+  if (route.gateway !== null) writer.attributeBytes(RTA_GATEWAY, route.gateway.bytes);
+  writer.attributeU32(RTA_OIF, link);
+  if (table >= 256) writer.attributeU32(RTA_TABLE, table);
+  if (route.priority > 0) writer.attributeU32(RTA_PRIORITY, route.priority);
+  if (route.mtu > 0 || route.advmss > 0) {
+    const metrics = writer.beginNested(RTA_METRICS);
+    if (route.mtu > 0) writer.attributeU32(RTAX_MTU, route.mtu);
+    if (route.advmss > 0) writer.attributeU32(RTAX_ADVMSS, route.advmss);
+    writer.endNested(metrics);
+  }
+  writer.end();
+}
+
+/** All unicast routes of a family, of every table. @throws NetlinkError */
+export function listRoutes(socket: NetlinkSocket, family: Family): ListedRoute[] {
+  let routes: ListedRoute[] = [];
+  socket.dump(
+    RTM_GETROUTE,
+    (writer) => {
+      writer.u8(family === 4 ? AF_INET : AF_INET6);
+      for (let i = 0; i < 11; i += 1) writer.u8(0);
+      writer.end();
+    },
+    (message) => {
+      const route = decodeRoute(message.body);
+      if (route !== null) routes.push(route);
+    },
+    () => {
+      routes = [];
+    },
+  );
+  return routes;
+}
+
+/** Reads the body of an RTM_NEWROUTE message; null if it is no unicast IP route. @throws NetlinkFormatError */
+export function decodeRoute(body: Uint8Array): ListedRoute | null {
+  const family = readU8(body, 0);
+  if (readU8(body, 7) !== RTN_UNICAST || (family !== AF_INET && family !== AF_INET6)) return null;
+  let address: Address = { family: family === AF_INET ? 4 : 6, bytes: new Uint8Array(family === AF_INET ? 4 : 16) };
+  let gateway: Address | null = null;
+  let link = 0;
+  let priority = 0;
+  let table = readU8(body, 4);
+  let mtu = 0;
+  let advmss = 0;
+  const attributes = new AttributeReader(body, 12);
+  while (attributes.next()) {
+    const type = attributes.type;
+    if (type === RTA_DST) address = ipAddress(attributes.bytes()) ?? address;
+    else if (type === RTA_GATEWAY) gateway = ipAddress(attributes.bytes());
+    else if (type === RTA_OIF) link = attributes.u32();
+    else if (type === RTA_PRIORITY) priority = attributes.u32();
+    else if (type === RTA_TABLE) table = attributes.u32();
+    else if (type === RTA_METRICS) {
+      const metrics = attributes.nested();
+      while (metrics.next()) {
+        if (metrics.type === RTAX_MTU) mtu = metrics.u32();
+        else if (metrics.type === RTAX_ADVMSS) advmss = metrics.u32();
+      }
+    }
+  }
+  return {
+    dst: { address, length: readU8(body, 1) },
+    gateway,
+    link,
+    mtu,
+    advmss,
+    priority,
+    table,
+    scope: readU8(body, 6),
+    protocol: readU8(body, 5),
+  };
+}
+
+/** Writes a request that forgets a neighbour; refused with ENOENT if it is not known. */
+export function writeDeleteNeighbour(socket: NetlinkSocket, link: number, address: Address): void {
+  const writer: MessageWriter = socket.request(RTM_DELNEIGH, 0);
+  writer.u8(socketFamily(address));
+  writer.u8(0);
+  writer.u16(0);
+  writer.u32(link);
+  writer.u16(0);
+  writer.u8(0);
+  writer.u8(0);
+  writer.attributeBytes(NDA_DST, address.bytes);
+  writer.end();
+}

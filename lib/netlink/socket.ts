@@ -1,0 +1,204 @@
+/** A netlink socket: requests and their answers (netlink(7); Documentation/userspace-api/netlink/intro.rst). */
+import { EINTR, EOPNOTSUPP, errnoText } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+import {
+  AttributeReader,
+  type Message,
+  MessageWriter,
+  NetlinkFormatError,
+  NLM_F_ACK_TLVS,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  readI32,
+  splitMessages,
+} from "./codec.ts";
+
+export const NETLINK_ROUTE = 0;
+
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const SOL_NETLINK = 270;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
+
+const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
+const NLMSGERR_ATTR_MSG = 1;
+
+const MSG_TRUNC = 0x20;
+/** The kernel fills answers of up to 32 KiB, and no more. */
+const RECEIVE_BYTES = 32768;
+/** A dump that changes under our eyes is begun again this often. */
+const DUMP_TRIES = 10;
+
+/** The kernel's refusal of one request. `text` is its own explanation, "" if it gave none. */
+export class NetlinkError extends Error {
+  readonly errno: number;
+  readonly text: string;
+  /** Which of the requests sent together was refused, from 0. */
+  readonly index: number;
+
+  constructor(errno: number, text: string, index: number) {
+    super(text === "" ? errnoText(errno) : `${errnoText(errno)} (${text})`);
+    this.name = "NetlinkError";
+    this.errno = errno;
+    this.text = text;
+    this.index = index;
+  }
+}
+
+/** Takes a message that answers the request of the given index. */
+export type MessageHandler = (message: Message, index: number) => void;
+
+/**
+ * A socket in the network namespace that the process was in when it was opened. Requests are written with
+ * `request(type, flags)`, then the writer's fields and attributes, then `end()`; `execute` sends all that were written.
+ */
+export class NetlinkSocket {
+  readonly #fd: number;
+  readonly #buffer = new Uint8Array(RECEIVE_BYTES);
+  #sequence = 1;
+  #pending = new MessageWriter();
+
+  /** @throws SystemError */
+  constructor(protocol: number) {
+    this.#fd = sys.must(sys.socket(AF_NETLINK, SOCK_RAW, protocol), "open a netlink socket");
+    /* Old kernels lack these; then error texts are missing and dumps are filtered by us. */
+    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+  }
+
+  close(): void {
+    sys.close(this.#fd);
+  }
+
+  /** Begins a request and returns the writer to complete it with. */
+  request(type: number, flags: number): MessageWriter {
+    this.#pending.begin(type, flags, this.#sequence + this.#pending.count);
+    return this.#pending;
+  }
+
+  /**
+   * Sends the requests written since the last time and waits until the kernel has answered each. The kernel works through
+   * all of them even if one fails.
+   * @throws NetlinkError for the first that was refused; SystemError if the socket fails
+   */
+  execute(handler: MessageHandler): void {
+    const first = this.#sequence;
+    const count = this.#send();
+    let failure: NetlinkError | null = null;
+    let answered = 0;
+    while (answered < count) {
+      for (const message of this.#receive()) {
+        const index = message.sequence - first;
+        if (index < 0 || index >= count) continue;
+        if (message.type !== NLMSG_ERROR) {
+          handler(message, index);
+          continue;
+        }
+        answered += 1;
+        const error = decodeError(message, index);
+        if (error !== null && failure === null) failure = error;
+      }
+    }
+    if (failure !== null) throw failure;
+  }
+
+  /** `execute` where no answer but success is wanted. */
+  run(): void {
+    this.execute(ignore);
+  }
+
+  /** Runs the one request written and returns the error number with which the kernel refused it, 0 if it did not. */
+  attempt(): number {
+    try {
+      this.run();
+      return 0;
+    } catch (error) {
+      if (error instanceof NetlinkError) return error.errno;
+      throw error;
+    }
+  }
+
+  /**
+   * Lists objects: `write` completes the request, `handler` gets each message. A listing that changed meanwhile is begun
+   * again, so `restart` must drop what was gathered.
+   * @throws NetlinkError
+   */
+  dump(type: number, write: (writer: MessageWriter) => void, handler: MessageHandler, restart: () => void): void {
+    for (let attempt = 0; attempt < DUMP_TRIES; attempt += 1) {
+      restart();
+      write(this.request(type, NLM_F_DUMP));
+      if (this.#dumpOnce(handler)) return;
+    }
+    throw new NetlinkError(EINTR, "the listing kept changing while it was read", 0);
+  }
+
+  /** False if the kernel says that the listing is not of one moment. */
+  #dumpOnce(handler: MessageHandler): boolean {
+    const sequence = this.#sequence;
+    this.#send();
+    let consistent = true;
+    for (;;) {
+      for (const message of this.#receive()) {
+        if (message.sequence !== sequence) continue;
+        if ((message.flags & NLM_F_DUMP_INTR) !== 0) consistent = false;
+        if (message.type === NLMSG_DONE) return consistent;
+        if (message.type === NLMSG_ERROR) {
+          const error = decodeError(message, 0);
+          if (error !== null) throw error;
+        } else {
+          handler(message, 0);
+        }
+      }
+    }
+  }
+
+  #send(): number {
+    const writer = this.#pending;
+    const count = writer.count;
+    this.#sequence += count;
+    this.#pending = new MessageWriter();
+    const bytes = writer.bytes;
+    for (;;) {
+      const sent = sys.send(this.#fd, bytes, 0, bytes.length);
+      if (sent === -EINTR) continue;
+      sys.must(sent, "send a netlink request");
+      return count;
+    }
+  }
+
+  #receive(): Message[] {
+    for (;;) {
+      const length = sys.recv(this.#fd, this.#buffer, MSG_TRUNC);
+      if (length === -EINTR) continue;
+      sys.must(length, "receive a netlink answer");
+      if (length > this.#buffer.length) throw new NetlinkFormatError(`netlink answer of ${length} bytes`);
+      return splitMessages(this.#buffer.subarray(0, length));
+    }
+  }
+}
+
+/** An error message as an error; null for an acknowledgement, which is error number 0. */
+function decodeError(message: Message, index: number): NetlinkError | null {
+  const errno = -readI32(message.body, 0);
+  if (errno === 0) return null;
+  let text = "";
+  if ((message.flags & NLM_F_ACK_TLVS) !== 0) {
+    /* With NETLINK_CAP_ACK only the header of the refused request comes back: 4 + 16 bytes. */
+    const attributes = new AttributeReader(message.body, 20);
+    while (attributes.next()) {
+      if (attributes.type === NLMSGERR_ATTR_MSG) text = attributes.text();
+    }
+  }
+  return new NetlinkError(errno, text, index);
+}
+
+/** Whether a refusal means that the kernel lacks the feature. */
+export function isUnsupported(errno: number): boolean {
+  return errno === EOPNOTSUPP;
+}
+
+function ignore(_message: Message, _index: number): void {}
