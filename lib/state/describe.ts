@@ -1,0 +1,34 @@
+/** A plan's objects in words, for messages: "add address 10.1.0.5/16 to eth0". */
+import { formatAddress, formatPrefix } from "../ip/address.ts";
+import { describeRoute } from "./kinds/container.ts";
+import type { KernelObject } from "./objects.ts";
+
+/** What making the object means, as a phrase that follows "cannot". */
+export function describe(object: KernelObject): string {
+  switch (object.kind) {
+    case "bridge":
+      return `make bridge ${object.name}`;
+    case "veth":
+      return `make veth pair ${object.name} with ${object.containerName} in the container`;
+    case "port":
+      return `set up bridge port ${object.name}`;
+    case "vlan-gateway":
+      return `make ${object.name}, the gateway of VLAN ${object.vlan}`;
+    case "sysctl":
+      return `set ${object.path.join(".")} to ${object.value}`;
+    case "up":
+      return `bring ${object.name} up`;
+    case "address":
+      return `add address ${formatPrefix(object.address)} to ${object.link}`;
+    case "route":
+      return `add route ${describeRoute(object.route)} through ${object.link}`;
+    case "gateways":
+      return `give ${object.link} the gateway's address`;
+    case "forwarding":
+      return `turn IPv${object.family} forwarding on`;
+    case "forgotten-neighbour":
+      return `forget the neighbour ${formatAddress(object.address)} on ${object.link}`;
+    case "announcement":
+      return `announce the addresses of ${object.containerLink}`;
+  }
+}

@@ -1,0 +1,77 @@
+/** The kernel as a call sees it: the plugin's own namespace and the container's, each through a socket of its own. */
+import { CniError, INVALID_NETNS, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
+import { inNamespace, type Namespace } from "../host/namespace.ts";
+import { getLinkByName, type Link } from "../netlink/link.ts";
+import { NETLINK_ROUTE, type NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
+import { EINTR, ENOBUFS, ENOMEM } from "../sys/errno.ts";
+import type { Where } from "./objects.ts";
+
+/** Both sides of an attachment. The container's socket is opened when it is first needed. */
+export class Kernel {
+  readonly host: NetlinkSocket;
+  readonly namespace: Namespace | null;
+  #container: NetlinkSocket | null = null;
+  readonly #indexes = new Map<string, number>();
+
+  /** @param namespace the container's, or null if there is none (any more); closed by the caller */
+  constructor(namespace: Namespace | null) {
+    this.host = new NetlinkSocket(NETLINK_ROUTE);
+    this.namespace = namespace;
+  }
+
+  /** @throws CniError 8 if there is no container namespace */
+  get container(): NetlinkSocket {
+    if (this.#container === null) {
+      this.inContainer(() => {});
+    }
+    if (this.#container === null) throw noNamespace();
+    return this.#container;
+  }
+
+  /** Runs an action inside the container's namespace, where sysctls are the container's. */
+  inContainer(action: () => void): void {
+    if (this.namespace === null) throw noNamespace();
+    inNamespace(this.namespace, () => {
+      if (this.#container === null) this.#container = new NetlinkSocket(NETLINK_ROUTE);
+      action();
+    });
+  }
+
+  socket(where: Where): NetlinkSocket {
+    return where === "host" ? this.host : this.container;
+  }
+
+  /** The index of a link that must be there; asked once. @throws CniError 100 */
+  index(where: Where, name: string): number {
+    return this.#indexes.get(`${where} ${name}`) ?? this.link(where, name).index;
+  }
+
+  /** Notes the index of a link that was just made or found. */
+  remember(where: Where, name: string, index: number): void {
+    this.#indexes.set(`${where} ${name}`, index);
+  }
+
+  /** A link that must be there. @throws CniError 100 */
+  link(where: Where, name: string): Link {
+    const link = getLinkByName(this.socket(where), name);
+    if (link === null)
+      throw new CniError(KERNEL_REFUSED, `link ${name} is not there`, `looked in the ${where}'s namespace`);
+    this.remember(where, name, link.index);
+    return link;
+  }
+
+  close(): void {
+    this.host.close();
+    this.#container?.close();
+  }
+}
+
+/** The error for a refusal by the kernel: what was attempted, in its words and ours. */
+export function kernelRefused(error: NetlinkError, attempted: string, advice: string): CniError {
+  const again = [EINTR, ENOBUFS, ENOMEM].includes(error.errno);
+  return new CniError(again ? TRY_AGAIN_LATER : KERNEL_REFUSED, `${attempted}: ${error.message}`, advice);
+}
+
+function noNamespace(): CniError {
+  return new CniError(INVALID_NETNS, "the container's network namespace is not there");
+}

@@ -1,0 +1,179 @@
+/** The veth pair of an attachment and its end in the bridge. */
+import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
+import { formatMac } from "../../ip/mac.ts";
+import {
+  getLinkByIndex,
+  getLinkByName,
+  type Link,
+  listPortVlans,
+  type VlanRange,
+  writeDeleteLink,
+  writeNewVeth,
+  writePort,
+  writePortVlans,
+} from "../../netlink/link.ts";
+import { NetlinkError } from "../../netlink/socket.ts";
+import { EEXIST, ENODEV, EOPNOTSUPP, EXFULL } from "../../sys/errno.ts";
+import type { Kernel } from "../kernel.ts";
+import type { PortObject, VethObject } from "../objects.ts";
+
+/** Every port of a VLAN-filtering bridge starts in this VLAN. */
+const DEFAULT_VLAN: VlanRange = { first: 1, last: 1, pvid: false, untagged: false };
+
+/** Makes the pair, both ends down. The namespace takes its end with it when it goes. */
+export function applyVeth(kernel: Kernel, object: VethObject): void {
+  try {
+    create(kernel, object);
+  } catch (error) {
+    if (!(error instanceof NetlinkError)) throw error;
+    if (error.errno === EXFULL) throw bridgeFull(object.bridge);
+    if (error.errno !== EEXIST) throw error;
+    removeStale(kernel, object);
+    create(kernel, object);
+  }
+  const link = kernel.link("host", object.name);
+  kernel.remember("container", object.containerName, link.peer);
+}
+
+function create(kernel: Kernel, object: VethObject): void {
+  writeNewVeth(kernel.host, {
+    name: object.name,
+    mac: object.mac,
+    mtu: object.mtu,
+    master: kernel.index("host", object.bridge),
+    peerName: object.containerName,
+    peerMac: object.containerMac,
+    peerNamespaceFd: kernel.namespace === null ? -1 : kernel.namespace.fd,
+  });
+  kernel.host.run();
+}
+
+/**
+ * One of the names is taken. In the container that is an error. On the host the name is derived from the attachment, so
+ * the link is what an earlier ADD of the same attachment left: its namespace was replaced, or the call was killed.
+ */
+function removeStale(kernel: Kernel, object: VethObject): void {
+  if (getLinkByName(kernel.container, object.containerName) !== null) {
+    throw new CniError(
+      CONFLICT,
+      `container veth name ("${object.containerName}") peer provided ("${object.name}") already exists`,
+      `the namespace has a link ${object.containerName} already; DEL the attachment before adding it again`,
+    );
+  }
+  if (removeHostLink(kernel, object.name, object.alias)) return;
+  throw new CniError(
+    CONFLICT,
+    `host link ${object.name} exists and is not this attachment's`,
+    `look at it with: ip -details link show ${object.name}`,
+  );
+}
+
+/** Removes the host end of an attachment if it is there, and with it the container's end. False if it is not ours or not there. */
+export function removeHostLink(kernel: Kernel, name: string, alias: string): boolean {
+  const link = getLinkByName(kernel.host, name);
+  /* A call killed between making the link and naming its owner leaves no alias; the name is evidence enough. */
+  if (link === null || link.kind !== "veth" || (link.alias !== alias && link.alias !== "")) return false;
+  removeLink(kernel, link);
+  return true;
+}
+
+/** Removes a link of the host; gone already is fine. */
+export function removeLink(kernel: Kernel, link: Link): void {
+  writeDeleteLink(kernel.host, link.index);
+  const errno = kernel.host.attempt();
+  if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, `remove link ${link.name}`, 0);
+}
+
+/** What is different about the pair; null if nothing is. An empty `containerMac` is not compared. */
+export function differenceInVeth(kernel: Kernel, object: VethObject): string | null {
+  const inside = getLinkByName(kernel.container, object.containerName);
+  if (inside === null) return `${object.containerName} is missing in the container`;
+  if (inside.kind !== "veth") return `${object.containerName} in the container is a ${inside.kind}, not a veth`;
+  const mac = formatMac(object.containerMac);
+  if (mac !== "" && inside.mac !== mac) return differs(object.containerName, "MAC", mac, inside.mac);
+  if (object.mtu > 0 && inside.mtu !== object.mtu) {
+    return differs(object.containerName, "MTU", `${object.mtu}`, `${inside.mtu}`);
+  }
+  const outside = getLinkByIndex(kernel.host, inside.peer);
+  if (outside === null || outside.peer !== inside.index || outside.kind !== "veth") {
+    return `the host end of ${object.containerName} is missing`;
+  }
+  if (object.name !== "" && outside.name !== object.name) {
+    return `the host end of ${object.containerName} is ${outside.name}, expected ${object.name}`;
+  }
+  kernel.remember("container", object.containerName, inside.index);
+  const bridge = kernel.index("host", object.bridge);
+  if (outside.master === bridge) return null;
+  return `${outside.name} is no port of bridge ${object.bridge}${outside.master === 0 ? "" : " but of another link"}`;
+}
+
+/** Sets the port's options and brings it up; then it belongs to its owner by name. */
+export function applyPort(kernel: Kernel, object: PortObject): void {
+  const index = kernel.index("host", object.name);
+  writePort(kernel.host, index, object.alias, object.hairpin, object.isolated);
+  kernel.host.run();
+  if (object.vlans === null) return;
+  if (object.dropDefaultVlan) writePortVlans(kernel.host, index, [DEFAULT_VLAN], false);
+  writePortVlans(kernel.host, index, object.vlans, true);
+  try {
+    kernel.host.run();
+  } catch (error) {
+    if (error instanceof NetlinkError && error.errno === EOPNOTSUPP) throw noVlanFiltering(error.text);
+    throw error;
+  }
+}
+
+/** What is different about the port; null if nothing is. */
+export function differenceInPort(kernel: Kernel, object: PortObject): string | null {
+  const link = getLinkByName(kernel.host, object.name);
+  if (link === null) return `host link ${object.name} is missing`;
+  if (!link.up) return `host link ${object.name} is down`;
+  if (link.port === null) return `host link ${object.name} is no port of a bridge`;
+  if (link.port.hairpin !== object.hairpin) {
+    return differs(object.name, "hairpin mode", onOff(object.hairpin), onOff(link.port.hairpin));
+  }
+  if (link.port.isolated !== object.isolated) {
+    return differs(object.name, "isolation", onOff(object.isolated), onOff(link.port.isolated));
+  }
+  return object.vlans === null ? null : differenceInVlans(kernel, object, link.index);
+}
+
+function differenceInVlans(kernel: Kernel, object: PortObject, index: number): string | null {
+  const found = listPortVlans(kernel.host, index);
+  for (const range of object.vlans ?? []) {
+    for (let id = range.first; id <= range.last; id += 1) {
+      const entry = found.find((vlan) => vlan.first === id);
+      if (entry === undefined) return `${object.name} is not in VLAN ${id}`;
+      if (entry.pvid !== range.pvid || entry.untagged !== range.untagged) {
+        return `${object.name} has VLAN ${id} ${entry.untagged ? "untagged" : "tagged"}, expected ${range.untagged ? "untagged" : "tagged"}`;
+      }
+    }
+  }
+  const wanted = (id: number): boolean => (object.vlans ?? []).some((range) => range.first <= id && id <= range.last);
+  const extra = found.find((vlan) => !wanted(vlan.first));
+  return object.dropDefaultVlan && extra !== undefined ? `${object.name} is in VLAN ${extra.first} too` : null;
+}
+
+function differs(link: string, what: string, expected: string, found: string): string {
+  return `${link} has ${what} ${found}, expected ${expected}`;
+}
+
+function onOff(value: boolean): string {
+  return value ? "on" : "off";
+}
+
+function bridgeFull(bridge: string): CniError {
+  return new CniError(
+    KERNEL_REFUSED,
+    `bridge ${bridge} is full`,
+    "the kernel allows 1024 ports a bridge (BR_MAX_PORTS); use a second network with another bridge, or fewer pods a node",
+  );
+}
+
+function noVlanFiltering(text: string): CniError {
+  return new CniError(
+    KERNEL_REFUSED,
+    `this kernel cannot filter VLANs on a bridge${text === "" ? "" : ` (${text})`}`,
+    'it was built without CONFIG_BRIDGE_VLAN_FILTERING; remove "vlan" and "vlanTrunk" from the configuration',
+  );
+}

@@ -1,0 +1,37 @@
+/** The gateway of a VLAN: a veth pair on the host, one end in the bridge and in the VLAN, the other with the address. */
+import { getLinkByName, type VlanRange, writeNewVeth, writePort, writePortVlans } from "../../netlink/link.ts";
+import { NetlinkError } from "../../netlink/socket.ts";
+import { EEXIST } from "../../sys/errno.ts";
+import type { Kernel } from "../kernel.ts";
+import type { VlanGatewayObject } from "../objects.ts";
+
+const DEFAULT_VLAN: VlanRange = { first: 1, last: 1, pvid: false, untagged: false };
+
+/** Makes the pair if it is missing. Everything here may be done twice, by two calls at once. */
+export function applyVlanGateway(kernel: Kernel, object: VlanGatewayObject): void {
+  writeNewVeth(kernel.host, {
+    name: object.portName,
+    mac: object.portMac,
+    mtu: object.mtu,
+    master: kernel.index("host", object.bridge),
+    peerName: object.name,
+    peerMac: object.mac,
+    peerNamespaceFd: -1,
+  });
+  const errno = kernel.host.attempt();
+  if (errno !== 0 && errno !== EEXIST) throw new NetlinkError(errno, "", 0);
+  const port = kernel.index("host", object.portName);
+  kernel.index("host", object.name);
+  writePort(kernel.host, port, object.alias, false, false);
+  kernel.host.run();
+  writePortVlans(kernel.host, port, [DEFAULT_VLAN], false);
+  writePortVlans(kernel.host, port, [{ first: object.vlan, last: object.vlan, pvid: true, untagged: true }], true);
+  kernel.host.run();
+}
+
+/** What is different about the VLAN's gateway; null if nothing is. */
+export function differenceInVlanGateway(kernel: Kernel, object: VlanGatewayObject): string | null {
+  const link = getLinkByName(kernel.host, object.name);
+  if (link === null) return `${object.name}, the gateway of VLAN ${object.vlan}, is missing`;
+  return link.up ? null : `${object.name}, the gateway of VLAN ${object.vlan}, is down`;
+}

@@ -1,0 +1,76 @@
+/**
+ * Names and addresses that are derived, not drawn: whoever knows (network, container ID, interface name) knows what the
+ * attachment's links are called, without remembering anything.
+ */
+import { createHash } from "node:crypto";
+import { hexOf } from "../text.ts";
+
+/** An attachment: one interface of one container in one network. */
+export interface Attachment {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+}
+
+/** What an attachment's links are called and which Ethernet addresses they have. */
+export interface AttachmentNames {
+  readonly hostLink: string;
+  readonly hostMac: Uint8Array;
+  readonly containerMac: Uint8Array;
+  /** The alias that says whose link it is; `ip link` shows it. */
+  readonly alias: string;
+}
+
+/** IFALIASZ in linux/if.h. */
+const MAX_ALIAS = 255;
+
+/** Derives an attachment's names. */
+export function attachmentNames(attachment: Attachment): AttachmentNames {
+  const { network, containerId, ifname } = attachment;
+  const digest = digestOf(`${network}\n${containerId}\n${ifname}`);
+  const full = `${aliasPrefix(network)}${containerId} ${ifname}`;
+  return {
+    hostLink: `veth${hexOf(digest.subarray(0, 6), "").slice(0, 11)}`,
+    hostMac: hostAddress(network, digest),
+    containerMac: stationAddress(digest, 16),
+    alias: full.length <= MAX_ALIAS ? full : `${aliasPrefix(network)}- ${ifname}`,
+  };
+}
+
+/** An address whose first half, as "02:xx:xx:", is that of the host ends of all of a network's attachments. */
+export function networkMac(network: string): Uint8Array {
+  return derivedMac(["network", network]);
+}
+
+/** The host end's address: half the network's, half the attachment's. So a link shows whose it is from its first moment. */
+function hostAddress(network: string, digest: Uint8Array): Uint8Array {
+  const mac = networkMac(network);
+  mac.set(digest.subarray(8, 11), 3);
+  return mac;
+}
+
+/** What the aliases of all links of a network begin with. Names hold no spaces, so no network's prefix is another's. */
+export function aliasPrefix(network: string): string {
+  return `podwire ${network} `;
+}
+
+/** A locally administered Ethernet address for something named by texts: the same texts, the same address. */
+export function derivedMac(parts: readonly string[]): Uint8Array {
+  return stationAddress(digestOf(parts.join("\n")), 0);
+}
+
+/** A link name of 15 characters that stands for a text too long to be one. */
+export function derivedLinkName(prefix: string, text: string): string {
+  return (prefix + hexOf(digestOf(text).subarray(0, 8), "")).slice(0, 15);
+}
+
+function digestOf(text: string): Uint8Array {
+  return createHash("sha256").update(text).digest();
+}
+
+/** Six bytes of a digest as a unicast, locally administered address (IEEE 802-2014 section 8.4). */
+function stationAddress(digest: Uint8Array, offset: number): Uint8Array {
+  const mac = digest.slice(offset, offset + 6);
+  mac[0] = ((mac[0] ?? 0) & 0xfc) | 0x02;
+  return mac;
+}

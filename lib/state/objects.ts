@@ -1,0 +1,138 @@
+/**
+ * The kinds of object a plan is made of. A plan is data: what should exist for one attachment, in the order in which it
+ * has to come into being. The engine (apply.ts, compare.ts, remove.ts) knows how to make it so, how to tell whether it is
+ * so, and how to take it away; a plugin only describes.
+ */
+import type { Address, Family, Prefix } from "../ip/address.ts";
+import type { VlanRange } from "../netlink/link.ts";
+import type { Route } from "../netlink/route.ts";
+
+/** Which of the two namespaces of a call an object lives in. */
+export type Where = "host" | "container";
+
+/** A bridge, shared by all attachments of the node: made (down) if it is missing, never removed. */
+export interface BridgeObject {
+  readonly kind: "bridge";
+  readonly name: string;
+  /** The address a new bridge gets, so that it does not change with the ports that come and go. */
+  readonly mac: Uint8Array;
+  /** For a new bridge; 0 is the kernel's default. */
+  readonly mtu: number;
+  readonly vlanFiltering: boolean;
+}
+
+/** The veth pair of an attachment: the host end is a port of a bridge, the other end is in the container. */
+export interface VethObject {
+  readonly kind: "veth";
+  readonly name: string;
+  readonly mac: Uint8Array;
+  readonly bridge: string;
+  readonly mtu: number;
+  readonly containerName: string;
+  readonly containerMac: Uint8Array;
+  readonly alias: string;
+}
+
+/** What makes the host end a good port: its options, its alias, up. */
+export interface PortObject {
+  readonly kind: "port";
+  readonly name: string;
+  readonly alias: string;
+  readonly hairpin: boolean;
+  readonly isolated: boolean;
+  /** The port's VLANs; null leaves the bridge's default alone. */
+  readonly vlans: readonly VlanRange[] | null;
+  /** Whether VLAN 1, which every port of a filtering bridge begins with, is taken away. */
+  readonly dropDefaultVlan: boolean;
+}
+
+/** The gateway's own link where a VLAN is in use: a veth pair on the host with one end in the bridge. Shared, like the bridge. */
+export interface VlanGatewayObject {
+  readonly kind: "vlan-gateway";
+  readonly name: string;
+  readonly mac: Uint8Array;
+  readonly portName: string;
+  readonly portMac: Uint8Array;
+  readonly alias: string;
+  readonly bridge: string;
+  readonly mtu: number;
+  readonly vlan: number;
+}
+
+/** A kernel setting below /proc/sys. Where the kernel lacks the file an `optional` one is passed over. */
+export interface SysctlObject {
+  readonly kind: "sysctl";
+  readonly where: Where;
+  /** The path's parts: ["net", "ipv6", "conf", "eth0", "accept_ra"]. */
+  readonly path: readonly string[];
+  readonly value: string;
+  readonly optional: boolean;
+}
+
+/** A link that is up, and promiscuous if that is asked for. */
+export interface LinkUpObject {
+  readonly kind: "up";
+  readonly where: Where;
+  readonly name: string;
+  readonly promiscuous: boolean;
+}
+
+/** An address on a link of the container. */
+export interface AddressObject {
+  readonly kind: "address";
+  readonly link: string;
+  readonly address: Prefix;
+  /** False: let the kernel look for duplicates first (IPv6 only). */
+  readonly nodad: boolean;
+}
+
+/** A route through a link of the container. */
+export interface RouteObject {
+  readonly kind: "route";
+  readonly link: string;
+  readonly route: Route;
+}
+
+/** The gateways' addresses on a link of the host. Shared: made if they are missing, never removed. */
+export interface GatewaysObject {
+  readonly kind: "gateways";
+  readonly link: string;
+  readonly addresses: readonly Prefix[];
+  /** Whether addresses in their way are removed instead of being an error. */
+  readonly force: boolean;
+}
+
+/** The host forwards packets of a family. Shared. */
+export interface ForwardingObject {
+  readonly kind: "forwarding";
+  readonly family: Family;
+}
+
+/** No neighbour of this address is remembered on a link of the host: an earlier holder's Ethernet address must not be used. */
+export interface ForgottenNeighbourObject {
+  readonly kind: "forgotten-neighbour";
+  readonly link: string;
+  readonly address: Address;
+}
+
+/** The port carries traffic, and the bridge's other hosts have been told where the container's addresses are. */
+export interface AnnouncementObject {
+  readonly kind: "announcement";
+  readonly port: string;
+  readonly containerLink: string;
+  readonly containerMac: Uint8Array;
+}
+
+export type KernelObject =
+  | BridgeObject
+  | VethObject
+  | PortObject
+  | VlanGatewayObject
+  | SysctlObject
+  | LinkUpObject
+  | AddressObject
+  | RouteObject
+  | GatewaysObject
+  | ForwardingObject
+  | ForgottenNeighbourObject
+  | AnnouncementObject;

@@ -1,0 +1,51 @@
+/** DEL and GC: removes what an attachment owns, whatever is left of it, found by derived names and aliases alone. */
+
+import { formatMac } from "../ip/mac.ts";
+import { getLinkByName, type Link, listLinks, writeDeleteLink } from "../netlink/link.ts";
+import { NetlinkError } from "../netlink/socket.ts";
+import { ENODEV } from "../sys/errno.ts";
+import { type Kernel, kernelRefused } from "./kernel.ts";
+import { removeHostLink, removeLink } from "./kinds/veth.ts";
+import { type Attachment, aliasPrefix, attachmentNames, networkMac } from "./names.ts";
+
+/**
+ * Removes an attachment's links. Works without the container's namespace; where there is one, a link of the interface's
+ * name that was made under another name on the host (by another CNI suite, before this one was installed) goes too.
+ */
+export function removeAttachment(kernel: Kernel, attachment: Attachment): void {
+  const names = attachmentNames(attachment);
+  try {
+    if (removeHostLink(kernel, names.hostLink, names.alias) || kernel.namespace === null) return;
+    const inside = getLinkByName(kernel.container, attachment.ifname);
+    if (inside === null || inside.kind !== "veth") return;
+    writeDeleteLink(kernel.container, inside.index);
+    const errno = kernel.container.attempt();
+    if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
+  } catch (error) {
+    if (error instanceof NetlinkError) throw kernelRefused(error, `cannot remove ${attachment.ifname}`, "");
+    throw error;
+  }
+}
+
+/** Removes the links of a network's attachments other than the valid ones. */
+export function removeStaleAttachments(kernel: Kernel, network: string, valid: readonly Attachment[]): void {
+  const keep = valid.map((attachment) => attachmentNames(attachment).hostLink);
+  try {
+    for (const link of listLinks(kernel.host, "veth", 0)) {
+      if (belongsTo(link, network) && !keep.includes(link.name)) removeLink(kernel, link);
+    }
+  } catch (error) {
+    if (error instanceof NetlinkError) throw kernelRefused(error, `cannot clean up network ${network}`, "");
+    throw error;
+  }
+}
+
+/** By its alias; a link that was never given one, because its ADD was killed, by the network's half of its MAC. */
+function belongsTo(link: Link, network: string): boolean {
+  if (link.alias !== "") return link.alias.startsWith(aliasPrefix(network));
+  return link.name.startsWith("veth") && link.name.length === 15 && link.mac.startsWith(macPrefix(network));
+}
+
+function macPrefix(network: string): string {
+  return formatMac(networkMac(network)).slice(0, 9);
+}

@@ -1,0 +1,179 @@
+/** The bridge plugin's part of a network configuration: every option, checked, with its default filled in. */
+import { readArgs } from "../../lib/cni/args.ts";
+import type { NetworkConfig } from "../../lib/cni/config.ts";
+import { validateInterfaceName } from "../../lib/cni/environment.ts";
+import type { Fields } from "../../lib/cni/fields.ts";
+import type { Call } from "../../lib/cni/plugin.ts";
+import type { Dns } from "../../lib/cni/result.ts";
+import { CniError, INVALID_ENVIRONMENT, UNSUPPORTED_FIELD } from "../../lib/errors.ts";
+import { isUnicastMac, parseMac } from "../../lib/ip/mac.ts";
+import type { VlanRange } from "../../lib/netlink/link.ts";
+import { clip } from "../../lib/text.ts";
+
+/** Everything the configuration says, ready for use. */
+export interface BridgeConfig {
+  readonly bridge: string;
+  readonly isGateway: boolean;
+  readonly isDefaultGateway: boolean;
+  readonly forceAddress: boolean;
+  /** Bytes; 0 leaves the kernel's default. */
+  readonly mtu: number;
+  readonly hairpinMode: boolean;
+  readonly promiscMode: boolean;
+  /** Access VLAN; 0 for none. */
+  readonly vlan: number;
+  /** Tagged VLANs of the port. */
+  readonly vlanTrunk: readonly VlanRange[];
+  /** Whether the bridge has to filter VLANs: an access VLAN or a trunk is configured. */
+  readonly filtersVlans: boolean;
+  readonly preserveDefaultVlan: boolean;
+  readonly duplicateAddressDetection: boolean;
+  readonly disableContainerInterface: boolean;
+  readonly portIsolation: boolean;
+  /** The Ethernet address asked for; null for a derived one. */
+  readonly mac: Uint8Array | null;
+  /** The IPAM plugin's name; "" for a network without addresses. */
+  readonly ipam: string;
+  /** The configuration's own DNS settings, which replace IPAM's; null if it has none. */
+  readonly dns: Dns | null;
+}
+
+const MIN_MTU = 68;
+const MAX_MTU = 65535;
+const MAX_VLAN = 4094;
+
+/**
+ * Reads the configuration of a call.
+ * @throws CniError 7 with the field's path, 4 for CNI_ARGS, 2 for what is not supported yet
+ */
+export function readBridgeConfig(call: Call): BridgeConfig {
+  const { config, request } = call;
+  const fields = config.fields;
+  for (const key of ["ipMasq", "macspoofchk"]) {
+    if (fields.boolean(key, false)) throw unsupported(key);
+  }
+  const bridge = bridgeName(fields);
+  const hairpinMode = fields.boolean("hairpinMode", false);
+  const promiscMode = fields.boolean("promiscMode", false);
+  if (hairpinMode && promiscMode) {
+    throw fields.invalid("promiscMode", "cannot set hairpin mode and promiscuous mode at the same time");
+  }
+  const isDefaultGateway = fields.boolean("isDefaultGateway", false);
+  const disableContainerInterface = fields.boolean("disableContainerInterface", false);
+  const ipam = ipamType(config);
+  if (disableContainerInterface && ipam !== "") {
+    throw fields.invalid(
+      "disableContainerInterface",
+      "cannot use IPAM when DisableContainerInterface flag is set: addresses on a link that is down are of no use",
+    );
+  }
+  const vlan = fields.integer("vlan", -MAX_MTU, MAX_MTU) ?? 0;
+  if (vlan < 0 || vlan > MAX_VLAN) {
+    throw fields.invalid("vlan", `invalid VLAN ID ${vlan} (must be between 0 and ${MAX_VLAN})`);
+  }
+  return {
+    bridge,
+    isGateway: isDefaultGateway || fields.boolean("isGateway", false),
+    isDefaultGateway,
+    forceAddress: fields.boolean("forceAddress", false),
+    mtu: readMtu(fields),
+    hairpinMode,
+    promiscMode,
+    vlan,
+    vlanTrunk: readTrunk(fields),
+    filtersVlans: vlan !== 0 || fields.has("vlanTrunk"),
+    preserveDefaultVlan: fields.boolean("preserveDefaultVlan", false),
+    duplicateAddressDetection: fields.boolean("enabledad", false),
+    disableContainerInterface,
+    portIsolation: fields.boolean("portIsolation", false),
+    mac: requestedMac(config, request.args),
+    ipam,
+    dns: config.dns(),
+  };
+}
+
+/** The IPAM plugin's name, "" for none: all that DEL, GC and STATUS need of a configuration that may have changed. */
+export function ipamType(config: NetworkConfig): string {
+  return config.fields.object("ipam")?.string("type", "") ?? "";
+}
+
+function bridgeName(fields: Fields): string {
+  const given = fields.string("bridge", "");
+  const name = given === "" ? "cni0" : given;
+  try {
+    validateInterfaceName(name);
+  } catch (error) {
+    if (error instanceof CniError) throw fields.invalid("bridge", `"${clip(name)}": ${error.message}`);
+    throw error;
+  }
+  return name;
+}
+
+function readMtu(fields: Fields): number {
+  const mtu = fields.integer("mtu", 0, MAX_MTU) ?? 0;
+  if (mtu !== 0 && mtu < MIN_MTU) throw fields.invalid("mtu", `${mtu} is not between ${MIN_MTU} and ${MAX_MTU}`);
+  return mtu;
+}
+
+/** The port's tagged VLANs, from [{id}, {minID, maxID}, ...]. */
+function readTrunk(fields: Fields): VlanRange[] {
+  const ranges: VlanRange[] = [];
+  for (const entry of fields.objects("vlanTrunk")) {
+    const id = vlanId(entry, "id");
+    const minId = vlanId(entry, "minID");
+    const maxId = vlanId(entry, "maxID");
+    if (minId !== null && maxId === null) {
+      throw entry.invalid("minID", "minID and maxID should be configured simultaneously, maxID is missing");
+    }
+    if (minId === null && maxId !== null) {
+      throw entry.invalid("maxID", "minID and maxID should be configured simultaneously, minID is missing");
+    }
+    if (minId !== null && maxId !== null) {
+      if (minId > maxId) throw entry.invalid("minID", "minID is greater than maxID in trunk parameter");
+      ranges.push({ first: minId, last: maxId, pvid: false, untagged: false });
+    }
+    if (id !== null) ranges.push({ first: id, last: id, pvid: false, untagged: false });
+  }
+  return ranges;
+}
+
+function vlanId(entry: Fields, key: string): number | null {
+  const id = entry.integer(key, -MAX_MTU, MAX_MTU);
+  if (id !== null && (id < 1 || id > MAX_VLAN)) {
+    throw entry.invalid(key, `incorrect trunk ${key} parameter: ${id} is not between 1 and ${MAX_VLAN}`);
+  }
+  return id;
+}
+
+/** runtimeConfig goes before args.cni, and that before CNI_ARGS, as in the reference suite. */
+function requestedMac(config: NetworkConfig, args: string): Uint8Array | null {
+  /* The IPAM plugin reads the same variable: its keys are no mistake here. */
+  const fromArgs = readArgs(args, ["MAC", "IP", "GATEWAY"]).get("MAC") ?? "";
+  const runtime = config.runtimeConfig();
+  const cniArgs = config.cniArgs();
+  const fromRuntime = runtime.string("mac", "");
+  if (fromRuntime !== "") return checkedMac(fromRuntime, runtime);
+  const fromCniArgs = cniArgs.string("mac", "");
+  if (fromCniArgs !== "") return checkedMac(fromCniArgs, cniArgs);
+  if (fromArgs === "") return null;
+  const mac = parseMac(fromArgs);
+  if (mac !== null && isUnicastMac(mac)) return mac;
+  throw new CniError(
+    INVALID_ENVIRONMENT,
+    `ARGS: MAC "${clip(fromArgs)}" is not an Ethernet address an interface can have`,
+  );
+}
+
+function checkedMac(text: string, fields: Fields): Uint8Array {
+  const mac = parseMac(text);
+  if (mac !== null && isUnicastMac(mac)) return mac;
+  throw fields.invalid("mac", `"${clip(text)}" is not an Ethernet address an interface can have`);
+}
+
+function unsupported(key: string): CniError {
+  return new CniError(
+    UNSUPPORTED_FIELD,
+    `unsupported field "${key}": true`,
+    `this version of Podwire has no packet filter yet; remove "${key}", or use the reference bridge plugin for this network`,
+  );
+}

@@ -1,0 +1,246 @@
+/** The bridge plugin: a container's interface as a port of a bridge on the node. */
+import type { Call, Plugin } from "../../lib/cni/plugin.ts";
+import { EMPTY_DNS, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
+import { ALL_VERSIONS } from "../../lib/cni/version.ts";
+import { CniError, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { readText } from "../../lib/host/io.ts";
+import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
+import { hasIpv6 } from "../../lib/host/sysctl.ts";
+import { formatPrefix } from "../../lib/ip/address.ts";
+import { parseMac } from "../../lib/ip/mac.ts";
+import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
+import { apply } from "../../lib/state/apply.ts";
+import { compare } from "../../lib/state/compare.ts";
+import { Kernel } from "../../lib/state/kernel.ts";
+import { type Attachment, attachmentNames, derivedMac } from "../../lib/state/names.ts";
+import { removeAttachment, removeStaleAttachments } from "../../lib/state/remove.ts";
+import * as sys from "../../lib/sys/sys.ts";
+import { type BridgeConfig, ipamType, readBridgeConfig } from "./config.ts";
+import { completeGateways, completeRoutes, gatewayLink, type PlanInput, planBridge, planResult } from "./plan.ts";
+
+const NO_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: EMPTY_DNS };
+/** BR_MAX_PORTS in net/bridge/br_private.h; port numbers begin at 1. */
+const MAX_PORTS = 1023;
+
+export const bridge: Plugin = {
+  name: "bridge",
+  versions: ALL_VERSIONS,
+  add,
+  check,
+  del,
+  gc,
+  status,
+};
+
+function add(call: Call): Result {
+  const config = readBridgeConfig(call);
+  const namespace = openNamespace(call.request.netns);
+  try {
+    const lease = config.ipam === "" ? NO_RESULT : leased(call, config);
+    try {
+      return attach(call, config, lease, new Kernel(namespace));
+    } catch (error) {
+      if (config.ipam !== "") release(call, config.ipam);
+      throw error;
+    }
+  } finally {
+    sys.close(namespace.fd);
+  }
+}
+
+/** The addresses from IPAM. A plugin that failed may have left something: the specification has us DEL it. */
+function leased(call: Call, config: BridgeConfig): Result {
+  let lease = NO_RESULT;
+  try {
+    lease = call.delegates.add(config.ipam);
+    if (lease.ips.length === 0) {
+      throw new CniError(
+        INVALID_CONFIG,
+        "IPAM plugin returned missing IP config",
+        `plugin ${config.ipam} gave no address`,
+      );
+    }
+    const ipv6 = lease.ips.find((ip) => ip.address.address.family === 6);
+    if (ipv6 !== undefined && !hasIpv6()) {
+      throw new CniError(
+        KERNEL_REFUSED,
+        `this kernel has no IPv6, but ${config.ipam} gave ${formatPrefix(ipv6.address)}`,
+        "/proc/sys/net/ipv6 is missing: start the node with IPv6 enabled, or remove the IPv6 ranges from the configuration",
+      );
+    }
+  } catch (error) {
+    release(call, config.ipam);
+    throw error;
+  }
+  return lease;
+}
+
+/** Gives the addresses back after a failure; what fails here must not hide the first cause. */
+function release(call: Call, ipam: string): void {
+  try {
+    call.delegates.del(ipam);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+  }
+}
+
+function attach(call: Call, config: BridgeConfig, lease: Result, kernel: Kernel): Result {
+  try {
+    const input = planInput(call, config, lease);
+    apply(kernel, planBridge(input));
+    return planResult(input, interfacesOf(kernel, input, call.request.netns), lease);
+  } finally {
+    kernel.close();
+  }
+}
+
+function planInput(call: Call, config: BridgeConfig, lease: Result): PlanInput {
+  const ips = completeGateways(config, lease.ips);
+  return {
+    config,
+    ifname: call.request.ifname,
+    names: attachmentNames(attachmentOf(call)),
+    bridgeMac: derivedMac(["bridge", config.bridge, readText("/etc/machine-id") ?? "", bootId()]),
+    ips,
+    routes: completeRoutes(config, ips, lease.routes),
+  };
+}
+
+/** Two nodes' bridges may meet on one wire, so what the address is derived from differs from node to node. */
+function bootId(): string {
+  return readText("/proc/sys/kernel/random/boot_id") ?? "";
+}
+
+/** The interfaces as the kernel has them now. */
+function interfacesOf(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterface[] {
+  const { config, names, ifname } = input;
+  const bridgeLink = kernel.link("host", config.bridge);
+  const hostLink = kernel.link("host", names.hostLink);
+  const inside = kernel.link("container", ifname);
+  const interfaces = [
+    resultInterface(bridgeLink.name, bridgeLink.mac, bridgeLink.mtu, ""),
+    resultInterface(hostLink.name, hostLink.mac, hostLink.mtu, ""),
+    resultInterface(inside.name, inside.mac, inside.mtu, sandbox),
+  ];
+  const gateway = gatewayLink(config);
+  if (gateway !== config.bridge && config.isGateway && input.ips.length > 0) {
+    const link = kernel.link("host", gateway);
+    interfaces.push(resultInterface(link.name, link.mac, link.mtu, ""));
+  }
+  return interfaces;
+}
+
+function attachmentOf(call: Call): Attachment {
+  return { network: call.config.name, containerId: call.request.containerId, ifname: call.request.ifname };
+}
+
+function check(call: Call): void {
+  const config = readBridgeConfig(call);
+  const previous = call.config.prevResult();
+  if (previous === null) {
+    throw new CniError(
+      INVALID_CONFIG,
+      "Required prevResult missing",
+      "CHECK compares with the result of ADD, which the runtime keeps",
+    );
+  }
+  const namespace = openNamespace(call.request.netns);
+  try {
+    if (config.ipam !== "") call.delegates.check(config.ipam);
+    const kernel = new Kernel(namespace);
+    try {
+      compare(kernel, planBridge(expected(call, config, previous)));
+    } finally {
+      kernel.close();
+    }
+  } finally {
+    sys.close(namespace.fd);
+  }
+}
+
+/**
+ * The plan that ADD had, with what the last plugin of the chain reported in place of what was derived: plugins behind us
+ * may have changed Ethernet address and MTU, and the host end may have been made by another suite.
+ */
+function expected(call: Call, config: BridgeConfig, previous: Result): PlanInput {
+  const { ifname, netns } = call.request;
+  const index = previous.interfaces.findIndex((item) => item.name === ifname && item.sandbox !== "");
+  const inside = previous.interfaces[index] ?? resultInterface(ifname, "", 0, netns);
+  const names = attachmentNames(attachmentOf(call));
+  const ours = previous.interfaces.some((item) => item.sandbox === "" && item.name === names.hostLink);
+  const other = previous.interfaces.find((item) => item.sandbox === "" && item.name.startsWith("veth"));
+  return {
+    config: {
+      ...config,
+      mtu: inside.mtu > 0 ? inside.mtu : config.mtu,
+      mac: parseMac(inside.mac) ?? new Uint8Array(0),
+    },
+    ifname,
+    names: ours || other === undefined ? names : { ...names, hostLink: other.name },
+    bridgeMac: new Uint8Array(6),
+    ips: previous.ips.filter((ip) => ip.interface === null || ip.interface === index),
+    routes: previous.routes,
+  };
+}
+
+function del(call: Call): void {
+  const ipam = ipamType(call.config);
+  const namespace = tryOpenNamespace(call.request.netns);
+  try {
+    const kernel = new Kernel(namespace);
+    try {
+      removeAttachment(kernel, attachmentOf(call));
+    } finally {
+      kernel.close();
+    }
+  } finally {
+    if (namespace !== null) sys.close(namespace.fd);
+  }
+  /* Only now: an address must not be given to somebody else while its link is there. */
+  if (ipam !== "") call.delegates.del(ipam);
+}
+
+function gc(call: Call): void {
+  const valid = call.config.validAttachments();
+  if (valid !== null) {
+    const network = call.config.name;
+    const kernel = new Kernel(null);
+    try {
+      const keep: Attachment[] = [];
+      for (const item of valid) keep.push({ network, containerId: item.containerId, ifname: item.ifname });
+      removeStaleAttachments(kernel, network, keep);
+    } finally {
+      kernel.close();
+    }
+  }
+  const ipam = ipamType(call.config);
+  if (ipam !== "") call.delegates.gc(ipam);
+}
+
+function status(call: Call): void {
+  const config = readBridgeConfig(call);
+  const kernel = new Kernel(null);
+  try {
+    const link = getLinkByName(kernel.host, config.bridge);
+    if (link !== null && link.kind !== "bridge") {
+      throw notAvailable(`"${config.bridge}" already exists but is not a bridge`, "no container can be attached to it");
+    }
+    if (link !== null && config.filtersVlans && link.vlanFiltering === null) {
+      throw notAvailable(
+        "this kernel cannot filter VLANs on a bridge",
+        "it was built without CONFIG_BRIDGE_VLAN_FILTERING",
+      );
+    }
+    const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;
+    if (ports >= MAX_PORTS) {
+      throw notAvailable(`bridge ${config.bridge} is full`, `it has ${ports} ports of at most ${MAX_PORTS}`);
+    }
+  } finally {
+    kernel.close();
+  }
+  if (config.ipam !== "") call.delegates.status(config.ipam);
+}
+
+function notAvailable(message: string, details: string): CniError {
+  return new CniError(NOT_AVAILABLE, message, details);
+}

@@ -1,0 +1,259 @@
+/**
+ * What the bridge plugin wants the kernel to hold for one attachment: a pure function of the configuration, the request and
+ * the addresses that IPAM gave. ADD makes it so, CHECK compares it.
+ */
+import {
+  type Result,
+  type ResultInterface,
+  type ResultIp,
+  type ResultRoute,
+  resultRoute,
+} from "../../lib/cni/result.ts";
+import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
+import {
+  type Address,
+  contains,
+  type Family,
+  networkOf,
+  type Prefix,
+  parsePrefix,
+  sameAddress,
+  step,
+} from "../../lib/ip/address.ts";
+import type { VlanRange } from "../../lib/netlink/link.ts";
+import type { Route } from "../../lib/netlink/route.ts";
+import { type AttachmentNames, derivedLinkName, derivedMac } from "../../lib/state/names.ts";
+import type { KernelObject, Where } from "../../lib/state/objects.ts";
+import type { BridgeConfig } from "./config.ts";
+
+/** What a plan is made from. */
+export interface PlanInput {
+  readonly config: BridgeConfig;
+  readonly ifname: string;
+  readonly names: AttachmentNames;
+  /** The Ethernet address for a new bridge. */
+  readonly bridgeMac: Uint8Array;
+  /** The container's addresses, each with the gateway filled in that it is to have (`completeGateways`). */
+  readonly ips: readonly ResultIp[];
+  readonly routes: readonly ResultRoute[];
+}
+
+const SCOPE_UNIVERSE = 0;
+const SCOPE_LINK = 253;
+/** The least an IPv6 link must carry (RFC 8200 section 5). */
+const IPV6_MIN_MTU = 1280;
+
+/** Where the gateway's address belongs: on the bridge, or on the link of its VLAN. */
+export function gatewayLink(config: BridgeConfig): string {
+  if (config.vlan === 0) return config.bridge;
+  const name = `${config.bridge}.${config.vlan}`;
+  return name.length <= 15 ? name : derivedLinkName("brv", name);
+}
+
+/** Fills in what IPAM left open: with `isGateway` every address has a gateway, by default the network's first address. */
+export function completeGateways(config: BridgeConfig, ips: readonly ResultIp[]): ResultIp[] {
+  return ips.map((ip) => {
+    if (!config.isGateway || ip.gateway !== null) return ip;
+    return { interface: ip.interface, address: ip.address, gateway: step(networkOf(ip.address), 1) };
+  });
+}
+
+/** IPAM's routes, and with `isDefaultGateway` a default route for each family that has none. */
+export function completeRoutes(
+  config: BridgeConfig,
+  ips: readonly ResultIp[],
+  routes: readonly ResultRoute[],
+): ResultRoute[] {
+  const all = routes.filter((route, i) => routes.findIndex((other) => sameRoute(other, route)) === i);
+  if (!config.isDefaultGateway) return all;
+  for (const family of [4, 6] as Family[]) {
+    const gateway = gatewayOf(ips, family);
+    if (gateway === null || all.some((route) => isDefault(route, family))) continue;
+    all.push(resultRoute(defaultDestination(family), gateway));
+  }
+  return all;
+}
+
+/** The objects of an attachment, in the order in which they come into being. */
+export function planBridge(input: PlanInput): KernelObject[] {
+  const { config, names } = input;
+  checkMtu(config, input.ips);
+  const plan: KernelObject[] = [];
+  plan.push({
+    kind: "bridge",
+    name: config.bridge,
+    mac: input.bridgeMac,
+    mtu: config.mtu,
+    vlanFiltering: config.filtersVlans,
+  });
+  pushNoAutoconfiguration(plan, "host", config.bridge);
+  plan.push({ kind: "up", where: "host", name: config.bridge, promiscuous: config.promiscMode });
+  plan.push({
+    kind: "veth",
+    name: names.hostLink,
+    mac: names.hostMac,
+    alias: names.alias,
+    bridge: config.bridge,
+    mtu: config.mtu,
+    containerName: input.ifname,
+    containerMac: config.mac ?? names.containerMac,
+  });
+  pushNoAutoconfiguration(plan, "host", names.hostLink);
+  plan.push({
+    kind: "port",
+    name: names.hostLink,
+    alias: names.alias,
+    hairpin: config.hairpinMode,
+    isolated: config.portIsolation,
+    vlans: config.filtersVlans ? portVlans(config) : null,
+    dropDefaultVlan: !config.preserveDefaultVlan,
+  });
+  pushContainer(plan, input);
+  if (config.isGateway && input.ips.length > 0) pushGateway(plan, input);
+  if (!config.disableContainerInterface) {
+    plan.push({
+      kind: "announcement",
+      port: names.hostLink,
+      containerLink: input.ifname,
+      containerMac: config.mac ?? names.containerMac,
+    });
+  }
+  return plan;
+}
+
+/** The result's interfaces: bridge, host end, container end, and the VLAN's gateway link where there is one. */
+export function planResult(input: PlanInput, interfaces: readonly ResultInterface[], result: Result): Result {
+  return {
+    interfaces,
+    ips: input.ips.map((ip) => ({ interface: 2, address: ip.address, gateway: ip.gateway })),
+    routes: input.routes,
+    dns: input.config.dns ?? result.dns,
+  };
+}
+
+/** No router advertisement is believed (CVE-2020-10749). Before the link comes up: the first one may be waiting. */
+function pushNoAutoconfiguration(plan: KernelObject[], where: Where, link: string): void {
+  pushSetting(plan, where, 6, link, "accept_ra", "0");
+  pushSetting(plan, where, 6, link, "autoconf", "0");
+}
+
+function pushSetting(
+  plan: KernelObject[],
+  where: Where,
+  family: Family,
+  link: string,
+  key: string,
+  value: string,
+): void {
+  const path = ["net", family === 4 ? "ipv4" : "ipv6", "conf", link, key];
+  plan.push({ kind: "sysctl", where, path, value, optional: true });
+}
+
+/** The container's side: settings, then addresses, then up, then the routes that need all of that. */
+function pushContainer(plan: KernelObject[], input: PlanInput): void {
+  const { config, ifname } = input;
+  const hasIpv6 = input.ips.some((ip) => ip.address.address.family === 6);
+  pushNoAutoconfiguration(plan, "container", ifname);
+  pushSetting(plan, "container", 4, ifname, "arp_notify", "1");
+  if (hasIpv6) {
+    pushSetting(plan, "container", 6, "lo", "disable_ipv6", "0");
+    pushSetting(plan, "container", 6, ifname, "disable_ipv6", "0");
+    pushSetting(plan, "container", 6, ifname, "keep_addr_on_down", "1");
+    pushSetting(plan, "container", 6, ifname, "ndisc_notify", "1");
+  }
+  pushSetting(plan, "container", 6, ifname, "accept_dad", config.duplicateAddressDetection ? "1" : "0");
+  if (config.duplicateAddressDetection) pushSetting(plan, "container", 6, ifname, "enhanced_dad", "1");
+  for (const ip of input.ips) {
+    plan.push({ kind: "address", link: ifname, address: ip.address, nodad: !config.duplicateAddressDetection });
+  }
+  if (config.disableContainerInterface) return;
+  plan.push({ kind: "up", where: "container", name: ifname, promiscuous: false });
+  for (const route of input.routes) plan.push({ kind: "route", link: ifname, route: kernelRoute(route, input.ips) });
+}
+
+/** The host's side of being a gateway. It comes last: once others may rely on it, it is not taken back. */
+function pushGateway(plan: KernelObject[], input: PlanInput): void {
+  const { config } = input;
+  const link = gatewayLink(config);
+  if (link !== config.bridge) {
+    const portName = derivedLinkName("vbp", link);
+    plan.push({
+      kind: "vlan-gateway",
+      name: link,
+      mac: derivedMac(["vlan gateway", link, ...[...input.bridgeMac].map((byte) => `${byte}`)]),
+      portName,
+      portMac: derivedMac(["vlan gateway port", link]),
+      alias: `podwire gateway of ${link}`,
+      bridge: config.bridge,
+      mtu: config.mtu,
+      vlan: config.vlan,
+    });
+    pushNoAutoconfiguration(plan, "host", link);
+    plan.push({ kind: "up", where: "host", name: link, promiscuous: false });
+  }
+  const addresses: Prefix[] = [];
+  for (const ip of input.ips) {
+    if (ip.gateway !== null) addresses.push({ address: ip.gateway, length: ip.address.length });
+  }
+  plan.push({ kind: "gateways", link, addresses, force: config.forceAddress });
+  for (const family of [4, 6] as Family[]) {
+    if (gatewayOf(input.ips, family) !== null) plan.push({ kind: "forwarding", family });
+  }
+  for (const ip of input.ips) plan.push({ kind: "forgotten-neighbour", link, address: ip.address.address });
+}
+
+/** The port's VLANs. A trunk without an access VLAN keeps VLAN 1 as the untagged one, as in the reference suite. */
+function portVlans(config: BridgeConfig): VlanRange[] {
+  const access = config.vlan === 0 ? 1 : config.vlan;
+  return [{ first: access, last: access, pvid: true, untagged: true }, ...config.vlanTrunk];
+}
+
+/** A result's route as the kernel takes it: without a gateway of its own it goes through the first one of its family. */
+function kernelRoute(route: ResultRoute, ips: readonly ResultIp[]): Route {
+  const gateway = route.gw ?? gatewayOf(ips, route.dst.address.family);
+  return {
+    dst: route.dst,
+    gateway,
+    mtu: route.mtu,
+    advmss: route.advmss,
+    priority: route.priority,
+    table: route.table,
+    scope: route.scope ?? (gateway === null ? SCOPE_LINK : SCOPE_UNIVERSE),
+    onlink: gateway !== null && !ips.some((ip) => contains(ip.address, gateway)),
+  };
+}
+
+function gatewayOf(ips: readonly ResultIp[], family: Family): Address | null {
+  return ips.find((ip) => ip.gateway !== null && ip.gateway.family === family)?.gateway ?? null;
+}
+
+function isDefault(route: ResultRoute, family: Family): boolean {
+  return route.dst.length === 0 && route.dst.address.family === family && (route.table === null || route.table === 254);
+}
+
+function defaultDestination(family: Family): Prefix {
+  const prefix = parsePrefix(family === 4 ? "0.0.0.0/0" : "::/0");
+  if (prefix === null) throw new Error("a constant prefix does not parse");
+  return prefix;
+}
+
+function sameRoute(a: ResultRoute, b: ResultRoute): boolean {
+  const sameGateway = a.gw === null || b.gw === null ? a.gw === b.gw : sameAddress(a.gw, b.gw);
+  return (
+    sameGateway &&
+    a.dst.length === b.dst.length &&
+    sameAddress(a.dst.address, b.dst.address) &&
+    a.priority === b.priority &&
+    a.table === b.table
+  );
+}
+
+function checkMtu(config: BridgeConfig, ips: readonly ResultIp[]): void {
+  const hasIpv6 = ips.some((ip) => ip.address.address.family === 6);
+  if (config.mtu === 0 || config.mtu >= IPV6_MIN_MTU || !hasIpv6) return;
+  throw new CniError(
+    INVALID_CONFIG,
+    `invalid value for "mtu": ${config.mtu} is too small for IPv6`,
+    `IPv6 needs at least ${IPV6_MIN_MTU} bytes (RFC 8200), and IPAM gave an IPv6 address`,
+  );
+}
