@@ -42,7 +42,7 @@ demo: need-demo build ## two pods on a bridge, in namespaces of their own, and w
 	@exec node hack/demo.ts
 
 bench: need-bench build ## time Podwire against the reference plugins; writes bench/RESULTS.md
-	@exec node hack/bench.ts
+	@exec node bench/run.ts
 
 lint: need-build ## type check and lint
 	@tsc
