@@ -2,7 +2,7 @@
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { EMPTY_DNS, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CniError, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { readText } from "../../lib/host/io.ts";
 import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { hasIpv6 } from "../../lib/host/sysctl.ts";
@@ -35,62 +35,66 @@ export const bridge: Plugin = {
 function add(call: Call): Result {
   const config = readBridgeConfig(call);
   const namespace = openNamespace(call.request.netns);
+  const kernel = new Kernel(namespace);
   try {
-    const lease = config.ipam === "" ? NO_RESULT : leased(call, config);
+    refuseSecond(kernel, call.request.ifname);
     try {
-      return attach(call, config, lease, new Kernel(namespace));
+      const lease = config.ipam === "" ? NO_RESULT : leased(call, config);
+      const input = planInput(call, config, lease);
+      apply(kernel, planBridge(input));
+      return planResult(input, interfacesOf(kernel, input, call.request.netns), lease);
     } catch (error) {
-      if (config.ipam !== "") release(call, config.ipam);
+      release(call, config.ipam, kernel);
       throw error;
     }
   } finally {
+    kernel.close();
     sys.close(namespace.fd);
   }
 }
 
-/** The addresses from IPAM. A plugin that failed may have left something: the specification has us DEL it. */
+/** Before IPAM is asked: the addresses of an attachment that is there already must stay with it. */
+function refuseSecond(kernel: Kernel, ifname: string): void {
+  if (getLinkByName(kernel.container, ifname) === null) return;
+  throw new CniError(
+    CONFLICT,
+    `container veth name ("${ifname}") already exists`,
+    `the namespace has a link ${ifname} already; DEL the attachment before adding it again`,
+  );
+}
+
+/** The addresses from IPAM. */
 function leased(call: Call, config: BridgeConfig): Result {
-  let lease = NO_RESULT;
-  try {
-    lease = call.delegates.add(config.ipam);
-    if (lease.ips.length === 0) {
-      throw new CniError(
-        INVALID_CONFIG,
-        "IPAM plugin returned missing IP config",
-        `plugin ${config.ipam} gave no address`,
-      );
-    }
-    const ipv6 = lease.ips.find((ip) => ip.address.address.family === 6);
-    if (ipv6 !== undefined && !hasIpv6()) {
-      throw new CniError(
-        KERNEL_REFUSED,
-        `this kernel has no IPv6, but ${config.ipam} gave ${formatPrefix(ipv6.address)}`,
-        "/proc/sys/net/ipv6 is missing: start the node with IPv6 enabled, or remove the IPv6 ranges from the configuration",
-      );
-    }
-  } catch (error) {
-    release(call, config.ipam);
-    throw error;
+  const lease = call.delegates.add(config.ipam);
+  if (lease.ips.length === 0) {
+    throw new CniError(
+      INVALID_CONFIG,
+      "IPAM plugin returned missing IP config",
+      `plugin ${config.ipam} gave no address`,
+    );
+  }
+  const ipv6 = lease.ips.find((ip) => ip.address.address.family === 6);
+  if (ipv6 !== undefined && !hasIpv6()) {
+    throw new CniError(
+      KERNEL_REFUSED,
+      `this kernel has no IPv6, but ${config.ipam} gave ${formatPrefix(ipv6.address)}`,
+      "/proc/sys/net/ipv6 is missing: start the node with IPv6 enabled, or remove the IPv6 ranges from the configuration",
+    );
   }
   return lease;
 }
 
-/** Gives the addresses back after a failure; what fails here must not hide the first cause. */
-function release(call: Call, ipam: string): void {
+/**
+ * Gives the addresses back after a failure, also IPAM's own: the specification has us DEL what failed to ADD. If the
+ * interface is there all the same, another call for the same attachment was quicker, and the addresses are its own. What
+ * fails here must not hide the first cause.
+ */
+function release(call: Call, ipam: string, kernel: Kernel): void {
   try {
+    if (ipam === "" || getLinkByName(kernel.container, call.request.ifname) !== null) return;
     call.delegates.del(ipam);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-  }
-}
-
-function attach(call: Call, config: BridgeConfig, lease: Result, kernel: Kernel): Result {
-  try {
-    const input = planInput(call, config, lease);
-    apply(kernel, planBridge(input));
-    return planResult(input, interfacesOf(kernel, input, call.request.netns), lease);
-  } finally {
-    kernel.close();
   }
 }
 
