@@ -1,8 +1,9 @@
 /** The executable: all plugins under one roof; the name it is started by picks one. */
+import { hostLocal } from "../ipam/host-local/main.ts";
 import { run } from "../lib/cni/run.ts";
 import * as sys from "../lib/sys/sys.ts";
 import project from "../package.json" with { type: "json" };
 import { bridge } from "./bridge/main.ts";
 import { loopback } from "./loopback/main.ts";
 
-sys.exit(run([bridge, loopback], project.version));
+sys.exit(run([bridge, hostLocal, loopback], project.version));

@@ -1,0 +1,194 @@
+/** ADD: one address from each pool, all of them or none, under one hold of the lock. */
+import { CniError, CONFLICT } from "../../lib/errors.ts";
+import { sinceBootMs } from "../../lib/host/boot.ts";
+import { inNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
+import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.ts";
+import { formatSpans, isGateway, type Range, spanIndex, usableAddresses } from "../../lib/ip/range.ts";
+import * as sys from "../../lib/sys/sys.ts";
+import type { Pool } from "./config.ts";
+import { type Attachment, type NamespaceIdentity, type Owner, sameOwner } from "./lease.ts";
+import { LivenessTest } from "./liveness.ts";
+import { lapOf, nextFree, refill } from "./order.ts";
+import type { Store } from "./store.ts";
+import { exhausted, holderOf, reclaim, type Survey, survey } from "./survey.ts";
+
+/** A set found exhausted is not counted again within this time unless an address of it is released. */
+const EXHAUSTED_MS = 5_000;
+
+/**
+ * Leases an address of each pool to an attachment. One that holds addresses already gets the same again if its interface
+ * is gone.
+ * @param netnsPath CNI_NETNS
+ * @throws CniError 102 if the attachment exists or an address asked for is taken, 103 if a pool is exhausted, 11 if the
+ *   directory stays locked; then nothing has been leased
+ */
+export function allocate(store: Store, pools: readonly Pool[], owner: Owner, netnsPath: string): Address[] {
+  const netns = identify(netnsPath);
+  let known = "";
+  for (;;) {
+    store.lock();
+    try {
+      const held = heldBy(store, owner);
+      if (held === null || held.boot !== store.boot) return allocateLocked(store, pools, owner, netns, held);
+      const description = `${held.timeMs} ${held.addresses.join(" ")}`;
+      if (description === known) return allocateLocked(store, pools, owner, netns, held);
+      /* Another call for the same attachment has come in between. */
+      if (known !== "" || held.owner.ifname === "") throw duplicate(pools, held);
+      known = description;
+      /* The lock is given back while the namespace is asked: that is not a matter of the directory. */
+      store.unlock();
+      if (hasInterface(netnsPath, owner.ifname)) throw duplicate(pools, held);
+    } finally {
+      store.unlock();
+    }
+  }
+}
+
+/** Which namespace a path names, without entering it; IPAM does not need it, so it may be missing. */
+function identify(path: string): NamespaceIdentity {
+  const status = path === "" ? null : sys.fstatat(sys.AT_FDCWD, path, 0);
+  return { path, device: status?.device ?? 0, inode: status?.inode ?? 0 };
+}
+
+function hasInterface(netnsPath: string, ifname: string): boolean {
+  const namespace = tryOpenNamespace(netnsPath);
+  if (namespace === null) return false;
+  try {
+    return inNamespace(namespace, () => sys.interfaceIndex(ifname) > 0);
+  } finally {
+    sys.close(namespace.fd);
+  }
+}
+
+/** The attachment as recorded, with the addresses that it really holds; null if that is none. */
+function heldBy(store: Store, owner: Owner): Attachment | null {
+  const record = store.record(owner) ?? store.record({ containerId: owner.containerId, ifname: "" });
+  if (record === null) return null;
+  const addresses = record.addresses.filter((address) => {
+    const holder = store.leaseOwner(address);
+    return holder !== null && sameOwner(holder, record.owner);
+  });
+  const { netns, boot, timeMs } = record;
+  return addresses.length === 0 ? null : { owner: record.owner, netns, boot, timeMs, addresses };
+}
+
+function duplicate(pools: readonly Pool[], held: Attachment): CniError {
+  const index = pools.findIndex((pool) => held.addresses.some((text) => poolHolds(pool, text)));
+  const pool = pools[index];
+  const address = held.addresses.find((text) => pool !== undefined && poolHolds(pool, text)) ?? held.addresses[0] ?? "";
+  const { containerId, ifname } = held.owner;
+  return new CniError(
+    CONFLICT,
+    `failed to allocate for range ${Math.max(0, index)}: ${address} has been allocated to ${containerId}, duplicate allocation is not allowed`,
+    ifname === ""
+      ? "the lease file names no interface, as before CNI 0.7: DEL the attachment first"
+      : `interface ${ifname} is still in ${held.netns.path}: the attachment exists; DEL it first`,
+  );
+}
+
+function poolHolds(pool: Pool, text: string): boolean {
+  const address = parseAddress(text);
+  return address !== null && spanIndex(pool.ranges, address) >= 0 && !isGateway(pool.ranges, address);
+}
+
+/** Chooses all addresses, then writes the record, then the leases: a kill in between leaves no lease without an owner. */
+function allocateLocked(
+  store: Store,
+  pools: readonly Pool[],
+  owner: Owner,
+  netns: NamespaceIdentity,
+  before: Attachment | null,
+): Address[] {
+  const held = before !== null && sameOwner(before.owner, owner) ? before : null;
+  const chosen: Address[] = [];
+  const automatic: boolean[] = [];
+  for (let i = 0; i < pools.length; i += 1) {
+    const pool = pools[i];
+    if (pool === undefined) continue;
+    const kept = keptFrom(pool, held);
+    automatic.push(kept === null && pool.wanted === null);
+    chosen.push(kept ?? choose(store, pool, i));
+  }
+  const texts = chosen.map((address) => formatAddress(address));
+  const old = held === null ? [] : held.addresses;
+  /* Until the new leases stand the record names the old ones too, so that none is left without a record. */
+  const leaving = old.filter((address) => !texts.includes(address));
+  const attachment = { owner, netns, boot: store.boot, timeMs: sinceBootMs() };
+  store.putRecord({ ...attachment, addresses: [...texts, ...leaving] });
+  const made: string[] = [];
+  try {
+    for (const text of texts) {
+      if (old.includes(text)) continue;
+      if (!store.putLease(text, owner)) throw taken(text, 0, []);
+      made.push(text);
+    }
+    for (let i = 0; i < texts.length; i += 1) {
+      if (automatic[i] === true) store.setLastReserved(i, texts[i] ?? "");
+    }
+  } catch (error) {
+    for (const text of made) store.dropLease(text, owner);
+    if (held === null) store.release({ ...attachment, addresses: [] });
+    throw error;
+  }
+  if (leaving.length > 0) {
+    for (const address of leaving) store.dropLease(address, owner);
+    store.putRecord({ ...attachment, addresses: texts });
+  }
+  return chosen;
+}
+
+/** The address of the pool that the attachment holds already, unless another one is asked for. */
+function keptFrom(pool: Pool, held: Attachment | null): Address | null {
+  if (held === null) return null;
+  const text = held.addresses.find((address) => poolHolds(pool, address));
+  const address = text === undefined ? null : parseAddress(text);
+  if (address === null || (pool.wanted !== null && formatAddress(pool.wanted) !== text)) return null;
+  return address;
+}
+
+function choose(store: Store, pool: Pool, number: number): Address {
+  const { ranges, wanted } = pool;
+  if (wanted === null) {
+    return automaticAddress(store, ranges, number);
+  }
+  const text = formatAddress(wanted);
+  if (!store.inUse(wanted)) return wanted;
+  const holder = holderOf(store, text);
+  if (new LivenessTest(store.boot).of(holder) !== "dead") throw taken(text, number, ranges, holder);
+  store.release(holder);
+  return wanted;
+}
+
+function taken(text: string, number: number, ranges: readonly Range[], holder: Attachment | null = null): CniError {
+  const who = holder === null ? "another container" : `container ${holder.owner.containerId} (${holder.owner.ifname})`;
+  return new CniError(
+    CONFLICT,
+    `failed to allocate for range ${number}: requested IP address ${text} is not available in range set ${formatSpans(ranges)}`,
+    `${who} holds it; nothing was allocated`,
+  );
+}
+
+/**
+ * The next free address of a set; its dead leases are freed only when there is no other.
+ * @throws CniError 103
+ */
+function automaticAddress(store: Store, ranges: readonly Range[], number: number): Address {
+  const gateways = ranges.map((range) => range.gateway);
+  const last = store.lapOf(ranges) === null ? store.lastReserved(number) : null;
+  const lap = lapOf(store.laps, ranges, last);
+  const address = nextFree(lap, store, gateways);
+  if (address !== null) return address;
+  const now = sinceBootMs();
+  const total = usableAddresses(ranges);
+  let found: Survey = { total, used: total, dead: [], fresh: 0 };
+  if (lap.fullMs === 0 || now - lap.fullMs >= EXHAUSTED_MS) {
+    found = survey(store, ranges);
+    if (found.used < total) refill(lap, store, gateways, store.lastReserved(number) ?? lap.start);
+    else if (found.dead.length > 0) reclaim(store, found);
+    else lap.fullMs = now;
+    store.touch();
+    const freed = nextFree(lap, store, gateways);
+    if (freed !== null) return freed;
+  }
+  throw exhausted(store, ranges, found, `failed to allocate for range ${number}: `);
+}

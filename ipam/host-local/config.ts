@@ -1,0 +1,250 @@
+/**
+ * The `ipam` part of a network configuration: range sets, one address of each to be given, and what the caller asks for.
+ * Everything is read and checked before anything is touched. Pure.
+ */
+
+import { readArgs } from "../../lib/cni/args.ts";
+import type { NetworkConfig } from "../../lib/cni/config.ts";
+import { arrayOf, Fields, invalidField } from "../../lib/cni/fields.ts";
+import type { ResultRoute } from "../../lib/cni/result.ts";
+import { addressField, decodeRoute, prefixField } from "../../lib/cni/result-decode.ts";
+import { compareVersions } from "../../lib/cni/version.ts";
+import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
+import {
+  type Address,
+  bits,
+  compareAddresses,
+  contains,
+  formatAddress,
+  formatPrefix,
+  lastOf,
+  networkOf,
+  parseAddress,
+  sameAddress,
+  step,
+} from "../../lib/ip/address.ts";
+import { formatSpans, isGateway, type Range, spanIndex, spansMeet } from "../../lib/ip/range.ts";
+import { clip } from "../../lib/text.ts";
+
+export const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
+
+/** A pool of addresses of one family, and the address asked for from it; null if any will do. */
+export interface Pool {
+  readonly ranges: readonly Range[];
+  readonly wanted: Address | null;
+}
+
+export interface HostLocalConfig {
+  /** The directory that holds one directory for each network. */
+  readonly dataDir: string;
+  /** At least one. Their order is the order of the addresses in the result. */
+  readonly pools: readonly Pool[];
+  readonly routes: readonly ResultRoute[];
+  /** A resolv.conf to take the result's DNS from; "" for none. */
+  readonly resolvConf: string;
+}
+
+/**
+ * Reads the configuration.
+ * @param args CNI_ARGS
+ * @throws CniError 7 for a field, 4 for CNI_ARGS
+ */
+export function readHostLocal(config: NetworkConfig, args: string): HostLocalConfig {
+  const ipam = ipamOf(config);
+  const sets = readRangeSets(config, ipam);
+  checkFamilies(sets, config.cniVersion);
+  return {
+    dataDir: dataDirOf(config),
+    pools: assignWanted(sets, readWanted(config, args)),
+    routes: ipam.objects("routes").map((item) => decodeRoute(item)),
+    resolvConf: ipam.string("resolvConf", ""),
+  };
+}
+
+/** The data directory, whatever else the configuration holds: all that DEL and GC need. */
+export function dataDirOf(config: NetworkConfig): string {
+  const ipam = config.fields.find("ipam");
+  const value = ipam === null ? null : new Fields(ipam, "ipam").find("dataDir");
+  return value === null || value.kind !== "string" || value.text === "" ? DEFAULT_DATA_DIR : value.text;
+}
+
+function ipamOf(config: NetworkConfig): Fields {
+  const ipam = config.fields.object("ipam");
+  if (ipam !== null) return ipam;
+  throw new CniError(INVALID_CONFIG, "IPAM config missing 'ipam' key", 'the configuration needs an "ipam" object');
+}
+
+/** The sets in their order: those of the runtime, the one of the old keys, those of `ranges`. */
+function readRangeSets(config: NetworkConfig, ipam: Fields): Range[][] {
+  ipam.string("dataDir", "");
+  const written: Fields[][] = setsUnder(config.runtimeConfig(), "ipRanges");
+  if (ipam.has("subnet")) written.push([ipam]);
+  for (const set of setsUnder(ipam, "ranges")) written.push(set);
+  if (written.length === 0) {
+    throw new CniError(
+      INVALID_CONFIG,
+      "no IP ranges specified",
+      'give "ipam.ranges", "ipam.subnet" or the capability argument "ipRanges"',
+    );
+  }
+  const sets = written.map((set, i) => readRangeSet(set, i));
+  for (let i = 0; i < sets.length; i += 1) {
+    for (let k = i + 1; k < sets.length; k += 1) {
+      if (!meet(sets[i] ?? [], sets[k] ?? [])) continue;
+      throw new CniError(
+        INVALID_CONFIG,
+        `range set ${i} overlaps with ${k}`,
+        `set ${i} (${written[i]?.[0]?.path ?? ""}): ${formatSpans(sets[i] ?? [])}; set ${k} (${written[k]?.[0]?.path ?? ""}): ${formatSpans(sets[k] ?? [])}`,
+      );
+    }
+  }
+  return sets;
+}
+
+/** The ranges written under a key, an array of arrays of objects. */
+function setsUnder(fields: Fields, key: string): Fields[][] {
+  return fields.array(key).map((set, i) => {
+    const path = `${fields.pathOf(key)}[${i}]`;
+    return arrayOf(set, path).map((item, k) => {
+      if (item.kind !== "object") throw invalidField(`${path}[${k}]`, "expected an object");
+      return new Fields(item, `${path}[${k}]`);
+    });
+  });
+}
+
+function readRangeSet(written: readonly Fields[], number: number): Range[] {
+  if (written.length === 0) throw invalidSet(number, "empty range set", `"ranges" holds an empty array`);
+  const ranges: Range[] = [];
+  for (const fields of written) {
+    const range = readRange(fields, number);
+    const first = ranges[0] ?? range;
+    if (first.first.family !== range.first.family) {
+      throw invalidSet(number, "mixed address families", `${fields.path}.subnet: give each family a set of its own`);
+    }
+    for (const other of ranges) {
+      if (!spansMeet(other, range)) continue;
+      const spans = [other, range].map((item) => `${formatAddress(item.first)}-${formatAddress(item.last)}`);
+      throw invalidSet(number, `subnets ${spans.join(" and ")} overlap`, fields.path);
+    }
+    ranges.push(range);
+  }
+  return ranges;
+}
+
+/** One range with its defaults: all of the network but its own address and, for IPv4, the broadcast address. */
+function readRange(fields: Fields, number: number): Range {
+  if (!fields.has("subnet")) throw invalidSet(number, "subnet is missing", fields.pathOf("subnet"));
+  const subnet = prefixField(fields, "subnet");
+  const family = subnet.address.family;
+  if (subnet.length > bits(family) - 2) {
+    const least = family === 4 ? "a /30" : "a /126";
+    const problem = `Network ${formatPrefix(subnet)} too small to allocate from`;
+    throw invalidSet(number, problem, `${fields.pathOf("subnet")}: ${least} is the smallest that can be used`);
+  }
+  const network = networkOf(subnet);
+  if (!sameAddress(network, subnet.address)) {
+    const problem = `Network has host bits set. For a subnet mask of length ${subnet.length} the network address is ${formatAddress(network)}`;
+    throw invalidSet(number, problem, fields.pathOf("subnet"));
+  }
+  const start = addressField(fields, "rangeStart");
+  const end = addressField(fields, "rangeEnd");
+  const outside = (key: string, name: string, address: Address): CniError =>
+    invalidSet(
+      number,
+      `${name} ${formatAddress(address)} not in network ${formatPrefix(subnet)}`,
+      `${fields.pathOf(key)}: the range is ${start === null ? "" : formatAddress(start)}-${end === null ? "" : formatAddress(end)}`,
+    );
+  if (end !== null && !contains(subnet, end)) throw outside("rangeEnd", "RangeEnd", end);
+  if (start !== null && (!contains(subnet, start) || (end !== null && compareAddresses(start, end) > 0))) {
+    throw outside("rangeStart", "RangeStart", start);
+  }
+  const lowest = step(network, 1);
+  const broadcast = lastOf(subnet);
+  const highest = family === 4 ? step(broadcast, -1) : broadcast;
+  const first = start === null || sameAddress(start, network) ? lowest : start;
+  const last = end === null || compareAddresses(end, highest) > 0 ? highest : end;
+  if (compareAddresses(first, last) > 0) {
+    const problem = `no usable address in network ${formatPrefix(subnet)} within the range`;
+    throw invalidSet(number, problem, `${fields.path}: the network's own and its broadcast address are never given`);
+  }
+  return { subnet, first, last, gateway: addressField(fields, "gateway") ?? lowest };
+}
+
+function meet(a: readonly Range[], b: readonly Range[]): boolean {
+  return a.some((range) => b.some((other) => spansMeet(range, other)));
+}
+
+function invalidSet(number: number, problem: string, details: string): CniError {
+  return new CniError(INVALID_CONFIG, `invalid range set ${number}: ${problem}`, details);
+}
+
+/** Results before 0.3.0 hold one address of each family. */
+function checkFamilies(sets: readonly Range[][], version: string): void {
+  if (compareVersions(version, "0.3.0") >= 0) return;
+  for (const family of [4, 6]) {
+    if (sets.filter((set) => set[0]?.first.family === family).length < 2) continue;
+    throw new CniError(
+      INVALID_CONFIG,
+      `CNI version ${version} does not support more than 1 address per family`,
+      `there are several range sets of IPv${family}: use cniVersion 0.3.0 or later, or ranges of one set`,
+    );
+  }
+}
+
+interface Wanted {
+  readonly address: Address;
+  readonly path: string;
+}
+
+/** The addresses asked for in all three places, each once. A prefix length is passed over. */
+function readWanted(config: NetworkConfig, args: string): Wanted[] {
+  const wanted: Wanted[] = [];
+  const add = (text: string, path: string): void => {
+    const slash = text.indexOf("/");
+    const address = parseAddress(slash < 0 ? text : text.slice(0, slash));
+    if (address === null) throw invalidField(path, `"${clip(text)}" is not an IP address`);
+    if (!wanted.some((other) => sameAddress(other.address, address))) wanted.push({ address, path });
+  };
+  /* MAC is the interface plugin's key, which reads the same variable. */
+  const ip = readArgs(args, ["IP", "MAC"]).get("IP") ?? "";
+  if (ip !== "") add(ip, "IP in CNI_ARGS");
+  for (const fields of [config.cniArgs(), config.runtimeConfig()]) {
+    fields.strings("ips").forEach((text, i) => {
+      add(text, `${fields.pathOf("ips")}[${i}]`);
+    });
+  }
+  return wanted;
+}
+
+/**
+ * Gives every set the address asked for from it. Sets share no address, so at most one fits; of several for one set the
+ * first is taken and the others fit nowhere, which is told before anything is allocated.
+ */
+function assignWanted(sets: readonly Range[][], wanted: readonly Wanted[]): Pool[] {
+  const left: Wanted[] = [];
+  const chosen: (Address | null)[] = sets.map(() => null);
+  for (const item of wanted) {
+    const index = sets.findIndex((set) => spanIndex(set, item.address) >= 0);
+    if (index < 0 || chosen[index] !== null) left.push(item);
+    else chosen[index] = item.address;
+  }
+  if (left.length > 0) {
+    const places = left.map((item) => item.path).join(", ");
+    throw new CniError(
+      INVALID_CONFIG,
+      `failed to allocate all requested IPs: ${left.map((item) => formatAddress(item.address)).join(" ")}`,
+      `asked for by ${places}; nothing was allocated. Each range set gives one address: ${sets.map((set) => formatSpans(set)).join(" and ")}`,
+    );
+  }
+  return sets.map((ranges, i) => {
+    const address = chosen[i] ?? null;
+    if (address !== null && isGateway(ranges, address)) {
+      throw new CniError(
+        INVALID_CONFIG,
+        `failed to allocate for range ${i}: requested ip ${formatAddress(address)} is subnet's gateway`,
+        "nothing was allocated",
+      );
+    }
+    return { ranges, wanted: address };
+  });
+}

@@ -1,0 +1,79 @@
+/**
+ * Which leases nobody can use any more: those of an earlier boot, and those whose network namespace is gone. In doubt a
+ * lease lives.
+ */
+
+import { sinceBootMs } from "../../lib/host/boot.ts";
+import { listNames, openDirectory, readLargeText } from "../../lib/host/directory.ts";
+import * as sys from "../../lib/sys/sys.ts";
+import { isDigits } from "../../lib/text.ts";
+import type { Attachment } from "./lease.ts";
+
+/** An attachment younger than this may still be in the making. */
+export const GRACE_MS = 60_000;
+const MAX_MOUNT_TABLE_BYTES = 16 * 1024 * 1024;
+
+export type Liveness = "alive" | "dead" | "fresh";
+
+/** Tells of attachments whether they live. What it has found out of the processes' namespaces it keeps, so use it once. */
+export class LivenessTest {
+  readonly #boot: string;
+  readonly #nowMs = sinceBootMs();
+  #namespaces = new Set<string>();
+  #namespacesRead = false;
+
+  constructor(boot: string) {
+    this.#boot = boot;
+  }
+
+  /** "fresh": dead by its namespace, but within the grace period. */
+  of(attachment: Attachment): Liveness {
+    const { netns } = attachment;
+    if (attachment.boot !== this.#boot) return "dead";
+    if (netns.inode === 0) return "alive";
+    const status = sys.fstatat(sys.AT_FDCWD, netns.path, 0);
+    if (status !== null && status.inode === netns.inode && status.device === netns.device) return "alive";
+    if (this.#isUsed(netns.inode)) return "alive";
+    return attachment.timeMs > this.#nowMs - GRACE_MS ? "fresh" : "dead";
+  }
+
+  /** Whether a process is in the namespace or a mount holds it. Without /proc everything is in use. */
+  #isUsed(inode: number): boolean {
+    if (!this.#namespacesRead) this.#namespaces = namespacesInUse();
+    this.#namespacesRead = true;
+    return this.#namespaces.size === 0 || this.#namespaces.has(`${inode}`);
+  }
+}
+
+/**
+ * The inode numbers of the network namespaces that a process is in or that are mounted in any process's mount namespace
+ * (/proc/PID/ns, /proc/PID/mountinfo). Empty if that cannot be told.
+ */
+function namespacesInUse(): Set<string> {
+  const found = new Set<string>();
+  const tables = new Set<string>();
+  const proc = openDirectory(sys.AT_FDCWD, "/proc");
+  if (proc < 0) return found;
+  try {
+    for (const pid of listNames(proc)) {
+      if (!isDigits(pid)) continue;
+      addNamespaces(sys.readlink(`/proc/${pid}/ns/net`) ?? "", found);
+      const mounts = sys.readlink(`/proc/${pid}/ns/mnt`) ?? "";
+      if (mounts === "" || tables.has(mounts)) continue;
+      tables.add(mounts);
+      addNamespaces(readLargeText(`/proc/${pid}/mountinfo`, MAX_MOUNT_TABLE_BYTES) ?? "", found);
+    }
+  } finally {
+    sys.close(proc);
+  }
+  return found;
+}
+
+/** Adds every number N of "net:[N]" in a text. */
+function addNamespaces(text: string, found: Set<string>): void {
+  const opening = "net:[";
+  for (let at = text.indexOf(opening); at >= 0; at = text.indexOf(opening, at + 1)) {
+    const end = text.indexOf("]", at);
+    if (end > at) found.add(text.slice(at + opening.length, end));
+  }
+}

@@ -1,0 +1,363 @@
+/**
+ * The leases of one network on disk.
+ *
+ *   <dataDir>/<network>/             as the reference plugin has it: lock, one file for each lease, last_reserved_ip.N
+ *   <dataDir>/.podwire/<network>/    our own: one record for each attachment, and the index of the allocation order
+ *
+ * Nothing waits for the disk: a lease means something only within the boot that made it. What a kill leaves half done is
+ * found by the next call, because the lease directory's modification time is not the one that a complete call leaves.
+ */
+import { bootId, sinceBootAt } from "../../lib/host/boot.ts";
+import {
+  existsAt,
+  listNames,
+  makeDirectories,
+  openDirectory,
+  openOrMakeDirectory,
+  readTextAt,
+  writeTextAt,
+} from "../../lib/host/directory.ts";
+import { lockExclusive, unlock } from "../../lib/host/lock.ts";
+import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.ts";
+import { formatSpans, type Span } from "../../lib/ip/range.ts";
+import { EISDIR, ELOOP, ENOENT, SystemError } from "../../lib/sys/errno.ts";
+import * as sys from "../../lib/sys/sys.ts";
+import {
+  type Attachment,
+  formatLease,
+  formatRecord,
+  isLeaseName,
+  NO_NAMESPACE,
+  type Owner,
+  parseLease,
+  parseRecord,
+  recordName,
+  sameOwner,
+} from "./lease.ts";
+import { formatIndex, Ground, INDEX_BYTES, type Lap, parseIndex, RING_CAPACITY } from "./order.ts";
+
+/** Longer than any call holds the lock, shorter than runtimes wait for a plugin. */
+const LOCK_DEADLINE_MS = 20_000;
+/** A lease is a container ID and an interface name; a record adds a path and addresses. More is not read. */
+const MAX_LEASE_BYTES = 512;
+const MAX_RECORD_BYTES = 16_384;
+const RING_ENTRY_BYTES = 16;
+/** After so many addresses looked at one by one the directory is read as a whole. */
+const MAX_PROBES = 64;
+const INDEX_NAME = "index";
+const TEMPORARY = ".new";
+
+/** An open lease directory, locked or not. Between two locks everything may have changed, so `lock` reads the index anew. */
+export class Store extends Ground {
+  /** The lease directory's path, for messages. */
+  readonly path: string;
+  readonly boot: string;
+  readonly #leases: number;
+  /** -1 if the directory is only the reference's so far, and this call is not to make any. */
+  readonly #own: number;
+  #lockFd = -1;
+  #indexFd = -1;
+  #laps: Lap[] = [];
+  #changed = false;
+  /** Something of the index or the records could not be written, as on a full disk: the next call begins anew. */
+  #incomplete = false;
+  #probes = 0;
+  #names = new Set<string>();
+  #namesRead = false;
+
+  constructor(path: string, leases: number, own: number) {
+    super();
+    this.path = path;
+    this.boot = bootId();
+    this.#leases = leases;
+    this.#own = own;
+  }
+
+  /** Whether every lease has a record. Otherwise the leases are all there is. */
+  get complete(): boolean {
+    return this.#own >= 0 && !this.#incomplete;
+  }
+
+  get laps(): Lap[] {
+    return this.#laps;
+  }
+
+  /** The lap of a range set; null if the index knows none. */
+  lapOf(spans: readonly Span[]): Lap | null {
+    const name = formatSpans(spans);
+    return this.#laps.find((lap) => formatSpans(lap.spans) === name) ?? null;
+  }
+
+  /** Waits for the lock, then takes in what others have done to the directory since our last call. */
+  lock(): void {
+    if (this.#lockFd < 0) {
+      this.#lockFd = sys.must(
+        sys.openat(this.#leases, "lock", sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW, 0o600),
+        `open ${this.path}/lock`,
+      );
+    }
+    lockExclusive(this.#lockFd, `${this.path}/lock`, LOCK_DEADLINE_MS);
+    if (this.#own < 0 || this.readIndex(true)) return;
+    this.#laps = [];
+    this.#changed = true;
+    this.#adopt();
+  }
+
+  /**
+   * Reads the index.
+   * @returns whether it describes the directory as it is: written in this boot, and nobody else has been there since
+   */
+  readIndex(create: boolean): boolean {
+    this.#namesRead = false;
+    this.#probes = 0;
+    if (this.#own < 0) return false;
+    if (this.#indexFd < 0) {
+      const flags = create ? sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW : sys.O_RDONLY | sys.O_NOFOLLOW;
+      this.#indexFd = sys.openat(this.#own, INDEX_NAME, flags, 0o600);
+      if (this.#indexFd === -ELOOP) throw new SystemError(ELOOP, `open the index of ${this.path}`);
+    }
+    const buffer = new Uint8Array(INDEX_BYTES);
+    const length = sys.pread(this.#indexFd, buffer, 0);
+    const index = length <= 0 ? null : parseIndex(new TextDecoder().decode(buffer.subarray(0, length)));
+    if (index === null || index.boot !== this.boot || index.mark !== this.#modified()) return false;
+    this.#laps = index.laps;
+    return true;
+  }
+
+  /** The index has changed and is to be written. */
+  touch(): void {
+    this.#changed = true;
+  }
+
+  /** Writes the index if anything has changed, and gives the lock back. */
+  unlock(): void {
+    if (this.#changed) this.#writeIndex();
+    unlock(this.#lockFd);
+  }
+
+  close(): void {
+    sys.close(this.#indexFd);
+    sys.close(this.#lockFd);
+    sys.close(this.#own);
+    sys.close(this.#leases);
+  }
+
+  /** The file that holds the index is written in place: one page, whole or not at all. The directory's time comes last. */
+  #writeIndex(): void {
+    this.#changed = false;
+    if (this.#incomplete) return;
+    /*
+     * Nobody else leaves a modification time in the past, whatever the clock's and the file system's grain: FAT counts
+     * in two seconds.
+     */
+    const seconds = Math.floor(sys.clockMs(sys.CLOCK_REALTIME) / 2000) * 2 - 10;
+    const text = formatIndex({ boot: this.boot, mark: `${seconds}000000000`, laps: this.#laps });
+    if (sys.pwrite(this.#indexFd, new TextEncoder().encode(text), 0) > 0) sys.setMtime(this.#leases, seconds);
+  }
+
+  #modified(): string {
+    const status = sys.fstat(this.#leases);
+    return status === null ? "" : `${status.mtimeNs}`;
+  }
+
+  /* The ring of released addresses, behind the index's page. */
+
+  get(slot: number, position: number, family: number): Address {
+    const bytes = new Uint8Array(family === 4 ? 4 : RING_ENTRY_BYTES);
+    sys.pread(this.#indexFd, bytes, ringOffset(slot, position));
+    return { family: family === 4 ? 4 : 6, bytes };
+  }
+
+  put(slot: number, position: number, address: Address): void {
+    const entry = new Uint8Array(RING_ENTRY_BYTES);
+    entry.set(address.bytes);
+    if (sys.pwrite(this.#indexFd, entry, ringOffset(slot, position)) < 0) this.#incomplete = true;
+    this.#changed = true;
+  }
+
+  /* Leases */
+
+  inUse(address: Address): boolean {
+    this.#probes += 1;
+    if (!this.#namesRead && this.#probes <= MAX_PROBES) return existsAt(this.#leases, formatAddress(address));
+    return this.leaseNames().has(formatAddress(address));
+  }
+
+  /** The addresses of all leases. */
+  leaseNames(): Set<string> {
+    if (this.#namesRead) return this.#names;
+    this.#names = new Set<string>();
+    for (const name of listNames(this.#leases)) {
+      if (isLeaseName(name)) this.#names.add(name);
+    }
+    this.#namesRead = true;
+    return this.#names;
+  }
+
+  /** Who holds an address; null if nobody does, or the file does not tell. */
+  leaseOwner(address: string): Owner | null {
+    const text = readTextAt(this.#leases, address, MAX_LEASE_BYTES);
+    return text === null ? null : parseLease(text);
+  }
+
+  /** When a lease was made, in milliseconds since boot; negative if before this boot. */
+  leaseTimeMs(address: string): number {
+    const status = sys.fstatat(this.#leases, address, sys.AT_SYMLINK_NOFOLLOW);
+    return status === null ? 0 : sinceBootAt(Number(status.mtimeNs / 1_000_000n));
+  }
+
+  /** Makes a lease; false if the address has one. */
+  putLease(address: string, owner: Owner): boolean {
+    this.#changed = true;
+    return writeTextAt(this.#leases, TEMPORARY, address, formatLease(owner), false);
+  }
+
+  /** Removes a lease if the owner, or nobody that can be told, holds it; its address goes to the end of the queue. */
+  dropLease(address: string, owner: Owner): void {
+    const holder = this.leaseOwner(address);
+    if (holder !== null && !sameOwner(holder, owner)) return;
+    const removed = sys.unlinkat(this.#leases, address, 0);
+    if (removed === -ENOENT || removed === -EISDIR) return;
+    sys.must(removed, `remove ${this.path}/${address}`);
+    this.#changed = true;
+    this.#names.delete(address);
+    const parsed = parseAddress(address);
+    if (parsed === null || this.#own < 0) return;
+    for (const lap of this.#laps) {
+      if (lap.holds(parsed)) lap.push(parsed, this);
+    }
+  }
+
+  /** The address that was given last from the range set of that number; null if that is not known. */
+  lastReserved(setNumber: number): Address | null {
+    return parseAddress((readTextAt(this.#leases, `last_reserved_ip.${setNumber}`, 64) ?? "").trim());
+  }
+
+  /** Notes it in the reference's way. In place: a truncation to nothing would make ext4 write to disk at once. */
+  setLastReserved(setNumber: number, address: string): void {
+    const name = `last_reserved_ip.${setNumber}`;
+    const fd = sys.openat(this.#leases, name, sys.O_WRONLY | sys.O_CREAT | sys.O_NOFOLLOW, 0o600);
+    sys.must(fd, `open ${this.path}/${name}`);
+    try {
+      sys.must(sys.pwrite(fd, new TextEncoder().encode(address), 0), `write ${name}`);
+      sys.must(sys.ftruncate(fd, address.length), `write ${name}`);
+    } finally {
+      sys.close(fd);
+    }
+  }
+
+  /* Records */
+
+  /** The record of an attachment; null if there is none that can be read. */
+  record(owner: Owner): Attachment | null {
+    const found = this.recordNamed(recordName(owner));
+    return found !== null && sameOwner(found.owner, owner) ? found : null;
+  }
+
+  recordNamed(name: string): Attachment | null {
+    if (this.#own < 0) return null;
+    const text = readTextAt(this.#own, name, MAX_RECORD_BYTES);
+    if (text === null) return null;
+    const attachment = parseRecord(text);
+    if (attachment === null) this.#incomplete = true;
+    return attachment;
+  }
+
+  recordNames(): string[] {
+    return this.#own < 0 ? [] : listNames(this.#own).filter((name) => name.length === 32);
+  }
+
+  putRecord(attachment: Attachment): void {
+    writeTextAt(this.#own, TEMPORARY, recordName(attachment.owner), formatRecord(attachment), true);
+  }
+
+  dropRecord(name: string): void {
+    sys.unlinkat(this.#own, name, 0);
+  }
+
+  /** Removes what an attachment holds, its record last: until then the call can be repeated. */
+  release(attachment: Attachment): void {
+    for (const address of attachment.addresses) this.dropLease(address, attachment.owner);
+    if (this.#own < 0) return;
+    if (this.#changed) this.#writeIndex();
+    this.dropRecord(recordName(attachment.owner));
+  }
+
+  /**
+   * Gives every lease a record and every record a lease: for a directory that the reference plugin has written to, or a
+   * call that was killed. A lease file that names nobody is removed: whoever wrote it holds no lease.
+   */
+  #adopt(): void {
+    const holders = new Set<string>();
+    for (const address of this.leaseNames()) {
+      const owner = this.leaseOwner(address);
+      if (owner === null) {
+        sys.unlinkat(this.#leases, address, 0);
+        continue;
+      }
+      const name = recordName(owner);
+      holders.add(name);
+      const known = this.record(owner);
+      if (known?.addresses.includes(address)) continue;
+      try {
+        this.putRecord(known === null ? this.foreign(owner, address) : withAddress(known, address));
+      } catch (error) {
+        /* DEL must go on with a full disk. */
+        if (!(error instanceof SystemError)) throw error;
+        this.#incomplete = true;
+      }
+    }
+    this.#namesRead = false;
+    for (const name of this.recordNames()) {
+      if (!holders.has(name)) this.dropRecord(name);
+    }
+  }
+
+  /** What can be told of a lease without a record: its file's age. */
+  foreign(owner: Owner, address: string): Attachment {
+    const timeMs = Math.floor(this.leaseTimeMs(address));
+    return { owner, netns: NO_NAMESPACE, boot: timeMs < 0 ? "" : this.boot, timeMs, addresses: [address] };
+  }
+}
+
+function withAddress(known: Attachment, address: string): Attachment {
+  const { owner, netns, boot, timeMs } = known;
+  return { owner, netns, boot, timeMs, addresses: [...known.addresses, address] };
+}
+
+function ringOffset(slot: number, position: number): number {
+  return INDEX_BYTES + (slot * RING_CAPACITY + position) * RING_ENTRY_BYTES;
+}
+
+/**
+ * Opens the lease directory of a network. The data directory may be reached through symbolic links, what is below may not.
+ * @param create whether to make what is missing
+ * @returns null if there is none
+ * @throws SystemError
+ */
+export function openStore(dataDir: string, network: string, create: boolean): Store | null {
+  const path = `${dataDir}/${network}`;
+  let leases = openDirectory(sys.AT_FDCWD, path);
+  if (leases < 0) {
+    if (!create) return null;
+    makeDirectories(dataDir);
+    leases = openOrMakeDirectory(sys.AT_FDCWD, path);
+  }
+  try {
+    return new Store(path, leases, openOwn(dataDir, network, create));
+  } catch (error) {
+    sys.close(leases);
+    throw error;
+  }
+}
+
+function openOwn(dataDir: string, network: string, create: boolean): number {
+  const path = `${dataDir}/.podwire`;
+  const parent = create ? openOrMakeDirectory(sys.AT_FDCWD, path) : openDirectory(sys.AT_FDCWD, path);
+  if (parent < 0) return -1;
+  try {
+    return create ? openOrMakeDirectory(parent, network) : openDirectory(parent, network);
+  } finally {
+    sys.close(parent);
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * Files in a directory that is held open. No name is followed if it is a symbolic link, and a file appears under its name
+ * whole or not at all; nothing waits for the disk.
+ */
+import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, SystemError } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+import { readAll, writeAll } from "./io.ts";
+
+const DIRECTORY = sys.O_RDONLY | sys.O_DIRECTORY;
+
+/**
+ * Opens a directory; its last component must not be a symbolic link.
+ * @param at the directory that a relative path starts from
+ * @returns its descriptor; -1 if there is nothing of that name
+ * @throws SystemError
+ */
+export function openDirectory(at: number, path: string): number {
+  const fd = sys.openat(at, path, DIRECTORY | sys.O_NOFOLLOW, 0);
+  if (fd === -ENOENT) return -1;
+  /* With O_DIRECTORY a symbolic link is reported as "not a directory". */
+  if (fd === -ENOTDIR && isLink(at, path)) throw new SystemError(ELOOP, `open ${path}`);
+  return sys.must(fd, `open ${path}`);
+}
+
+/** As `openDirectory`, but makes the directory (mode 0700) if it is missing. */
+export function openOrMakeDirectory(at: number, path: string): number {
+  const fd = openDirectory(at, path);
+  if (fd >= 0) return fd;
+  const made = sys.mkdirat(at, path, 0o700);
+  if (made < 0 && made !== -EEXIST) throw new SystemError(-made, `make directory ${path}`);
+  return sys.must(openDirectory(at, path), `open ${path}`);
+}
+
+/** Makes a directory and those above it that are missing (mode 0700). @throws SystemError */
+export function makeDirectories(path: string): void {
+  for (let end = path.indexOf("/", 1); ; end = path.indexOf("/", end + 1)) {
+    const part = end < 0 ? path : path.slice(0, end);
+    const made = part === "" ? 0 : sys.mkdirat(sys.AT_FDCWD, part, 0o700);
+    /* What exists is left as it is: a read-only or forbidden parent is no obstacle as long as it is there. */
+    if (made < 0 && made !== -EEXIST && sys.fstatat(sys.AT_FDCWD, part, 0) === null) {
+      throw new SystemError(-made, `make directory ${part}`);
+    }
+    if (end < 0) return;
+  }
+}
+
+/** The names in a directory without "." and "..", in no order (getdents64(2)). */
+export function listNames(directory: number): string[] {
+  const names: string[] = [];
+  const fd = sys.must(sys.openat(directory, ".", DIRECTORY, 0), "list a directory");
+  try {
+    const buffer = new Uint8Array(65536);
+    const view = new DataView(buffer.buffer);
+    for (;;) {
+      const length = sys.must(sys.getdents(fd, buffer), "list a directory");
+      if (length === 0) return names;
+      for (let at = 0; at + 19 < length; ) {
+        const next = at + view.getUint16(at + 16, true);
+        let end = at + 19;
+        while (end < next && buffer[end] !== 0) end += 1;
+        const name = new TextDecoder().decode(buffer.subarray(at + 19, end));
+        if (name !== "." && name !== "..") names.push(name);
+        at = next;
+      }
+    }
+  } finally {
+    sys.close(fd);
+  }
+}
+
+/** The text of a small file; null if there is none, or a symbolic link or a directory instead. @throws SystemError */
+export function readTextAt(directory: number, name: string, limit: number): string | null {
+  const fd = sys.openat(directory, name, sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0);
+  if (fd === -ENOENT || fd === -ELOOP) return null;
+  sys.must(fd, `open ${name}`);
+  try {
+    const buffer = new Uint8Array(limit);
+    const length = sys.pread(fd, buffer, 0);
+    return length < 0 ? null : new TextDecoder().decode(buffer.subarray(0, length));
+  } finally {
+    sys.close(fd);
+  }
+}
+
+/**
+ * Writes a file under a temporary name and gives it its own.
+ * @param replace whether a file of that name gives way; otherwise it stays and the answer is false
+ * @throws SystemError; then nothing has changed
+ */
+export function writeTextAt(
+  directory: number,
+  temporary: string,
+  name: string,
+  text: string,
+  replace: boolean,
+): boolean {
+  let fd = createAt(directory, temporary);
+  if (fd === -EEXIST) {
+    /* Left by a call that was killed, or planted: never written through. */
+    sys.unlinkat(directory, temporary, 0);
+    fd = createAt(directory, temporary);
+  }
+  sys.must(fd, `create ${temporary} for ${name}`);
+  let done = -1;
+  try {
+    writeAll(fd, new TextEncoder().encode(text), name);
+    done = moveAt(directory, temporary, name, replace);
+    return done !== -EEXIST && sys.must(done, `create ${name}`) >= 0;
+  } finally {
+    sys.close(fd);
+    if (done < 0) sys.unlinkat(directory, temporary, 0);
+  }
+}
+
+function createAt(directory: number, name: string): number {
+  return sys.openat(directory, name, sys.O_WRONLY | sys.O_CREAT | sys.O_EXCL | sys.O_NOFOLLOW, 0o600);
+}
+
+function moveAt(directory: number, from: string, to: string, replace: boolean): number {
+  if (replace) return sys.renameat(directory, from, to, 0);
+  const moved = sys.renameat(directory, from, to, sys.RENAME_NOREPLACE);
+  if (moved !== -EINVAL) return moved;
+  /* The file system does not know RENAME_NOREPLACE; the caller's lock keeps others away in between. */
+  return existsAt(directory, to) ? -EEXIST : sys.renameat(directory, from, to, 0);
+}
+
+/** Whether there is anything under a name. */
+export function existsAt(directory: number, name: string): boolean {
+  return sys.fstatat(directory, name, sys.AT_SYMLINK_NOFOLLOW) !== null;
+}
+
+function isLink(at: number, path: string): boolean {
+  const status = sys.fstatat(at, path, sys.AT_SYMLINK_NOFOLLOW);
+  return status !== null && (status.mode & sys.S_IFMT) === sys.S_IFLNK;
+}
+
+/** A file of any size as text; null if it cannot be opened. @throws SystemError; CniError 11 if interrupted */
+export function readLargeText(path: string, limit: number): string | null {
+  const fd = sys.open(path, sys.O_RDONLY);
+  if (fd < 0) return null;
+  try {
+    return new TextDecoder().decode(readAll(fd, limit, path));
+  } finally {
+    sys.close(fd);
+  }
+}
