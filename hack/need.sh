@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs what is missing for one purpose, and says nothing when nothing is.
 #   hack/need.sh build|demo|test|bench
-# Debian packages come from apt-get, asked only when a command is missing; everything else from npm, by the lock file.
+# Debian packages come from apt-get, asked only when a command is missing; everything else from npm, by the
+# lock file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -50,6 +51,9 @@ if [ ! -e "$stamp" ] || [ package-lock.json -nt "$stamp" ]; then
 		exit 1
 	fi
 	echo "installing npm packages"
-	hack/quiet.sh npm ci --no-audit --no-fund --loglevel=error
+	# What the lock file says, from scratch. Not `npm ci`: it fails if the lock file lacks a package that only another
+	# platform would use, and not every mirror of the registry carries all of those.
+	rm -rf node_modules
+	hack/quiet.sh npm install --no-save --no-audit --no-fund --loglevel=error
 	touch "$stamp"
 fi
