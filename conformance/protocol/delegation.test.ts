@@ -73,6 +73,16 @@ describe("finding the delegate", () => {
     },
   );
 
+  test("itself", async () => {
+    for (const command of ["ADD", "STATUS", "GC"]) {
+      const given = { ...config("bridge"), "cni.dev/valid-attachments": [] };
+      expectError(await bridge(command, { config: given }), {
+        code: 7,
+        msg: "plugin bridge cannot delegate to itself",
+      });
+    }
+  });
+
   test("a name that is no text", async () => {
     const result = await bridge("ADD", { config: config(5) });
     expectError(result, { code: 7, msg: /"ipam.type"/ });

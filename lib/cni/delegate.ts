@@ -30,10 +30,15 @@ export class Delegates {
   readonly #own: readonly Plugin[];
   readonly #request: Request;
   readonly #config: NetworkConfig;
+  readonly #caller: string;
 
-  /** @param own the plugins of this executable */
-  constructor(own: readonly Plugin[], request: Request, config: NetworkConfig) {
+  /**
+   * @param own the plugins of this executable
+   * @param caller the name of the plugin that delegates
+   */
+  constructor(own: readonly Plugin[], caller: string, request: Request, config: NetworkConfig) {
     this.#own = own;
+    this.#caller = caller;
     this.#request = request;
     this.#config = config;
   }
@@ -92,6 +97,9 @@ export class Delegates {
         `invalid plugin name: ${clip(type)}`,
         "a plugin name is a file name, not a path",
       );
+    }
+    if (type === this.#caller) {
+      throw new CniError(INVALID_CONFIG, `plugin ${type} cannot delegate to itself`, "it would do so without end");
     }
     for (const directory of this.#request.path) {
       if (directory === "") continue;

@@ -51,7 +51,7 @@ export function run(plugins: readonly Plugin[], release: string): number {
     }
     input = readInput();
     const config = readConfig(input);
-    serve({ request, config, delegates: new Delegates(plugins, request, config) }, plugin);
+    serve({ request, config, delegates: new Delegates(plugins, plugin.name, request, config) }, plugin);
     return 0;
   } catch (error) {
     printError(asCniError(error instanceof Error ? error : new Error(String(error))), input);
