@@ -4,9 +4,8 @@ import { ENOENT, errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { clip, hexNumber } from "../text.ts";
 
-/* linux/magic.h; old kernels kept /proc/PID/ns/net in procfs itself. */
+/* linux/magic.h */
 const NSFS_MAGIC = 0x6e736673;
-const PROC_SUPER_MAGIC = 0x9fa0;
 const CLONE_NEWNET = 0x40000000;
 
 /** An open namespace. Device and inode together tell it from every other one that exists now. */
@@ -29,13 +28,17 @@ export function openNamespace(path: string): Namespace {
   }
   const magic = sys.fstatfsType(fd);
   const status = sys.fstat(fd);
-  if ((magic !== NSFS_MAGIC && magic !== PROC_SUPER_MAGIC) || status === null) {
+  if (magic !== NSFS_MAGIC || status === null) {
     sys.close(fd);
     throw new CniError(
       INVALID_NETNS,
       `failed to open netns "${clip(path)}": unknown FS magic on "${clip(path)}": ${hexNumber(Math.max(0, magic))}`,
       "the path exists but is no network namespace: nothing is mounted there (any more)",
     );
+  }
+  if (sys.namespaceType(fd) !== CLONE_NEWNET) {
+    sys.close(fd);
+    throw new CniError(INVALID_NETNS, `failed to open netns "${clip(path)}": it is a namespace of another kind`);
   }
   return { fd, path, device: status.device, inode: status.inode };
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/nsfs.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -194,6 +196,9 @@ int32_t sys_recv(int32_t fd, uint8_t *buffer, size_t size, int32_t flags)
 }
 
 int32_t sys_setns(int32_t fd, int32_t type) { return RESULT(setns(fd, type)); }
+
+/* The kind of an open namespace as its CLONE_NEW flag (ioctl_ns(2)), or -errno. */
+int32_t sys_namespace_type(int32_t fd) { return RESULT(ioctl(fd, NS_GET_NSTYPE)); }
 
 /* The index of an interface in the current network namespace, or -errno (ENODEV if there is none of that name). */
 int32_t sys_if_index(const uint8_t *interface, size_t interface_length)

@@ -28,6 +28,7 @@ declare function sys_setsockopt(fd: number, level: number, option: number, value
 declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
 declare function sys_recv(fd: number, buffer: Uint8Array, flags: number): number;
 declare function sys_setns(fd: number, type: number): number;
+declare function sys_namespace_type(fd: number): number;
 declare function sys_if_index(name: string): number;
 declare function sys_clock_ms(clock: number): number;
 declare function sys_sleep_us(microseconds: number): number;
@@ -218,6 +219,11 @@ export function recv(fd: number, buffer: Uint8Array, flags: number): number {
 
 export function setns(fd: number, type: number): number {
   return sys_setns(fd, type);
+}
+
+/** The kind of an open namespace as its CLONE_NEW flag, or the negative error number. */
+export function namespaceType(fd: number): number {
+  return sys_namespace_type(fd);
 }
 
 /** The index of an interface in the current network namespace, or -ENODEV. */
