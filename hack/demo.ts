@@ -266,21 +266,24 @@ async function inside(): Promise<number> {
   return Promise.race([finished, interrupted]);
 }
 
-/** What of the machine the demo could have changed. */
-async function machineState(): Promise<string> {
-  const commands = ["ip -o link show", "ip netns list", "ip route show table all", "ip -6 route show table all"];
+/** What the machine itself has of the demo's names: it may have other pods come and go meanwhile. */
+async function tracesOutside(): Promise<string> {
+  const commands = ["ip -o link show", "ip netns list", "ip -o address show", "ip route show table all"];
   const outputs = commands.map((command) => execa("sh", ["-c", command], { reject: false, stdin: "ignore" }));
-  return (await Promise.all(outputs)).map((output) => output.stdout).join("\n");
+  const lines = (await Promise.all(outputs)).flatMap((output) => output.stdout.split("\n"));
+  const theirs = new RegExp(`\\b(cni0|blue|green)\\b|${SUBNET.slice(0, SUBNET.lastIndexOf("."))}|fd88:|${root}`);
+  return lines.filter((line) => theirs.test(line)).join("\n");
 }
 
 async function outside(): Promise<number> {
-  const before = await machineState();
+  const before = await tracesOutside();
   const status = await runInSandbox(import.meta.filename, process.argv.slice(2));
-  if ((await machineState()) !== before) {
-    console.error("the machine's own links, namespaces or routes have changed meanwhile");
+  const after = await tracesOutside();
+  if (after !== before) {
+    console.error(`the machine itself has changed meanwhile:\n${after}`);
     return 1;
   }
-  if (status === 0) say(`\nYour machine: its links, namespaces and routes are what they were. ${paint(1, "Done.")}`);
+  if (status === 0) say(`\nYour machine: no link, address, route or namespace has come of this. ${paint(1, "Done.")}`);
   return status;
 }
 
