@@ -15,7 +15,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["{lib,ipam,plugins}/**/*.test.ts"],
+          include: ["{lib,ipam,plugins,hack}/**/*.test.ts"],
           ...timeouts,
         },
       },
