@@ -1,7 +1,7 @@
 /** ADD: makes a plan's objects exist, in order. If one cannot be made, those that are this attachment's own are taken back. */
 import { CniError } from "../errors.ts";
 import { throwIfInterrupted } from "../host/interrupt.ts";
-import { writeSysctl } from "../host/sysctl.ts";
+import { readSysctl, writeSysctl } from "../host/sysctl.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import { describe } from "./describe.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
@@ -72,7 +72,9 @@ function applySettings(kernel: Kernel, where: Where, members: readonly KernelObj
   else kernel.inContainer(write);
 }
 
+/** What is right already is not written: /proc/sys may be read-only, and some settings take the lock of all links. */
 function applySetting(object: SysctlObject): void {
+  if (readSysctl(object.path) === object.value) return;
   if (writeSysctl(object.path, object.value) || object.optional) return;
   throw new CniError(100, `this kernel has no setting ${object.path.join(".")}`);
 }

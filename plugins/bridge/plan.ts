@@ -87,6 +87,7 @@ export function planBridge(input: PlanInput): KernelObject[] {
     vlanFiltering: config.filtersVlans,
   });
   pushNoAutoconfiguration(plan, "host", config.bridge);
+  pushNoDetection(plan, config, config.bridge);
   plan.push({ kind: "up", where: "host", name: config.bridge, promiscuous: config.promiscMode });
   plan.push({
     kind: "veth",
@@ -135,6 +136,11 @@ export function planResult(input: PlanInput, interfaces: readonly ResultInterfac
 function pushNoAutoconfiguration(plan: KernelObject[], where: Where, link: string): void {
   pushSetting(plan, where, 6, link, "accept_ra", "0");
   pushSetting(plan, where, 6, link, "autoconf", "0");
+}
+
+/** While its link-local address is on probation, for the first second or two, a link finds no neighbours to forward to. */
+function pushNoDetection(plan: KernelObject[], config: BridgeConfig, link: string): void {
+  if (!config.duplicateAddressDetection) pushSetting(plan, "host", 6, link, "accept_dad", "0");
 }
 
 function pushSetting(
@@ -189,12 +195,15 @@ function pushGateway(plan: KernelObject[], input: PlanInput): void {
       vlan: config.vlan,
     });
     pushNoAutoconfiguration(plan, "host", link);
+    pushNoDetection(plan, config, link);
     plan.push({ kind: "up", where: "host", name: link, promiscuous: false });
   }
   const addresses: Prefix[] = [];
   for (const ip of input.ips) {
     if (ip.gateway !== null) addresses.push({ address: ip.gateway, length: ip.address.length });
   }
+  /* Hosts that have IPv6 switched off for new links mean those that nobody gives an address. */
+  if (addresses.some((prefix) => prefix.address.family === 6)) pushSetting(plan, "host", 6, link, "disable_ipv6", "0");
   plan.push({ kind: "gateways", link, addresses, force: config.forceAddress });
   for (const family of [4, 6] as Family[]) {
     if (gatewayOf(input.ips, family) !== null) plan.push({ kind: "forwarding", family });
