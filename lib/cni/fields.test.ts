@@ -110,6 +110,7 @@ describe("errors have code 7 and name the field", () => {
   test("what they quote is cut to a line", () => {
     const long = failure(() => fields({ a: "x".repeat(100_000) }).integer("a", 0, 9)).message;
     expect(long.length).toBeLessThan(200);
+    expect(fields({}).invalid("a", "x".repeat(100_000)).message.length).toBeLessThan(500);
   });
 });
 

@@ -112,9 +112,13 @@ export function integerOf(value: Json, path: string, min: number, max: number): 
   return signed === 0 ? 0 : signed;
 }
 
+/** Problems quote what was found, and that may be megabytes. */
+const MAX_PROBLEM_LENGTH = 400;
+
 /** Code 7 with the field's path in the message and the problem after it. */
 export function invalidField(path: string, problem: string): CniError {
-  return new CniError(INVALID_CONFIG, `invalid value for "${path}": ${problem}`);
+  const shown = problem.length > MAX_PROBLEM_LENGTH ? `${problem.slice(0, MAX_PROBLEM_LENGTH)}...` : problem;
+  return new CniError(INVALID_CONFIG, `invalid value for "${path}": ${shown}`);
 }
 
 function wrongType(path: string, expected: string, found: Json): CniError {
