@@ -27,7 +27,10 @@ export function stateDifferences(before: MachineState, after: MachineState): str
     const earlier = before[part] ?? [];
     const later = after[part] ?? [];
     for (const line of later) if (!earlier.includes(line)) differences.push(`${part}: new: ${line}`);
-    for (const line of earlier) if (!later.includes(line)) differences.push(`${part}: gone: ${line}`);
+    for (const line of earlier) {
+      /* Another run may have cleaned up what a third one left behind. */
+      if (!later.includes(line) && ownerOf(line) === null) differences.push(`${part}: gone: ${line}`);
+    }
   }
   return differences;
 }
