@@ -8,7 +8,7 @@ import * as sys from "../../lib/sys/sys.ts";
 import type { Pool } from "./config.ts";
 import { type Attachment, type NamespaceIdentity, type Owner, sameOwner } from "./lease.ts";
 import { LivenessTest } from "./liveness.ts";
-import { lapOf, nextFree, refill } from "./order.ts";
+import { type Lap, lapOf, nextFree, refill } from "./order.ts";
 import type { Store } from "./store.ts";
 import { exhausted, holderOf, reclaim, type Survey, survey } from "./survey.ts";
 
@@ -148,9 +148,9 @@ function keptFrom(pool: Pool, held: Attachment | null): Address | null {
 
 function choose(store: Store, pool: Pool, number: number): Address {
   const { ranges, wanted } = pool;
-  if (wanted === null) {
-    return automaticAddress(store, ranges, number);
-  }
+  /* Also for an address that is asked for: the lap is to pass it by when it comes back. */
+  const lap = lapOf(store.laps, ranges, store.lapOf(ranges) === null ? store.lastReserved(number) : null);
+  if (wanted === null) return automaticAddress(store, ranges, number, lap);
   const text = formatAddress(wanted);
   if (!store.inUse(wanted)) return wanted;
   const holder = holderOf(store, text);
@@ -172,10 +172,8 @@ function taken(text: string, number: number, ranges: readonly Range[], holder: A
  * The next free address of a set; its dead leases are freed only when there is no other.
  * @throws CniError 103
  */
-function automaticAddress(store: Store, ranges: readonly Range[], number: number): Address {
+function automaticAddress(store: Store, ranges: readonly Range[], number: number, lap: Lap): Address {
   const gateways = ranges.map((range) => range.gateway);
-  const last = store.lapOf(ranges) === null ? store.lastReserved(number) : null;
-  const lap = lapOf(store.laps, ranges, last);
   const address = nextFree(lap, store, gateways);
   if (address !== null) return address;
   const now = sinceBootMs();

@@ -17,7 +17,7 @@ import {
   readTextAt,
   writeTextAt,
 } from "../../lib/host/directory.ts";
-import { lockExclusive, unlock } from "../../lib/host/lock.ts";
+import { lockExclusive } from "../../lib/host/lock.ts";
 import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.ts";
 import { formatSpans, type Span } from "../../lib/ip/range.ts";
 import { EISDIR, ELOOP, ENOENT, SystemError } from "../../lib/sys/errno.ts";
@@ -40,7 +40,7 @@ import { formatIndex, Ground, INDEX_BYTES, type Lap, parseIndex, RING_CAPACITY }
 const LOCK_DEADLINE_MS = 20_000;
 /** A lease is a container ID and an interface name; a record adds a path and addresses. More is not read. */
 const MAX_LEASE_BYTES = 512;
-const MAX_RECORD_BYTES = 16_384;
+const MAX_RECORD_BYTES = 8192;
 const RING_ENTRY_BYTES = 16;
 /** After so many addresses looked at one by one the directory is read as a whole. */
 const MAX_PROBES = 64;
@@ -90,13 +90,10 @@ export class Store extends Ground {
 
   /** Waits for the lock, then takes in what others have done to the directory since our last call. */
   lock(): void {
-    if (this.#lockFd < 0) {
-      this.#lockFd = sys.must(
-        sys.openat(this.#leases, "lock", sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW, 0o600),
-        `open ${this.path}/lock`,
-      );
-    }
-    lockExclusive(this.#lockFd, `${this.path}/lock`, LOCK_DEADLINE_MS);
+    const path = `${this.path}/lock`;
+    const flags = sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW;
+    this.#lockFd = sys.must(sys.openat(this.#leases, "lock", flags, 0o600), `open ${path}`);
+    lockExclusive(this.#lockFd, path, LOCK_DEADLINE_MS);
     if (this.#own < 0 || this.readIndex(true)) return;
     this.#laps = [];
     this.#changed = true;
@@ -132,7 +129,8 @@ export class Store extends Ground {
   /** Writes the index if anything has changed, and gives the lock back. */
   unlock(): void {
     if (this.#changed) this.#writeIndex();
-    unlock(this.#lockFd);
+    sys.close(this.#lockFd);
+    this.#lockFd = -1;
   }
 
   close(): void {
@@ -289,6 +287,8 @@ export class Store extends Ground {
    */
   #adopt(): void {
     const holders = new Set<string>();
+    /* The reference would take its content for a lease. */
+    sys.unlinkat(this.#leases, TEMPORARY, 0);
     for (const address of this.leaseNames()) {
       const owner = this.leaseOwner(address);
       if (owner === null) {

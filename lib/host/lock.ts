@@ -33,11 +33,6 @@ export function lockExclusive(fd: number, path: string, deadlineMs: number): voi
   }
 }
 
-/** Gives the lock back. */
-export function unlock(fd: number): void {
-  sys.flock(fd, sys.LOCK_UN);
-}
-
 function lockHeld(fd: number, path: string, waitedMs: number): CniError {
   const pid = holderOf(fd);
   const name = pid > 0 ? (readText(`/proc/${pid}/comm`) ?? "") : "";

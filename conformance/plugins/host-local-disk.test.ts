@@ -1,0 +1,494 @@
+/** What host-local leaves on disk: shared with the reference plugin, healed after kills and reboots, safe from links. */
+import { access, mkdir, readdir, readFile, rename, rm, symlink, truncate, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { execa } from "execa";
+import { describe, expect, it } from "vitest";
+import { binDirectory, expectError, expectSuccess, Netns } from "../harness.ts";
+import { killPoints, type Network, REFERENCE, smallRange, trace, withNetwork } from "./host-local-harness.ts";
+
+const SUBNET = { subnet: "10.9.0.0/24" };
+const HOST_LOCAL = join(binDirectory, "host-local");
+const hasReference = await access(REFERENCE).then(
+  () => true,
+  () => false,
+);
+
+describe.skipIf(!hasReference)("with the reference plugin", () => {
+  it("takes over its directory", async () => {
+    await withNetwork(smallRange(6), async (network) => {
+      const reference = { plugin: REFERENCE };
+      for (const id of ["r1", "r2", "r3"]) await network.add(id, reference);
+      await network.del("r2", reference);
+      /* Goes on after the address given last, and gives none that is held. */
+      expect(await network.addOne("c1")).toBe("10.9.0.5");
+      expectSuccess(await network.call("CHECK", "r1"));
+      await network.del("r1");
+      expect(await network.addresses()).toEqual(["10.9.0.4", "10.9.0.5"]);
+      const more = { "cni.dev/valid-attachments": [{ containerID: "c1", ifname: "eth0" }] };
+      expectSuccess(await network.call("GC", "x", { more }));
+      expect(await network.addresses()).toEqual(["10.9.0.5"]);
+    });
+  });
+
+  it("serves DEL, CHECK and GC in a directory that has only been its", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      for (const id of ["r1", "r2", "r3"]) await network.add(id, { plugin: REFERENCE });
+      expectSuccess(await network.call("CHECK", "r1"));
+      expectError(await network.call("CHECK", "r9"), { code: 101 });
+      await network.del("r1");
+      await network.del("r9");
+      const more = { "cni.dev/valid-attachments": [{ containerID: "r3", ifname: "eth0" }] };
+      expectSuccess(await network.call("GC", "x", { more }));
+      expect(await network.addresses()).toEqual(["10.9.0.4"]);
+      expect(await readdir(network.dataDir)).toEqual([network.name]);
+    });
+  });
+
+  it("hands its own directory over", async () => {
+    await withNetwork(smallRange(6), async (network) => {
+      const reference = { plugin: REFERENCE, cniVersion: "1.0.0" };
+      for (const id of ["c1", "c2", "c3"]) await network.add(id);
+      await network.del("c2");
+      expect(await readFile(join(network.leases, "10.9.0.2"), "utf8")).toBe("c1\r\neth0");
+      expect(await readFile(join(network.leases, "last_reserved_ip.0"), "utf8")).toBe("10.9.0.4");
+      expect(await network.addOne("r1", reference)).toBe("10.9.0.5");
+      expectSuccess(await network.call("CHECK", "c1", { ...reference, more: { prevResult: { cniVersion: "1.0.0" } } }));
+      await network.del("c1", reference);
+      expect(await network.addresses()).toEqual(["10.9.0.4", "10.9.0.5"]);
+      expectError(
+        { ...(await network.call("CHECK", "c1")) },
+        { code: 101, msg: "host-local: Failed to find address added by container ID c1" },
+      );
+    });
+  });
+
+  it("can be used in turn with it: no address twice, none lost", async () => {
+    await withNetwork(smallRange(21), async (network) => {
+      const held = new Map<string, string>();
+      for (let i = 0; i < 60; i += 1) {
+        const plugin = i % 3 === 0 ? REFERENCE : HOST_LOCAL;
+        if (held.size === 20 || i % 5 === 4) {
+          const id = [...held.keys()][i % held.size] ?? "";
+          await network.del(id, { plugin: i % 2 === 0 ? REFERENCE : HOST_LOCAL });
+          held.delete(id);
+        } else {
+          const address = await network.addOne(`c${i}`, { plugin });
+          expect([...held.values()]).not.toContain(address);
+          held.set(`c${i}`, address);
+        }
+        expect(await network.addresses()).toEqual([...held.values()].sort());
+      }
+      for (let i = held.size; i < 20; i += 1) await network.add(`last${i}`);
+      expectError(await network.call("ADD", "more"), { code: 103, details: /^used 20 of 20, reclaimable 0/ });
+    });
+  });
+
+  it("shares its lock", async () => {
+    await withNetwork(smallRange(201), async (network) => {
+      const ids = Array.from({ length: 100 }, (_, i) => i);
+      const given = await Promise.all(
+        ids.map((i) => network.addOne(`c${i}`, { plugin: i % 2 === 0 ? REFERENCE : HOST_LOCAL })),
+      );
+      expect(new Set(given).size).toBe(100);
+      await Promise.all(ids.map((i) => network.del(`c${i}`, { plugin: i % 2 === 1 ? REFERENCE : HOST_LOCAL })));
+      expect(await network.addresses()).toEqual([]);
+    });
+  });
+});
+
+it("removes leases that name only the container, as before CNI 0.7", async () => {
+  await withNetwork(SUBNET, async (network) => {
+    await network.writeLease("10.9.0.9", "old\n");
+    await network.add("c1");
+    expectError(await network.call("ADD", "old"), { code: 102, msg: /10\.9\.0\.9 has been allocated to old/ });
+    expectSuccess(await network.call("CHECK", "old"));
+    await network.del("old", { ifname: "net3" });
+    expect(await network.addresses()).toEqual(["10.9.0.2"]);
+  });
+});
+
+it("gives 100 containers at once 100 addresses, ten times", async () => {
+  await withNetwork(smallRange(101), async (network) => {
+    const ids = Array.from({ length: 100 }, (_, i) => `c${i}`);
+    for (let round = 0; round < 10; round += 1) {
+      const given = await Promise.all(ids.map((id) => network.addOne(`${id}-${round}`)));
+      expect(new Set(given).size).toBe(100);
+      expect((await network.addresses()).length).toBe(100);
+      expectError(await network.call("ADD", "more"), { code: 103, details: /^used 100 of 100/ });
+      await Promise.all(ids.map((id) => network.del(`${id}-${round}`)));
+      expect(await network.addresses()).toEqual([]);
+    }
+    expect(await network.records()).toEqual({});
+  });
+});
+
+/** Everything about a network must be in order: each lease has one owner and a record, each record a lease. */
+async function expectConsistent(network: Network): Promise<void> {
+  const leases = await network.leaseFiles();
+  const recorded: Record<string, string> = {};
+  for (const record of Object.values(await network.records())) {
+    for (const address of record.addresses) recorded[address] = `${record.containerID}\r\n${record.ifname}`;
+  }
+  expect(recorded).toEqual(leases);
+  expect((await readdir(network.leases)).filter((name) => name.startsWith("."))).toEqual([]);
+}
+
+describe("killed at any system call", () => {
+  it("ADD loses no lease and blocks none", async () => {
+    await withNetwork(smallRange(5), async (network) => {
+      const live = await network.addOne("live");
+      const points = killPoints((await trace(network, "ADD", "victim")).lines);
+      await network.del("victim");
+      expect(points.length).toBeGreaterThan(60);
+      for (const [i, point] of points.entries()) {
+        const { killed } = await trace(network, "ADD", "victim", point);
+        expect(killed, point.join(" ")).toBe(true);
+        /* The runtime tries again, or gives up; both by turns. */
+        if (i % 2 === 0) {
+          const again = await network.addOne("victim");
+          expect(again).not.toBe(live);
+          expect(await network.addresses()).toEqual([live, again].sort());
+        }
+        await network.del("victim");
+        expect(await network.addresses(), point.join(" ")).toEqual([live]);
+        await expectConsistent(network);
+      }
+      for (const id of ["c1", "c2", "c3"]) await network.add(id);
+      expectError(await network.call("ADD", "c4"), { code: 103, details: /^used 4 of 4/ });
+    });
+  });
+
+  it("DEL loses no lease and blocks none", async () => {
+    await withNetwork(smallRange(5), async (network) => {
+      const live = await network.addOne("live");
+      await network.add("victim");
+      const points = killPoints((await trace(network, "DEL", "victim")).lines);
+      expect(points.length).toBeGreaterThan(60);
+      for (const [i, point] of points.entries()) {
+        await network.add("victim");
+        const { killed } = await trace(network, "DEL", "victim", point);
+        expect(killed, point.join(" ")).toBe(true);
+        if (i % 2 === 0) {
+          await network.add("victim");
+          expect(await network.addresses()).toHaveLength(2);
+        }
+        await network.del("victim");
+        expect(await network.addresses(), point.join(" ")).toEqual([live]);
+        await expectConsistent(network);
+      }
+      for (const id of ["c1", "c2", "c3"]) await network.add(id);
+      expectError(await network.call("ADD", "c4"), { code: 103, details: /^used 4 of 4/ });
+    });
+  });
+
+  it("the first ADD of a network leaves nothing in the way of the next", async () => {
+    const points: string[][] = [];
+    await withNetwork(SUBNET, async (network) => {
+      points.push(...killPoints((await trace(network, "ADD", "victim")).lines));
+    });
+    for (const point of points) {
+      await withNetwork(SUBNET, async (network) => {
+        await trace(network, "ADD", "victim", point);
+        await network.add("other");
+        await network.del("victim");
+        await expectConsistent(network);
+        expect(await network.addresses(), point.join(" ")).toHaveLength(1);
+      });
+    }
+  });
+
+  it("an ADD that nobody takes back gives its address to nobody else, until GC", async () => {
+    await withNetwork(smallRange(201), async (network) => {
+      await network.add("first");
+      const points = killPoints((await trace(network, "ADD", "second")).lines);
+      const given: string[] = [];
+      for (const [i, point] of points.entries()) {
+        await trace(network, "ADD", `victim${i}`, point);
+        const address = await network.addOne(`c${i}`);
+        expect(given).not.toContain(address);
+        given.push(address);
+        expect((await network.leaseFiles())[address]).toBe(`c${i}\r\neth0`);
+      }
+      const valid = given.map((_, i) => ({ containerID: `c${i}`, ifname: "eth0" }));
+      expectSuccess(await network.call("GC", "x", { more: { "cni.dev/valid-attachments": valid } }));
+      expect(await network.addresses()).toEqual(given.sort());
+      await expectConsistent(network);
+    });
+  });
+});
+
+describe("damage", () => {
+  it.each([
+    ["empty", ""],
+    ["torn", "\0\0\0\0\0\0\0\0"],
+    ["of no use", "/ / /"],
+  ])("a lease file that is %s occupies no address", async (_name, content) => {
+    await withNetwork(smallRange(4), async (network) => {
+      await network.writeLease("10.9.0.2", content);
+      await network.writeLease("10.9.0.4", content);
+      const given = [];
+      for (const id of ["c1", "c2", "c3"]) given.push(await network.addOne(id));
+      expect(given.sort()).toEqual(["10.9.0.2", "10.9.0.3", "10.9.0.4"]);
+    });
+  });
+
+  it("a lease file that loses its content is no lease any more", async () => {
+    await withNetwork(smallRange(3), async (network) => {
+      await network.add("c1");
+      await network.add("c2");
+      await truncate(join(network.leases, "10.9.0.2"), 0);
+      expect(await network.addOne("c3")).toBe("10.9.0.2");
+      await network.del("c1");
+      expect(await network.addresses()).toEqual(["10.9.0.2", "10.9.0.3"]);
+    });
+  });
+
+  it.each([
+    ["empty", ""],
+    ["torn", "podwire host-local index 1\nboot "],
+    ["nonsense", "x".repeat(5000)],
+  ])("an index that is %s costs nothing but a look at the directory", async (_name, text) => {
+    await withNetwork(SUBNET, async (network) => {
+      await network.add("c1");
+      await network.add("c2");
+      await writeFile(join(network.own, "index"), text);
+      expect(await network.addOne("c3")).toBe("10.9.0.4");
+      await network.del("c1");
+      await expectConsistent(network);
+    });
+  });
+
+  it("a record that is torn leaves its lease to be found", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      await network.add("c1");
+      const [name] = Object.keys(await network.records());
+      await writeFile(join(network.own, name ?? ""), "{");
+      await network.del("c1");
+      expect(await network.addresses()).toEqual([]);
+      await network.add("c2");
+      await expectConsistent(network);
+    });
+  });
+
+  it("records and leases that were removed by hand are forgotten", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      await network.add("c1");
+      await network.add("c2");
+      await rm(network.own, { recursive: true });
+      await network.add("c3");
+      await expectConsistent(network);
+      await rm(network.leases, { recursive: true });
+      expect(await network.addOne("c4")).toBe("10.9.0.2");
+      await expectConsistent(network);
+      expect(await network.addresses()).toEqual(["10.9.0.2"]);
+    });
+  });
+});
+
+describe("symbolic links", () => {
+  it("below the data directory are not followed", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      const target = join(network.directory, "target");
+      const untouched = async () => expect(await readFile(target, "utf8")).toBe("precious");
+      await writeFile(target, "precious");
+      await network.add("c1");
+      for (const [directory, name] of [
+        [network.leases, "lock"],
+        [network.leases, "last_reserved_ip.0"],
+        [network.own, "index"],
+      ] as const) {
+        const path = join(directory, name);
+        await rename(path, `${path}.aside`);
+        await symlink(target, path);
+        expectError(await network.call("ADD", `x-${name}`), { code: 5, msg: /symbolic link/ });
+        await untouched();
+        await rename(`${path}.aside`, path);
+      }
+      for (const name of ["10.9.0.3", ".new"]) await symlink(target, join(network.leases, name));
+      await symlink(target, join(network.own, ".new"));
+      await network.add("c2");
+      await untouched();
+      await network.del("c2");
+      await network.del("c1");
+      await untouched();
+      expect(await network.addresses()).toEqual([]);
+    });
+  });
+
+  it("are not followed for directories either, but lead to the data directory", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      const elsewhere = join(network.directory, "elsewhere");
+      await mkdir(elsewhere);
+      await mkdir(network.dataDir);
+      for (const path of [network.leases, join(network.dataDir, ".podwire"), network.own]) {
+        await mkdir(join(path, ".."), { recursive: true });
+        await rm(path, { recursive: true, force: true });
+        await symlink(elsewhere, path);
+        for (const verb of ["ADD", "DEL"]) {
+          await mkdir(network.leases, { recursive: true });
+          expectError(await network.call(verb, "c1"), { code: 5, msg: /symbolic link/ });
+        }
+        expect(await readdir(elsewhere)).toEqual([]);
+        await rm(path);
+      }
+      await network.add("c0");
+      await rename(network.dataDir, `${network.dataDir}.real`);
+      await symlink(`${network.dataDir}.real`, network.dataDir);
+      await network.add("c1");
+      expect(await readdir(join(`${network.dataDir}.real`, network.name))).toContain("10.9.0.3");
+    });
+  });
+});
+
+describe("leases that nobody can use any more", () => {
+  it("of an earlier boot are given when there is nothing else, and not before", async () => {
+    await withNetwork(smallRange(5), async (network) => {
+      await network.add("old1");
+      await network.add("old2");
+      await network.changeRecord("old1", { boot: "00000000-0000-0000-0000-000000000000" });
+      await network.changeRecord("old2", { boot: "00000000-0000-0000-0000-000000000000" });
+      expect(await network.addOne("c1")).toBe("10.9.0.4");
+      expect(await network.addOne("c2")).toBe("10.9.0.5");
+      expect(await network.addresses()).toHaveLength(4);
+      expect((await network.addOne("c3")).slice(0, 7)).toBe("10.9.0.");
+      await network.add("c4");
+      await network.del("old1");
+      expectError(await network.call("ADD", "c5"), { code: 103, details: /^used 4 of 4, reclaimable 0/ });
+      await expectConsistent(network);
+    });
+  });
+
+  it("are kept for a container of the same name, with its address of before", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      await network.add("static", { args: "IP=10.9.0.77" });
+      await network.changeRecord("static", { boot: "00000000-0000-0000-0000-000000000000" });
+      expect(await network.addOne("static")).toBe("10.9.0.77");
+      await network.changeRecord("static", { boot: "00000000-0000-0000-0000-000000000000" });
+      /* The container was made anew, with another ID but the same address. */
+      expect(await network.addOne("anew", { args: "IP=10.9.0.77" })).toBe("10.9.0.77");
+      await network.del("static");
+      expect(await network.leaseFiles()).toEqual({ "10.9.0.77": "anew\r\neth0" });
+    });
+  });
+
+  it("written by the reference before this boot are among them, later ones are not", async () => {
+    await withNetwork(smallRange(3), async (network) => {
+      await network.writeLease("10.9.0.2", "r1\r\neth0");
+      await network.writeLease("10.9.0.3", "r2\r\neth0");
+      const before = new Date(Date.now() - 40 * 86_400_000);
+      await utimes(join(network.leases, "10.9.0.3"), before, before);
+      expectSuccess(await network.call("STATUS", "x"));
+      expect(await network.addOne("c1")).toBe("10.9.0.3");
+      expectError(await network.call("ADD", "c2"), { code: 103, details: /^used 2 of 2, reclaimable 0/ });
+    });
+  });
+
+  it("have a namespace that is gone, for longer than the grace period", async () => {
+    await withNetwork(smallRange(4), async (network) => {
+      const alive = await Netns.create();
+      const gone = await Netns.create();
+      const held = await Netns.create();
+      const holder = execa("nsenter", [`--net=${held.path}`, "--", "sleep", "60"], { reject: false });
+      try {
+        for (const [id, pod] of [
+          ["alive", alive],
+          ["gone", gone],
+          ["held", held],
+        ] as const) {
+          await network.add(id, { netns: pod.path });
+        }
+        await gone.remove();
+        await execa("umount", [held.path]);
+        const old = { sinceBootMs: 1 };
+        expectError(await network.call("ADD", "c1"), {
+          code: 103,
+          details: /^used 3 of 3, reclaimable 0, 1 more within 60 s/,
+        });
+        for (const id of ["alive", "gone", "held"]) await network.changeRecord(id, old);
+        /* The answer "exhausted" holds for five seconds. */
+        await new Promise((resolve) => setTimeout(resolve, 5_100));
+        expectSuccess(await network.call("STATUS", "x"));
+        expect(await network.addOne("c1")).toBe("10.9.0.3");
+        expectError(await network.call("ADD", "c2"), { code: 103 });
+        const owners = Object.values(await network.leaseFiles()).sort();
+        expect(owners).toEqual(["alive\r\neth0", "c1\r\neth0", "held\r\neth0"]);
+      } finally {
+        holder.kill("SIGKILL");
+        await holder;
+        for (const pod of [alive, gone, held]) await pod.remove();
+      }
+    });
+  });
+});
+
+describe("the lock", () => {
+  /** Holds the lock for some seconds, or until it is told to stop. */
+  const hold = async (network: Network, seconds: number) => {
+    await network.add("c0");
+    const holder = execa("flock", ["--no-fork", join(network.leases, "lock"), "sleep", String(seconds)], {
+      reject: false,
+    });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return { pid: holder.pid, stop: () => holder.kill("SIGKILL"), ended: async () => void (await holder) };
+  };
+
+  it("is waited for", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      const holder = await hold(network, 2);
+      const result = await network.call("ADD", "c1");
+      expectSuccess(result);
+      expect(result.durationMs).toBeGreaterThan(1_000);
+      expect(result.durationMs).toBeLessThan(2_500);
+      await holder.ended();
+    });
+  });
+
+  it("is not waited for longer than 20 s: then the holder is named", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      const holder = await hold(network, 40);
+      try {
+        const calls = ["ADD", "DEL"].map((verb) => network.call(verb, "c1"));
+        for (const result of await Promise.all(calls)) {
+          expectError(result, { code: 11, msg: new RegExp(`lock is locked by process ${holder.pid} `) });
+          expect(result.durationMs).toBeGreaterThan(19_500);
+          expect(result.durationMs).toBeLessThan(23_000);
+        }
+        expect(await network.addresses()).toEqual(["10.9.0.2"]);
+      } finally {
+        holder.stop();
+        await holder.ended();
+      }
+    });
+  });
+
+  it("ends for a call that is told to stop", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      const holder = await hold(network, 3);
+      const waiting = execa(HOST_LOCAL, {
+        env: { CNI_COMMAND: "ADD", CNI_CONTAINERID: "c1", CNI_NETNS: "/x", CNI_IFNAME: "eth0", CNI_PATH: "/x" },
+        input: JSON.stringify(network.config()),
+        reject: false,
+      });
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      waiting.kill("SIGTERM");
+      const result = await waiting;
+      expect(result.exitCode).toBe(1);
+      expect(JSON.parse(String(result.stdout))).toMatchObject({ code: 11 });
+      expect(await network.addresses()).toEqual(["10.9.0.2"]);
+      await holder.ended();
+    });
+  });
+});
+
+it("costs the same with many leases: no call lists a directory", async () => {
+  await withNetwork({ subnet: "10.9.0.0/20" }, async (network) => {
+    await network.add("first");
+    for (let i = 0; i < 300; i += 1) await network.writeLease(`10.9.1.${i % 250}`, `r${i}\r\neth0`);
+    await network.add("adopting");
+    for (const verb of ["ADD", "STATUS", "DEL", "DEL"]) {
+      const { lines } = await trace(network, verb, "c1");
+      expect(lines.filter((line) => /getdents|fsync|fdatasync/.test(line))).toEqual([]);
+      expect(lines.length).toBeLessThan(120);
+    }
+  });
+});

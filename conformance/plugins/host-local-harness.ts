@@ -1,0 +1,196 @@
+/** For the suites of host-local: one network with a data directory of its own, and the verbs called on it. */
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { execa } from "execa";
+import { expect } from "vitest";
+import {
+  binDirectory,
+  type CallResult,
+  call,
+  expectSuccess,
+  type JsonObject,
+  referenceDirectory,
+  temporaryDirectory,
+} from "../harness.ts";
+
+export const REFERENCE = join(referenceDirectory, "host-local");
+
+/** What differs from the plain call. */
+export interface Variation {
+  readonly ifname?: string;
+  readonly netns?: string;
+  readonly args?: string;
+  readonly plugin?: string;
+  readonly cniVersion?: string;
+  /** Takes the place of the network's own `ipam` part (without type and dataDir, which are added). */
+  readonly ipam?: JsonObject;
+  /** Further members of the configuration. */
+  readonly more?: JsonObject;
+  readonly config?: unknown;
+  readonly timeoutMs?: number;
+}
+
+/** What our record of an attachment holds. */
+export interface RecordFile {
+  readonly containerID: string;
+  readonly ifname: string;
+  readonly netns: string;
+  readonly netnsDevice: number;
+  readonly netnsInode: number;
+  readonly boot: string;
+  readonly sinceBootMs: number;
+  readonly addresses: readonly string[];
+}
+
+export class Network {
+  readonly directory: string;
+  readonly dataDir: string;
+  readonly name: string;
+  ipam: JsonObject;
+
+  constructor(directory: string, ipam: JsonObject) {
+    this.directory = directory;
+    this.dataDir = join(directory, "networks");
+    this.name = "net";
+    this.ipam = ipam;
+  }
+
+  /** The directory of the leases, which the reference plugin shares. */
+  get leases(): string {
+    return join(this.dataDir, this.name);
+  }
+
+  /** The directory of our own records. */
+  get own(): string {
+    return join(this.dataDir, ".podwire", this.name);
+  }
+
+  config(variation: Variation = {}): unknown {
+    return {
+      cniVersion: variation.cniVersion ?? (variation.plugin === REFERENCE ? "1.0.0" : "1.1.0"),
+      name: this.name,
+      type: "bridge",
+      ipam: { type: "host-local", dataDir: this.dataDir, ...(variation.ipam ?? this.ipam) },
+      ...variation.more,
+    };
+  }
+
+  async call(command: string, id: string, variation: Variation = {}): Promise<CallResult> {
+    return call({
+      plugin: variation.plugin ?? "host-local",
+      command,
+      containerId: id,
+      netns: variation.netns ?? "/run/netns/none",
+      ifname: variation.ifname ?? "eth0",
+      ...(variation.args === undefined ? {} : { args: variation.args }),
+      config: variation.config ?? this.config(variation),
+      ...(variation.timeoutMs === undefined ? {} : { timeoutMs: variation.timeoutMs }),
+    });
+  }
+
+  /** ADD that must succeed: the addresses, without prefix length. */
+  async add(id: string, variation: Variation = {}): Promise<string[]> {
+    const result = expectSuccess(await this.call("ADD", id, variation));
+    return addressesOf(result);
+  }
+
+  /** ADD of one address. */
+  async addOne(id: string, variation: Variation = {}): Promise<string> {
+    const addresses = await this.add(id, variation);
+    expect(addresses).toHaveLength(1);
+    return addresses[0] ?? "";
+  }
+
+  async del(id: string, variation: Variation = {}): Promise<void> {
+    const result = await this.call("DEL", id, variation);
+    expectSuccess(result);
+    expect(result.stdout).toBe("");
+  }
+
+  /** The leases on disk, address to content. */
+  async leaseFiles(): Promise<Record<string, string>> {
+    const files: Record<string, string> = {};
+    for (const name of await readdir(this.leases).catch(() => [] as string[])) {
+      if (name === "lock" || name.startsWith("last_reserved_ip.") || name.startsWith(".")) continue;
+      files[name] = await readFile(join(this.leases, name), "utf8").catch(() => "(not a file)");
+    }
+    return files;
+  }
+
+  async addresses(): Promise<string[]> {
+    return Object.keys(await this.leaseFiles()).sort();
+  }
+
+  /** The records of attachments, by file name. */
+  async records(): Promise<Record<string, RecordFile>> {
+    const records: Record<string, RecordFile> = {};
+    for (const name of await readdir(this.own).catch(() => [] as string[])) {
+      if (name.length === 32) records[name] = JSON.parse(await readFile(join(this.own, name), "utf8"));
+    }
+    return records;
+  }
+
+  /** Rewrites the record of a container, as if it had been made at another time. */
+  async changeRecord(id: string, change: Partial<RecordFile>): Promise<void> {
+    for (const [name, record] of Object.entries(await this.records())) {
+      if (record.containerID === id) await writeFile(join(this.own, name), JSON.stringify({ ...record, ...change }));
+    }
+  }
+
+  /** Writes a lease as the reference does. */
+  async writeLease(address: string, content: string): Promise<void> {
+    await mkdir(this.leases, { recursive: true });
+    await writeFile(join(this.leases, address), content);
+  }
+}
+
+export function addressesOf(result: JsonObject): string[] {
+  return (result.ips as { address: string }[]).map((ip) => ip.address.split("/")[0] ?? "");
+}
+
+/** Runs a test on a network of its own. */
+export async function withNetwork(ipam: JsonObject, test: (network: Network) => Promise<void>): Promise<void> {
+  const directory = await temporaryDirectory();
+  try {
+    await test(new Network(directory, ipam));
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** A network of one range that gives 10.9.0.2 to 10.9.0.<last>. */
+export function smallRange(last: number): JsonObject {
+  return { ranges: [[{ subnet: "10.9.0.0/24", rangeStart: "10.9.0.2", rangeEnd: `10.9.0.${last}` }]] };
+}
+
+const ENVIRONMENT = { CNI_NETNS: "/run/netns/none", CNI_IFNAME: "eth0", CNI_PATH: "/nonexistent" };
+
+/** Runs the plugin under strace: its system calls in order, by name, and the exit status. */
+export async function trace(
+  network: Network,
+  command: string,
+  id: string,
+  inject: readonly string[] = [],
+): Promise<{ readonly lines: readonly string[]; readonly killed: boolean }> {
+  const output = join(network.directory, "trace");
+  const result = await execa("strace", ["-o", output, ...inject, join(binDirectory, "host-local")], {
+    env: { ...ENVIRONMENT, CNI_COMMAND: command, CNI_CONTAINERID: id },
+    input: JSON.stringify(network.config()),
+    reject: false,
+  });
+  const lines = (await readFile(output, "utf8")).split("\n").filter((line) => line.includes("("));
+  return { lines, killed: result.signal === "SIGKILL" || result.exitCode === 137 };
+}
+
+/** strace counts the calls of each name: the options that end the plugin at each of the calls of a trace, one after another. */
+export function killPoints(lines: readonly string[]): string[][] {
+  const seen = new Map<string, number>();
+  const points: string[][] = [];
+  for (const line of lines) {
+    const name = line.slice(0, line.indexOf("("));
+    const count = (seen.get(name) ?? 0) + 1;
+    seen.set(name, count);
+    if (name !== "execve") points.push(["-e", `inject=${name}:signal=KILL:when=${count}`]);
+  }
+  return points;
+}
