@@ -3,6 +3,8 @@
  * attachment's links are called, without remembering anything.
  */
 import { createHash } from "node:crypto";
+import { bootId } from "../host/boot.ts";
+import { readText } from "../host/io.ts";
 import { hexOf } from "../text.ts";
 
 /** An attachment: one interface of one container in one network. */
@@ -39,7 +41,7 @@ export function attachmentNames(attachment: Attachment): AttachmentNames {
 
 /** An address whose first half, as "02:xx:xx:", is that of the host ends of all of a network's attachments. */
 export function networkMac(network: string): Uint8Array {
-  return derivedMac(["network", network]);
+  return stationAddress(digestOf(`network\n${network}`), 0);
 }
 
 /** The host end's address: half the network's, half the attachment's. So a link shows whose it is from its first moment. */
@@ -54,9 +56,13 @@ export function aliasPrefix(network: string): string {
   return `podwire ${network} `;
 }
 
-/** A locally administered Ethernet address for something named by texts: the same texts, the same address. */
-export function derivedMac(parts: readonly string[]): Uint8Array {
-  return stationAddress(digestOf(parts.join("\n")), 0);
+/**
+ * A locally administered Ethernet address for a link of this node: the same as long as the node is up, and another one on
+ * every other node, since two nodes' bridges may meet on one wire.
+ */
+export function nodeMac(link: string): Uint8Array {
+  const machine = readText("/etc/machine-id") ?? "";
+  return stationAddress(digestOf(`node\n${machine}\n${bootId()}\n${link}`), 0);
 }
 
 /** A link name of 15 characters that stands for a text too long to be one. */

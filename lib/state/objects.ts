@@ -14,8 +14,6 @@ export type Where = "host" | "container";
 export interface BridgeObject {
   readonly kind: "bridge";
   readonly name: string;
-  /** The address a new bridge gets, so that it does not change with the ports that come and go. */
-  readonly mac: Uint8Array;
   /** For a new bridge; 0 is the kernel's default. */
   readonly mtu: number;
   readonly vlanFiltering: boolean;
@@ -50,9 +48,7 @@ export interface PortObject {
 export interface VlanGatewayObject {
   readonly kind: "vlan-gateway";
   readonly name: string;
-  readonly mac: Uint8Array;
   readonly portName: string;
-  readonly portMac: Uint8Array;
   readonly alias: string;
   readonly bridge: string;
   readonly mtu: number;

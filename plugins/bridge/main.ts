@@ -3,7 +3,6 @@ import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { EMPTY_DNS, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
-import { readText } from "../../lib/host/io.ts";
 import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { hasIpv6 } from "../../lib/host/sysctl.ts";
 import { formatPrefix } from "../../lib/ip/address.ts";
@@ -12,7 +11,7 @@ import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
 import { apply } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
-import { type Attachment, attachmentNames, derivedMac } from "../../lib/state/names.ts";
+import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
 import { removeAttachment, removeStaleAttachments } from "../../lib/state/remove.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { type BridgeConfig, ipamType, readBridgeConfig } from "./config.ts";
@@ -104,15 +103,9 @@ function planInput(call: Call, config: BridgeConfig, lease: Result): PlanInput {
     config,
     ifname: call.request.ifname,
     names: attachmentNames(attachmentOf(call)),
-    bridgeMac: derivedMac(["bridge", config.bridge, readText("/etc/machine-id") ?? "", bootId()]),
     ips,
     routes: completeRoutes(config, ips, lease.routes),
   };
-}
-
-/** Two nodes' bridges may meet on one wire, so what the address is derived from differs from node to node. */
-function bootId(): string {
-  return readText("/proc/sys/kernel/random/boot_id") ?? "";
 }
 
 /** The interfaces as the kernel has them now. */
@@ -181,7 +174,6 @@ function expected(call: Call, config: BridgeConfig, previous: Result): PlanInput
     },
     ifname,
     names: ours || other === undefined ? names : { ...names, hostLink: other.name },
-    bridgeMac: new Uint8Array(6),
     ips: previous.ips.filter((ip) => ip.interface === null || ip.interface === index),
     routes: previous.routes,
   };
@@ -229,10 +221,10 @@ function status(call: Call): void {
     if (link !== null && link.kind !== "bridge") {
       throw notAvailable(`"${config.bridge}" already exists but is not a bridge`, "no container can be attached to it");
     }
-    if (link !== null && config.filtersVlans && link.vlanFiltering === null) {
+    if (link !== null && config.filtersVlans && link.vlanFiltering !== true) {
       throw notAvailable(
-        "this kernel cannot filter VLANs on a bridge",
-        "it was built without CONFIG_BRIDGE_VLAN_FILTERING",
+        `bridge ${config.bridge} does not filter VLANs`,
+        "the kernel may lack the feature, see ADD's error",
       );
     }
     const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;

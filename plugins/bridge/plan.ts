@@ -22,7 +22,7 @@ import {
 } from "../../lib/ip/address.ts";
 import type { VlanRange } from "../../lib/netlink/link.ts";
 import type { Route } from "../../lib/netlink/route.ts";
-import { type AttachmentNames, derivedLinkName, derivedMac } from "../../lib/state/names.ts";
+import { type AttachmentNames, derivedLinkName } from "../../lib/state/names.ts";
 import type { KernelObject, Where } from "../../lib/state/objects.ts";
 import type { BridgeConfig } from "./config.ts";
 
@@ -31,8 +31,6 @@ export interface PlanInput {
   readonly config: BridgeConfig;
   readonly ifname: string;
   readonly names: AttachmentNames;
-  /** The Ethernet address for a new bridge. */
-  readonly bridgeMac: Uint8Array;
   /** The container's addresses, each with the gateway filled in that it is to have (`completeGateways`). */
   readonly ips: readonly ResultIp[];
   readonly routes: readonly ResultRoute[];
@@ -82,7 +80,6 @@ export function planBridge(input: PlanInput): KernelObject[] {
   plan.push({
     kind: "bridge",
     name: config.bridge,
-    mac: input.bridgeMac,
     mtu: config.mtu,
     vlanFiltering: config.filtersVlans,
   });
@@ -186,9 +183,7 @@ function pushGateway(plan: KernelObject[], input: PlanInput): void {
     plan.push({
       kind: "vlan-gateway",
       name: link,
-      mac: derivedMac(["vlan gateway", link, ...[...input.bridgeMac].map((byte) => `${byte}`)]),
       portName,
-      portMac: derivedMac(["vlan gateway port", link]),
       alias: `podwire gateway of ${link}`,
       bridge: config.bridge,
       mtu: config.mtu,

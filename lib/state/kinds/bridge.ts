@@ -1,16 +1,19 @@
 /** The bridge itself. */
-import { CniError, CONFLICT } from "../../errors.ts";
+import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { getLinkByName, type Link, writeNewBridge } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
+import { nodeMac } from "../names.ts";
 import type { BridgeObject } from "../objects.ts";
 
 /** Makes the bridge if it is missing; whoever else makes it at the same moment is welcome. */
 export function applyBridge(kernel: Kernel, object: BridgeObject): void {
   let link = getLinkByName(kernel.host, object.name);
   if (link === null) {
-    writeNewBridge(kernel.host, object);
+    /* An address of its own, so that it does not change with the ports that come and go. */
+    const mac = nodeMac(object.name);
+    writeNewBridge(kernel.host, { name: object.name, mac, mtu: object.mtu, vlanFiltering: object.vlanFiltering });
     try {
       kernel.host.run();
     } catch (error) {
@@ -19,6 +22,7 @@ export function applyBridge(kernel: Kernel, object: BridgeObject): void {
     link = kernel.link("host", object.name);
   }
   requireBridge(link);
+  if (object.vlanFiltering) requireVlanFiltering(link);
   kernel.remember("host", object.name, link.index);
 }
 
@@ -39,6 +43,30 @@ export function requireBridge(link: Link): void {
     CONFLICT,
     `"${link.name}" already exists but is not a bridge`,
     `it is ${describeKind(link)}; choose another name under "bridge", or remove it with: ip link delete ${link.name}`,
+  );
+}
+
+/**
+ * A port's VLANs mean nothing on a bridge that does not filter: a container would be in every VLAN and believe otherwise.
+ * A bridge that was there before is somebody's, so it is not changed.
+ * @throws CniError 100, 102
+ */
+function requireVlanFiltering(link: Link): void {
+  if (link.vlanFiltering === true) return;
+  if (link.vlanFiltering === null) throw noVlanFiltering();
+  throw new CniError(
+    CONFLICT,
+    `bridge ${link.name} does not filter VLANs`,
+    `turn it on with "ip link set ${link.name} type bridge vlan_filtering 1", or name a bridge that does not exist yet`,
+  );
+}
+
+/** The error of a kernel that lacks the feature. */
+function noVlanFiltering(): CniError {
+  return new CniError(
+    KERNEL_REFUSED,
+    "this kernel cannot filter VLANs on a bridge",
+    'it was built without CONFIG_BRIDGE_VLAN_FILTERING; remove "vlan" and "vlanTrunk" from the configuration',
   );
 }
 

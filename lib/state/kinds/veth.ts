@@ -13,7 +13,7 @@ import {
   writePortVlans,
 } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
-import { EEXIST, ENODEV, EOPNOTSUPP, EXFULL } from "../../sys/errno.ts";
+import { EEXIST, ENODEV, EXFULL } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import type { PortObject, VethObject } from "../objects.ts";
 
@@ -115,12 +115,7 @@ export function applyPort(kernel: Kernel, object: PortObject): void {
   if (object.vlans === null) return;
   if (object.dropDefaultVlan) writePortVlans(kernel.host, index, [DEFAULT_VLAN], false);
   writePortVlans(kernel.host, index, object.vlans, true);
-  try {
-    kernel.host.run();
-  } catch (error) {
-    if (error instanceof NetlinkError && error.errno === EOPNOTSUPP) throw noVlanFiltering(error.text);
-    throw error;
-  }
+  kernel.host.run();
 }
 
 /** What is different about the port; null if nothing is. */
@@ -167,13 +162,5 @@ function bridgeFull(bridge: string): CniError {
     KERNEL_REFUSED,
     `bridge ${bridge} is full`,
     "the kernel allows 1024 ports a bridge (BR_MAX_PORTS); use a second network with another bridge, or fewer pods a node",
-  );
-}
-
-function noVlanFiltering(text: string): CniError {
-  return new CniError(
-    KERNEL_REFUSED,
-    `this kernel cannot filter VLANs on a bridge${text === "" ? "" : ` (${text})`}`,
-    'it was built without CONFIG_BRIDGE_VLAN_FILTERING; remove "vlan" and "vlanTrunk" from the configuration',
   );
 }

@@ -3,6 +3,7 @@ import { getLinkByName, type VlanRange, writeNewVeth, writePort, writePortVlans 
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
+import { nodeMac } from "../names.ts";
 import type { VlanGatewayObject } from "../objects.ts";
 
 const DEFAULT_VLAN: VlanRange = { first: 1, last: 1, pvid: false, untagged: false };
@@ -11,11 +12,11 @@ const DEFAULT_VLAN: VlanRange = { first: 1, last: 1, pvid: false, untagged: fals
 export function applyVlanGateway(kernel: Kernel, object: VlanGatewayObject): void {
   writeNewVeth(kernel.host, {
     name: object.portName,
-    mac: object.portMac,
+    mac: nodeMac(object.portName),
     mtu: object.mtu,
     master: kernel.index("host", object.bridge),
     peerName: object.name,
-    peerMac: object.mac,
+    peerMac: nodeMac(object.name),
     peerNamespaceFd: -1,
   });
   const errno = kernel.host.attempt();
