@@ -1,6 +1,7 @@
 /** Signals while the configuration is awaited, and a stdout that takes nothing. */
 import { spawnSync } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { binDirectory, callEnvironment, type Netns, Sandbox } from "../harness.ts";
@@ -86,5 +87,51 @@ describe("a stdout that takes nothing", () => {
     );
     expect(result.stderr.trim()).toBe("1");
     expect((await traces(sandbox, pod)).filter((trace) => /\/10\.123\./.test(trace))).toEqual([]);
+  });
+});
+
+describe("standard streams that are closed", () => {
+  /** Runs host-local through a shell that closes something, and returns its exit status and what it printed. */
+  const addWith = (redirection: string, containerId: string) => {
+    const options = { ...validCall("host-local", "ADD", sandbox, pod), containerId };
+    return spawnSync("/bin/sh", ["-c", `"$0" ${redirection}; exit $?`, join(binDirectory, "host-local")], {
+      input: JSON.stringify(options.config),
+      env: callEnvironment(options, binDirectory),
+      timeout: 10_000,
+      encoding: "utf8",
+    });
+  };
+
+  test("stdout: the ADD fails, and what it opens is not taken for stdout", async () => {
+    expect(addWith(">&-", "no-stdout")).toMatchObject({ status: 1, signal: null });
+    expect((await traces(sandbox, pod)).filter((trace) => /\/10\.123\./.test(trace))).toEqual([]);
+    const files = await readdir(sandbox.directory, { recursive: true, withFileTypes: true });
+    for (const file of files.filter((entry) => entry.isFile())) {
+      expect(await readFile(join(file.parentPath, file.name), "utf8")).not.toContain("cniVersion");
+    }
+  });
+
+  test("stdin: code 5", () => {
+    const result = addWith("<&-", "no-stdin");
+    expect(result.status).toBe(1);
+    expect(JSON.parse(result.stdout)).toMatchObject({
+      code: 5,
+      msg: expect.stringMatching(/^error reading from stdin: /),
+    });
+  });
+
+  test("stderr: no matter", async () => {
+    const result = addWith("2>&-", "no-stderr");
+    expect(result.status, result.stdout).toBe(0);
+    await sandbox.call({ ...validCall("host-local", "DEL", sandbox, pod), containerId: "no-stderr" });
+  });
+
+  test("a stdin that cannot be read: code 5", () => {
+    const result = addWith("</", "directory");
+    expect(result.status).toBe(1);
+    expect(JSON.parse(result.stdout)).toMatchObject({
+      code: 5,
+      msg: expect.stringMatching(/^error reading from stdin: /),
+    });
   });
 });

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CniError } from "../errors.ts";
 import { formatJson, parseJson } from "./json.ts";
@@ -157,6 +158,53 @@ describe("what is easily lost", () => {
 });
 
 describe("refused", () => {
+  test("whatever stands in a result, it is a result or an error of code 1 or 7", () => {
+    /* Values that are often right, under names that are often right. */
+    const text = fc.constantFrom("10.0.0.2/24", "fd00::2/64", "10.0.0.1", "::", "eth0", "", "0.0.0.0/0", "x");
+    const leaf = fc.oneof(text, fc.integer({ min: -1, max: 300 }), fc.constant(null), fc.boolean());
+    const key = fc.constantFrom(
+      ...[
+        "interfaces",
+        "ips",
+        "routes",
+        "dns",
+        "name",
+        "address",
+        "gateway",
+        "interface",
+        "dst",
+        "gw",
+        "table",
+        "ip",
+        "ip4",
+        "ip6",
+        "search",
+      ],
+    );
+    const { node } = fc.letrec((tie) => ({
+      node: fc.oneof(
+        { maxDepth: 5 },
+        leaf,
+        fc.array(tie("node"), { maxLength: 3 }),
+        fc.dictionary(key, tie("node"), { maxKeys: 5 }),
+      ),
+    }));
+    const version = fc.constantFrom(...ALL_VERSIONS);
+    fc.assert(
+      fc.property(fc.dictionary(key, node), version, version, (value, from, to) => {
+        try {
+          const printed = encode(decode(value, from), to);
+          expect(printed).toHaveProperty("cniVersion", to);
+        } catch (error) {
+          if (!(error instanceof CniError)) throw error;
+          expect([1, 7]).toContain(error.code);
+          expect(error.message).not.toBe("");
+        }
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
   test("a result of another group than the configuration's", () => {
     const groups = [
       ["0.1.0", "0.2.0"],
