@@ -28,7 +28,7 @@ SOURCES := $(shell find lib ipam plugins -name '*.ts' ! -name '*.test.ts')
 DESTDIR ?=
 CNI_BIN_DIR ?= /opt/cni/bin
 
-.PHONY: build test demo bench lint format install clean help plugins need-build need-test need-demo need-bench
+.PHONY: build test demo bench fuzz lint format install clean help plugins need-build need-test need-demo need-bench
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
@@ -43,6 +43,9 @@ demo: need-demo build ## two pods on a bridge, in namespaces of their own, and w
 
 bench: need-bench build ## time Podwire against the reference plugins; writes bench/RESULTS.md
 	@exec node bench/run.ts
+
+fuzz: need-test build ## spoilt inputs with a seed of its own; SEED= and COUNT= choose
+	@PODWIRE_FUZZ_SEED=$(or $(SEED),$$RANDOM) PODWIRE_FUZZ_COUNT=$(or $(COUNT),20000) vitest run conformance/protocol/fuzz.test.ts
 
 lint: need-build ## type check and lint
 	@tsc

@@ -248,7 +248,6 @@ async function inside(): Promise<number> {
   await benchHostLocal(suites, 1000, 50);
   await benchHostLocal(suites, 60_000, 5);
   await benchBridge(suites, "bridge + host-local", "plain", {});
-  await benchBridge(suites, "the same with ipMasq:", "masquerade", { ipMasq: true });
   await benchParallel(suites);
   await benchCounts(suites);
   await benchSizes(suites);
