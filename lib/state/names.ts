@@ -23,6 +23,9 @@ export interface AttachmentNames {
   readonly alias: string;
 }
 
+/** What the alias of every link of ours begins with. */
+export const OWNER_MARK = "podwire ";
+
 /** IFALIASZ in linux/if.h. */
 const MAX_ALIAS = 255;
 
@@ -53,7 +56,7 @@ function hostAddress(network: string, digest: Uint8Array): Uint8Array {
 
 /** What the aliases of all links of a network begin with. Names hold no spaces, so no network's prefix is another's. */
 export function aliasPrefix(network: string): string {
-  return `podwire ${network} `;
+  return `${OWNER_MARK}${network} `;
 }
 
 /**

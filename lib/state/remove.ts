@@ -1,12 +1,12 @@
 /** DEL and GC: removes what an attachment owns, whatever is left of it, found by derived names and aliases alone. */
 
 import { formatMac } from "../ip/mac.ts";
-import { getLinkByName, type Link, listLinks, writeDeleteLink } from "../netlink/link.ts";
+import { getLinkByIndex, getLinkByName, type Link, listLinks, writeDeleteLink } from "../netlink/link.ts";
 import { NetlinkError } from "../netlink/socket.ts";
 import { ENODEV } from "../sys/errno.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
 import { removeHostLink, removeLink } from "./kinds/veth.ts";
-import { type Attachment, aliasPrefix, attachmentNames, networkMac } from "./names.ts";
+import { type Attachment, aliasPrefix, attachmentNames, networkMac, OWNER_MARK } from "./names.ts";
 
 /**
  * Removes an attachment's links. Works without the container's namespace; where there is one, a link of the interface's
@@ -17,7 +17,7 @@ export function removeAttachment(kernel: Kernel, attachment: Attachment): void {
   try {
     if (removeHostLink(kernel, names.hostLink, names.alias) || kernel.namespace === null) return;
     const inside = getLinkByName(kernel.container, attachment.ifname);
-    if (inside === null || inside.kind !== "veth") return;
+    if (inside === null || inside.kind !== "veth" || isAnothers(kernel, inside, names.alias)) return;
     writeDeleteLink(kernel.container, inside.index);
     const errno = kernel.container.attempt();
     if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
@@ -25,6 +25,13 @@ export function removeAttachment(kernel: Kernel, attachment: Attachment): void {
     if (error instanceof NetlinkError) throw kernelRefused(error, `cannot remove ${attachment.ifname}`, "");
     throw error;
   }
+}
+
+/** Whether the other end says that the link is of another attachment: a DEL may come late, when the namespace has a new one. */
+function isAnothers(kernel: Kernel, inside: Link, alias: string): boolean {
+  const outside = getLinkByIndex(kernel.host, inside.peer);
+  if (outside === null || outside.kind !== "veth" || outside.peer !== inside.index) return false;
+  return outside.alias.startsWith(OWNER_MARK) && outside.alias !== alias;
 }
 
 /** Removes the links of a network's attachments other than the valid ones. */
