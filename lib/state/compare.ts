@@ -2,6 +2,7 @@
 import { CHECK_FAILED, CniError } from "../errors.ts";
 import { NetlinkError } from "../netlink/socket.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
+import { differenceInAnnouncement } from "./kinds/announcement.ts";
 import { differenceInBridge } from "./kinds/bridge.ts";
 import { differenceInAddress, differenceInRoute, differenceInUp } from "./kinds/container.ts";
 import { differenceInForwarding, differenceInGateways } from "./kinds/gateways.ts";
@@ -29,7 +30,7 @@ export function compare(kernel: Kernel, plan: readonly KernelObject[]): void {
   }
 }
 
-/** Settings, neighbours and announcements are steps on the way, not state to hold anybody to: other plugins may change them. */
+/** Settings and neighbours are steps on the way, not state to hold anybody to: other plugins may change them. */
 function differenceIn(kernel: Kernel, object: KernelObject): string | null {
   switch (object.kind) {
     case "bridge":
@@ -50,6 +51,8 @@ function differenceIn(kernel: Kernel, object: KernelObject): string | null {
       return differenceInGateways(kernel, object);
     case "forwarding":
       return differenceInForwarding(object);
+    case "announcement":
+      return differenceInAnnouncement(kernel, object);
     default:
       return null;
   }

@@ -25,9 +25,12 @@ export interface VethObject {
   readonly name: string;
   readonly mac: Uint8Array;
   readonly bridge: string;
+  /** Of both ends when they are made. */
   readonly mtu: number;
   readonly containerName: string;
   readonly containerMac: Uint8Array;
+  /** What the container's end has by now: plugins behind this one may have changed it. */
+  readonly containerMtu: number;
   readonly alias: string;
 }
 

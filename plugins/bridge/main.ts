@@ -17,6 +17,8 @@ import * as sys from "../../lib/sys/sys.ts";
 import { type BridgeConfig, ipamType, readBridgeConfig } from "./config.ts";
 import { completeGateways, completeRoutes, gatewayLink, type PlanInput, planBridge, planResult } from "./plan.ts";
 
+/** An Ethernet address that the previous result does not tell. */
+const NOT_COMPARED = new Uint8Array(0);
 const NO_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: EMPTY_DNS };
 /** BR_MAX_PORTS in net/bridge/br_private.h; port numbers begin at 1. */
 const MAX_PORTS = 1023;
@@ -103,6 +105,7 @@ function planInput(call: Call, config: BridgeConfig, lease: Result): PlanInput {
     config,
     ifname: call.request.ifname,
     names: attachmentNames(attachmentOf(call)),
+    containerMtu: config.mtu,
     ips,
     routes: completeRoutes(config, ips, lease.routes),
   };
@@ -164,16 +167,18 @@ function expected(call: Call, config: BridgeConfig, previous: Result): PlanInput
   const index = previous.interfaces.findIndex((item) => item.name === ifname && item.sandbox !== "");
   const inside = previous.interfaces[index] ?? resultInterface(ifname, "", 0, netns);
   const names = attachmentNames(attachmentOf(call));
-  const ours = previous.interfaces.some((item) => item.sandbox === "" && item.name === names.hostLink);
-  const other = previous.interfaces.find((item) => item.sandbox === "" && item.name.startsWith("veth"));
+  const hostLinks = previous.interfaces.filter((item) => item.sandbox === "" && item.name.startsWith("veth"));
+  const outside = hostLinks.find((item) => item.name === names.hostLink) ?? hostLinks[0];
+  const mtu = outside !== undefined && outside.mtu > 0 ? outside.mtu : config.mtu;
   return {
-    config: {
-      ...config,
-      mtu: inside.mtu > 0 ? inside.mtu : config.mtu,
-      mac: parseMac(inside.mac) ?? new Uint8Array(0),
-    },
+    config: { ...config, mtu, mac: parseMac(inside.mac) ?? NOT_COMPARED },
     ifname,
-    names: ours || other === undefined ? names : { ...names, hostLink: other.name },
+    names: {
+      ...names,
+      hostLink: outside?.name ?? names.hostLink,
+      hostMac: parseMac(outside?.mac ?? "") ?? NOT_COMPARED,
+    },
+    containerMtu: inside.mtu > 0 ? inside.mtu : config.mtu,
     ips: previous.ips.filter((ip) => ip.interface === null || ip.interface === index),
     routes: previous.routes,
   };

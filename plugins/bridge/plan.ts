@@ -31,6 +31,8 @@ export interface PlanInput {
   readonly config: BridgeConfig;
   readonly ifname: string;
   readonly names: AttachmentNames;
+  /** The container end's MTU, as `VethObject` has it. */
+  readonly containerMtu: number;
   /** The container's addresses, each with the gateway filled in that it is to have (`completeGateways`). */
   readonly ips: readonly ResultIp[];
   readonly routes: readonly ResultRoute[];
@@ -95,6 +97,7 @@ export function planBridge(input: PlanInput): KernelObject[] {
     mtu: config.mtu,
     containerName: input.ifname,
     containerMac: config.mac ?? names.containerMac,
+    containerMtu: input.containerMtu,
   });
   pushNoAutoconfiguration(plan, "host", names.hostLink);
   plan.push({

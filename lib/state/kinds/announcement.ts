@@ -3,6 +3,7 @@ import { CniError, KERNEL_REFUSED } from "../../errors.ts";
 import { throwIfInterrupted } from "../../host/interrupt.ts";
 import {
   getLinkByIndex,
+  getLinkByName,
   OPERSTATE_NAMES,
   OPERSTATE_UNKNOWN,
   OPERSTATE_UP,
@@ -11,6 +12,11 @@ import {
 import * as sys from "../../sys/sys.ts";
 import type { Kernel } from "../kernel.ts";
 import type { AnnouncementObject } from "../objects.ts";
+
+/* linux/if_bridge.h */
+const BR_STATE_DISABLED = 0;
+const BR_STATE_FORWARDING = 3;
+const BR_STATE_BLOCKING = 4;
 
 /** As long as the reference suite waits. */
 const PORT_WAIT_MS = 2500;
@@ -26,6 +32,14 @@ export function applyAnnouncement(kernel: Kernel, object: AnnouncementObject): v
   waitForPort(kernel, object.port);
   writeLinkAddress(kernel.container, kernel.index("container", object.containerLink), object.containerMac);
   kernel.container.run();
+}
+
+/** What keeps the port from carrying traffic; null if nothing does. With spanning tree it may be on its way there. */
+export function differenceInAnnouncement(kernel: Kernel, object: AnnouncementObject): string | null {
+  const state = getLinkByName(kernel.host, object.port)?.port?.state ?? BR_STATE_FORWARDING;
+  if (state !== BR_STATE_DISABLED && state !== BR_STATE_BLOCKING) return null;
+  const name = state === BR_STATE_DISABLED ? "disabled" : "blocking";
+  return `${object.port} forwards nothing: its state in the bridge is ${name}`;
 }
 
 /** Asking for a link makes recent kernels settle its state first, so that one question is enough there. */

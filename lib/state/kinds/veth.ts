@@ -84,16 +84,13 @@ export function removeLink(kernel: Kernel, link: Link): void {
   if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, `remove link ${link.name}`, 0);
 }
 
-/** What is different about the pair; null if nothing is. An empty `containerMac` is not compared. */
+/** What is different about the pair; null if nothing is. Empty Ethernet addresses and an MTU of 0 are not compared. */
 export function differenceInVeth(kernel: Kernel, object: VethObject): string | null {
   const inside = getLinkByName(kernel.container, object.containerName);
   if (inside === null) return `${object.containerName} is missing in the container`;
   if (inside.kind !== "veth") return `${object.containerName} in the container is a ${inside.kind}, not a veth`;
-  const mac = formatMac(object.containerMac);
-  if (mac !== "" && inside.mac !== mac) return differs(object.containerName, "MAC", mac, inside.mac);
-  if (object.mtu > 0 && inside.mtu !== object.mtu) {
-    return differs(object.containerName, "MTU", `${object.mtu}`, `${inside.mtu}`);
-  }
+  const different = differenceInEnd(inside, object.containerMac, object.containerMtu);
+  if (different !== null) return different;
   const outside = getLinkByIndex(kernel.host, inside.peer);
   if (outside === null || outside.peer !== inside.index || outside.kind !== "veth") {
     return `the host end of ${object.containerName} is missing`;
@@ -103,8 +100,16 @@ export function differenceInVeth(kernel: Kernel, object: VethObject): string | n
   }
   kernel.remember("container", object.containerName, inside.index);
   const bridge = kernel.index("host", object.bridge);
-  if (outside.master === bridge) return null;
-  return `${outside.name} is no port of bridge ${object.bridge}${outside.master === 0 ? "" : " but of another link"}`;
+  if (outside.master !== bridge) {
+    return `${outside.name} is no port of bridge ${object.bridge}${outside.master === 0 ? "" : " but of another link"}`;
+  }
+  return differenceInEnd(outside, object.mac, object.mtu);
+}
+
+function differenceInEnd(link: Link, wantedMac: Uint8Array, mtu: number): string | null {
+  const mac = formatMac(wantedMac);
+  if (mac !== "" && link.mac !== mac) return differs(link.name, "MAC", mac, link.mac);
+  return mtu > 0 && link.mtu !== mtu ? differs(link.name, "MTU", `${mtu}`, `${link.mtu}`) : null;
 }
 
 /** Sets the port's options and brings it up; then it belongs to its owner by name. */
