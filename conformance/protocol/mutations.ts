@@ -12,6 +12,8 @@ export interface FuzzInput {
 /** Where the calls of a batch may do something. */
 export interface Places {
   readonly bin: string;
+  /** A directory with the delegate `echo`: it prints FUZZ_OUTPUT and ends with FUZZ_STATUS. */
+  readonly delegates: string;
   readonly netns: string;
   readonly dataDir: string;
 }
@@ -265,6 +267,12 @@ export function makeInput(seed: number, index: number, places: Places): FuzzInpu
     CNI_PATH: places.bin,
   };
   if (random.chance(0.2)) env.CNI_ARGS = "IgnoreUnknown=1;K8S_POD_NAME=x;IP=10.1.2.3;MAC=02:00:00:00:00:09";
+  if (plugin === "bridge" && random.chance(0.2)) {
+    config.ipam = { type: "echo" };
+    env.CNI_PATH = `${places.bin}:${places.delegates}`;
+    Object.assign(env, delegateAnswer(random, String(config.cniVersion), mutations));
+    if (random.chance(0.7)) return { plugin, env, stdin: Buffer.from(write(config, random)), mutations };
+  }
   let value: Value = config;
   const kind = random.below(10);
   if (kind < 7) {
@@ -276,6 +284,18 @@ export function makeInput(seed: number, index: number, places: Places): FuzzInpu
   }
   if (kind >= 8 || random.chance(0.05)) mutateEnvironment(env, random, mutations);
   return { plugin, env, stdin: bytes, mutations };
+}
+
+/** What a delegate prints and how it ends, spoilt. */
+function delegateAnswer(random: Random, version: string, log: string[]): Record<string, string> {
+  const failed = random.chance(0.3);
+  let value: Value = failed ? { cniVersion: version, code: 100, msg: "no", details: "because" } : previous(version);
+  for (let n = random.below(3); n > 0; n -= 1) value = mutateTree(value, random, log);
+  let bytes: Buffer = Buffer.from(write(value, random));
+  if (random.chance(0.2)) bytes = mutateBytes(bytes, random, log);
+  /* A variable of the environment holds no NUL and at most 128 kB. */
+  const text = bytes.toString().replaceAll("\u0000", "").slice(0, 40_000);
+  return { FUZZ_OUTPUT: text, FUZZ_STATUS: failed ? "1" : random.pick(["0", "0", "0", "3"]) };
 }
 
 /** JSON, with a member written twice or its name in another case now and then. */
