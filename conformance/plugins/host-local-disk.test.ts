@@ -127,7 +127,7 @@ async function expectConsistent(network: Network): Promise<void> {
   const leases = await network.leaseFiles();
   const recorded: Record<string, string> = {};
   for (const record of Object.values(await network.records())) {
-    for (const address of record.addresses) recorded[address] = `${record.containerID}\r\n${record.ifname}`;
+    for (const address of record.addresses.split(" ")) recorded[address] = `${record.container}\r\n${record.ifname}`;
   }
   expect(recorded).toEqual(leases);
   expect((await readdir(network.leases)).filter((name) => name.startsWith("."))).toEqual([]);
@@ -399,7 +399,7 @@ describe("leases that nobody can use any more", () => {
         }
         await gone.remove();
         await execa("umount", [held.path]);
-        const old = { sinceBootMs: 1 };
+        const old = { "since-boot-ms": "1" };
         expectError(await network.call("ADD", "c1"), {
           code: 103,
           details: /^used 3 of 3, reclaimable 0, 1 more within 60 s/,

@@ -32,14 +32,28 @@ export interface Variation {
 
 /** What our record of an attachment holds. */
 export interface RecordFile {
-  readonly containerID: string;
+  readonly container: string;
   readonly ifname: string;
+  /** Device, inode and path. */
   readonly netns: string;
-  readonly netnsDevice: number;
-  readonly netnsInode: number;
   readonly boot: string;
-  readonly sinceBootMs: number;
-  readonly addresses: readonly string[];
+  readonly "since-boot-ms": string;
+  /** Separated by spaces. */
+  readonly addresses: string;
+}
+
+const HEADER = "podwire host-local attachment 1";
+
+function readRecord(text: string): RecordFile {
+  const [header, ...lines] = text.trimEnd().split("\n");
+  expect(header).toBe(HEADER);
+  const pairs = lines.map((line) => [line.slice(0, line.indexOf(" ")), line.slice(line.indexOf(" ") + 1)]);
+  return Object.fromEntries(pairs) as RecordFile;
+}
+
+function writeRecord(record: RecordFile): string {
+  const lines = Object.entries(record).map(([key, value]) => `${key} ${value}\n`);
+  return `${HEADER}\n${lines.join("")}`;
 }
 
 export class Network {
@@ -125,7 +139,7 @@ export class Network {
   async records(): Promise<Record<string, RecordFile>> {
     const records: Record<string, RecordFile> = {};
     for (const name of await readdir(this.own).catch(() => [] as string[])) {
-      if (name.length === 32) records[name] = JSON.parse(await readFile(join(this.own, name), "utf8"));
+      if (name.length === 32) records[name] = readRecord(await readFile(join(this.own, name), "utf8"));
     }
     return records;
   }
@@ -133,7 +147,8 @@ export class Network {
   /** Rewrites the record of a container, as if it had been made at another time. */
   async changeRecord(id: string, change: Partial<RecordFile>): Promise<void> {
     for (const [name, record] of Object.entries(await this.records())) {
-      if (record.containerID === id) await writeFile(join(this.own, name), JSON.stringify({ ...record, ...change }));
+      if (record.container !== id) continue;
+      await writeFile(join(this.own, name), writeRecord({ ...record, ...change }));
     }
   }
 

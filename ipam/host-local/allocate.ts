@@ -6,7 +6,7 @@ import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.
 import { formatSpans, isGateway, type Range, spanIndex, usableAddresses } from "../../lib/ip/range.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import type { Pool } from "./config.ts";
-import { type Attachment, type NamespaceIdentity, type Owner, sameOwner } from "./lease.ts";
+import { type Attachment, type NamespaceIdentity, NO_NAMESPACE, type Owner, sameOwner } from "./lease.ts";
 import { LivenessTest } from "./liveness.ts";
 import { type Lap, lapOf, nextFree, refill } from "./order.ts";
 import type { Store } from "./store.ts";
@@ -46,8 +46,9 @@ export function allocate(store: Store, pools: readonly Pool[], owner: Owner, net
 
 /** Which namespace a path names, without entering it; IPAM does not need it, so it may be missing. */
 function identify(path: string): NamespaceIdentity {
-  const status = path === "" ? null : sys.fstatat(sys.AT_FDCWD, path, 0);
-  return { path, device: status?.device ?? 0, inode: status?.inode ?? 0 };
+  /* The record holds the path in one line. */
+  const status = path === "" || path.includes("\n") ? null : sys.fstatat(sys.AT_FDCWD, path, 0);
+  return status === null ? NO_NAMESPACE : { path, device: status.device, inode: status.inode };
 }
 
 function hasInterface(netnsPath: string, ifname: string): boolean {
@@ -82,7 +83,7 @@ function duplicate(pools: readonly Pool[], held: Attachment): CniError {
     `failed to allocate for range ${Math.max(0, index)}: ${address} has been allocated to ${containerId}, duplicate allocation is not allowed`,
     ifname === ""
       ? "the lease file names no interface, as before CNI 0.7: DEL the attachment first"
-      : `interface ${ifname} is still in ${held.netns.path}: the attachment exists; DEL it first`,
+      : `interface ${ifname} is still in the container: the attachment exists; DEL it first`,
   );
 }
 

@@ -9,6 +9,7 @@
  */
 import { bootId, sinceBootAt } from "../../lib/host/boot.ts";
 import {
+  createTextAt,
   existsAt,
   listNames,
   makeDirectories,
@@ -269,6 +270,11 @@ export class Store extends Ground {
     writeTextAt(this.#own, TEMPORARY, recordName(attachment.owner), formatRecord(attachment), true);
   }
 
+  /** The same where there was none: nothing reads records without the lock, and if this is killed adoption begins anew. */
+  #addRecord(attachment: Attachment): void {
+    if (!createTextAt(this.#own, recordName(attachment.owner), formatRecord(attachment))) this.putRecord(attachment);
+  }
+
   dropRecord(name: string): void {
     sys.unlinkat(this.#own, name, 0);
   }
@@ -300,7 +306,8 @@ export class Store extends Ground {
       const known = this.record(owner);
       if (known?.addresses.includes(address)) continue;
       try {
-        this.putRecord(known === null ? this.foreign(owner, address) : withAddress(known, address));
+        if (known !== null) this.putRecord(withAddress(known, address));
+        else this.#addRecord(this.foreign(owner, address));
       } catch (error) {
         /* DEL must go on with a full disk. */
         if (!(error instanceof SystemError)) throw error;

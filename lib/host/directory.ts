@@ -82,6 +82,19 @@ export function readTextAt(directory: number, name: string, limit: number): stri
   }
 }
 
+/** Writes a new file in its place, where nobody sees it half written; false if there is one of that name. @throws SystemError */
+export function createTextAt(directory: number, name: string, text: string): boolean {
+  const fd = createAt(directory, name);
+  if (fd === -EEXIST) return false;
+  sys.must(fd, `create ${name}`);
+  try {
+    writeAll(fd, new TextEncoder().encode(text), name);
+    return true;
+  } finally {
+    sys.close(fd);
+  }
+}
+
 /**
  * Writes a file under a temporary name and gives it its own.
  * @param replace whether a file of that name gives way; otherwise it stays and the answer is false

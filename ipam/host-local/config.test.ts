@@ -1,0 +1,77 @@
+import fc from "fast-check";
+import ipaddr from "ipaddr.js";
+import { describe, expect, it } from "vitest";
+import { readConfig } from "../../lib/cni/config.ts";
+import { formatAddress } from "../../lib/ip/address.ts";
+import { formatSpans } from "../../lib/ip/range.ts";
+import { dataDirOf, readHostLocal } from "./config.ts";
+
+function config(ipam: unknown, more: object = {}) {
+  return readConfig(new TextEncoder().encode(JSON.stringify({ cniVersion: "1.1.0", name: "net", ipam, ...more })));
+}
+
+function sets(ipam: unknown, more: object = {}): string[] {
+  return readHostLocal(config(ipam, more), "").pools.map((pool) => formatSpans(pool.ranges));
+}
+
+describe("ranges", () => {
+  it("default to all of the network but its own and its broadcast address", () => {
+    expect(sets({ subnet: "10.0.0.0/30" })).toEqual(["10.0.0.1-10.0.0.2"]);
+    expect(sets({ subnet: "fd00::/126" })).toEqual(["fd00::1-fd00::3"]);
+    expect(sets({ SUBNET: "10.0.0.0/24", rangestart: "10.0.0.0", RangeEnd: "10.0.0.255" })).toEqual([
+      "10.0.0.1-10.0.0.254",
+    ]);
+    expect(() => sets({ subnet: "10.0.0.0/24", rangeStart: "10.0.0.255", rangeEnd: "10.0.0.255" })).toThrow(
+      "invalid range set 0: no usable address in network 10.0.0.0/24 within the range",
+    );
+  });
+
+  it("stay within any network, as ipaddr.js has it", () => {
+    const networks = fc.tuple(fc.ipV4(), fc.integer({ min: 1, max: 30 }));
+    fc.assert(
+      fc.property(networks, ([address, length]) => {
+        const network = ipaddr.IPv4.networkAddressFromCIDR(`${address}/${length}`).toString();
+        const broadcast = ipaddr.IPv4.broadcastAddressFromCIDR(`${address}/${length}`).toString();
+        const [pool] = readHostLocal(config({ subnet: `${network}/${length}` }), "").pools;
+        const range = pool?.ranges[0];
+        if (range === undefined) throw new Error("no range");
+        const number = (text: string) => ipaddr.IPv4.parse(text).octets.reduce((sum, octet) => sum * 256 + octet, 0);
+        expect(number(formatAddress(range.first))).toBe(number(network) + 1);
+        expect(number(formatAddress(range.last))).toBe(number(broadcast) - 1);
+        expect(formatAddress(range.gateway)).toBe(formatAddress(range.first));
+      }),
+    );
+  });
+
+  it("come in the order runtime, old keys, new keys", () => {
+    const more = { runtimeConfig: { ipRanges: [[{ subnet: "10.3.0.0/24" }]] } };
+    const ipam = { ranges: [[{ subnet: "10.1.0.0/24" }, { subnet: "10.4.0.0/24" }]], subnet: "10.2.0.0/24" };
+    expect(sets(ipam, more)).toEqual([
+      "10.3.0.1-10.3.0.254",
+      "10.2.0.1-10.2.0.254",
+      "10.1.0.1-10.1.0.254,10.4.0.1-10.4.0.254",
+    ]);
+  });
+});
+
+describe("addresses asked for", () => {
+  it("are each given to the set they fit, and once if asked for twice", () => {
+    const ipam = { ranges: [[{ subnet: "10.1.0.0/24" }], [{ subnet: "fd00::/64" }], [{ subnet: "10.2.0.0/24" }]] };
+    const more = { runtimeConfig: { ips: ["fd00::5", "10.2.0.9/8"] }, args: { cni: { ips: ["10.2.0.9"] } } };
+    const pools = readHostLocal(config(ipam, more), "MAC=02:00:00:00:00:01;IP=10.2.0.9").pools;
+    expect(pools.map((pool) => (pool.wanted === null ? null : formatAddress(pool.wanted)))).toEqual([
+      null,
+      "fd00::5",
+      "10.2.0.9",
+    ]);
+  });
+});
+
+describe("the data directory", () => {
+  it("is found in whatever configuration", () => {
+    expect(dataDirOf(config({ dataDir: "/x", ranges: 5 }))).toBe("/x");
+    for (const ipam of [undefined, null, "text", {}, { dataDir: 7 }, { dataDir: "" }, { dataDir: null }]) {
+      expect(dataDirOf(config(ipam))).toBe("/var/lib/cni/networks");
+    }
+  });
+});
