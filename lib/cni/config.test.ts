@@ -41,6 +41,7 @@ describe("the configuration", () => {
     ['{"name":"a/b"}', "7 invalid characters found in network name"],
     ['{"name":"../x"}', "7 invalid characters found in network name"],
     ['{"name":"a\\u0000"}', "7 invalid characters found in network name"],
+    [`{"name":"${"x".repeat(201)}"}`, "7 network name is too long"],
     ['{"name":5}', '7 invalid value for "name": expected a string, found the number 5'],
     ['{"name":"n","cniVersion":1}', '7 invalid value for "cniVersion": expected a string, found the number 1'],
   ])("%s: %s", (text, message) => {

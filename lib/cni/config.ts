@@ -1,7 +1,7 @@
 /** What every plugin's configuration has in common (specification section "Section 1: Network configuration format"). */
 
 import { CniError, DECODE_FAILURE, INVALID_CONFIG } from "../errors.ts";
-import { isValidName } from "./environment.ts";
+import { isValidName, MAX_NAME_LENGTH } from "./environment.ts";
 import { Fields } from "./fields.ts";
 import { JsonError, jsonObject, parseJson } from "./json.ts";
 import type { Dns, Result } from "./result.ts";
@@ -93,9 +93,14 @@ export function readConfig(bytes: Uint8Array): NetworkConfig {
   const cniVersion = fields.string("cniVersion", "");
   const name = fields.string("name", "");
   if (name === "") throw new CniError(INVALID_CONFIG, "missing network name", 'the configuration needs a "name"');
-  if (!isValidName(name)) {
-    throw new CniError(INVALID_CONFIG, "invalid characters found in network name", name.slice(0, 256));
+  if (name.length > MAX_NAME_LENGTH) {
+    throw new CniError(
+      INVALID_CONFIG,
+      "network name is too long",
+      `a network's name has at most ${MAX_NAME_LENGTH} characters`,
+    );
   }
+  if (!isValidName(name)) throw new CniError(INVALID_CONFIG, "invalid characters found in network name", name);
   return new NetworkConfig(fields, cniVersion === "" ? DEFAULT_VERSION : cniVersion, name, bytes);
 }
 

@@ -81,6 +81,12 @@ describe("the request", () => {
 });
 
 describe("names", () => {
+  test("a container ID that is too long is told from one with wrong characters", () => {
+    expect(failure({ ...COMPLETE, CNI_CONTAINERID: "x".repeat(200) })).toBe("no error");
+    expect(failure({ ...COMPLETE, CNI_CONTAINERID: "x".repeat(201) })).toBe("4 containerID is too long");
+    expect(failure({ ...COMPLETE, CNI_CONTAINERID: "é" })).toBe("4 invalid characters in containerID");
+  });
+
   test("container IDs and network names: the specification's pattern, at most 200 characters", () => {
     const alphabet = fc.constantFrom(..."aZ09_.-/ :\u00e9\u0161\u212a\u0000".split(""));
     fc.assert(

@@ -34,7 +34,7 @@ const VARIABLES: readonly Variable[] = [
 ];
 
 /** File names end at 255 bytes; nothing that real runtimes use comes near. */
-const MAX_NAME_LENGTH = 200;
+export const MAX_NAME_LENGTH = 200;
 
 /** Reads one environment variable; "" if it is not set. */
 export function environmentVariable(name: string): string {
@@ -83,9 +83,14 @@ export function isValidName(text: string): boolean {
 
 /** @throws CniError 4 */
 export function validateContainerId(value: string): void {
-  if (!isValidName(value)) {
-    throw new CniError(INVALID_ENVIRONMENT, "invalid characters in containerID", value.slice(0, 256));
+  if (value.length > MAX_NAME_LENGTH) {
+    throw new CniError(
+      INVALID_ENVIRONMENT,
+      "containerID is too long",
+      `a container ID has at most ${MAX_NAME_LENGTH} characters`,
+    );
   }
+  if (!isValidName(value)) throw new CniError(INVALID_ENVIRONMENT, "invalid characters in containerID", value);
 }
 
 /**
