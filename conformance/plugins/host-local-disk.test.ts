@@ -399,6 +399,8 @@ describe("leases that nobody can use any more", () => {
         }
         await gone.remove();
         await execa("umount", [held.path]);
+        /* The kernel may give the number to a namespace that is made meanwhile; this one it gives to none. */
+        await network.changeRecord("gone", { netns: `4 1 ${gone.path}` });
         const old = { "since-boot-ms": "1" };
         expectError(await network.call("ADD", "c1"), {
           code: 103,
@@ -418,6 +420,23 @@ describe("leases that nobody can use any more", () => {
         for (const pod of [alive, gone, held]) await pod.remove();
       }
     });
+  });
+});
+
+it("a namespace that is gone is not taken for a later one with its number", async () => {
+  await withNetwork(smallRange(3), async (network) => {
+    const pod = await Netns.create();
+    try {
+      await network.add("gone");
+      await network.add("alive", { netns: pod.path });
+      const alive = Object.values(await network.records()).find((record) => record.container === "alive");
+      const [device, inode] = (alive?.netns ?? "").split(" ");
+      await network.changeRecord("gone", { netns: `${device} ${inode} /run/netns/gone`, "since-boot-ms": "1" });
+      expect(await network.addOne("c1")).toBe("10.9.0.2");
+      expectError(await network.call("ADD", "c2"), { code: 103 });
+    } finally {
+      await pod.remove();
+    }
   });
 });
 

@@ -7,7 +7,7 @@ import { sinceBootMs } from "../../lib/host/boot.ts";
 import { listNames, openDirectory, readLargeText } from "../../lib/host/directory.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { isDigits } from "../../lib/text.ts";
-import type { Attachment } from "./lease.ts";
+import type { Attachment, NamespaceIdentity } from "./lease.ts";
 
 /** An attachment younger than this may still be in the making. */
 export const GRACE_MS = 60_000;
@@ -19,6 +19,7 @@ export type Liveness = "alive" | "dead" | "fresh";
 export class LivenessTest {
   readonly #boot: string;
   readonly #nowMs = sinceBootMs();
+  readonly #holders = new Map<string, Attachment>();
   #namespaces = new Set<string>();
   #namespacesRead = false;
 
@@ -26,23 +27,40 @@ export class LivenessTest {
     this.#boot = boot;
   }
 
+  /** Notes whose namespace it is that has a number now: the kernel gives the numbers of namespaces that are gone again. */
+  note(attachment: Attachment): void {
+    if (attachment.boot === this.#boot && isAtItsPath(attachment.netns)) {
+      this.#holders.set(`${attachment.netns.inode}`, attachment);
+    }
+  }
+
   /** "fresh": dead by its namespace, but within the grace period. */
   of(attachment: Attachment): Liveness {
     const { netns } = attachment;
     if (attachment.boot !== this.#boot) return "dead";
-    if (netns.inode === 0) return "alive";
-    const status = sys.fstatat(sys.AT_FDCWD, netns.path, 0);
-    if (status !== null && status.inode === netns.inode && status.device === netns.device) return "alive";
-    if (this.#isUsed(netns.inode)) return "alive";
+    if (netns.inode === 0 || isAtItsPath(netns) || this.#isUsed(attachment)) return "alive";
     return attachment.timeMs > this.#nowMs - GRACE_MS ? "fresh" : "dead";
   }
 
-  /** Whether a process is in the namespace or a mount holds it. Without /proc everything is in use. */
-  #isUsed(inode: number): boolean {
+  /**
+   * Whether a process is in the namespace or a mount holds it, unless the number is known to be that of another
+   * container's, attached later. Without /proc everything is in use.
+   */
+  #isUsed(attachment: Attachment): boolean {
+    const inode = `${attachment.netns.inode}`;
+    const holder = this.#holders.get(inode);
+    if (holder !== undefined && holder.timeMs > attachment.timeMs) {
+      return holder.owner.containerId === attachment.owner.containerId;
+    }
     if (!this.#namespacesRead) this.#namespaces = namespacesInUse();
     this.#namespacesRead = true;
-    return this.#namespaces.size === 0 || this.#namespaces.has(`${inode}`);
+    return this.#namespaces.size === 0 || this.#namespaces.has(inode);
   }
+}
+
+function isAtItsPath(netns: NamespaceIdentity): boolean {
+  const status = netns.inode === 0 ? null : sys.fstatat(sys.AT_FDCWD, netns.path, 0);
+  return status !== null && status.inode === netns.inode && status.device === netns.device;
 }
 
 /**

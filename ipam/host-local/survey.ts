@@ -30,8 +30,9 @@ export function survey(store: Store, ranges: readonly Range[]): Survey {
   let fresh = 0;
   if (names.length < total) return { total, used: names.length, dead, fresh };
   const test = new LivenessTest(store.boot);
-  for (const name of names) {
-    const attachment = holderOf(store, name);
+  const attachments = names.map((name) => holderOf(store, name));
+  for (const attachment of attachments) test.note(attachment);
+  for (const attachment of attachments) {
     const state = test.of(attachment);
     if (state === "dead") dead.push(attachment);
     if (state === "fresh") fresh += 1;
