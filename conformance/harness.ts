@@ -7,7 +7,7 @@
  */
 import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa, type Options } from "execa";
 import { expect } from "vitest";
@@ -218,15 +218,22 @@ export class Netns {
   }
 }
 
-/** Removes namespaces of runs that were killed: their process is gone and they are some minutes old. */
-export async function removeStaleNamespaces(): Promise<void> {
-  const names = await readdir("/run/netns").catch(() => [] as string[]);
-  for (const name of names) {
+/** Removes what runs that were killed left: their process is gone, and namespace or directory is some minutes old. */
+export async function removeStale(): Promise<void> {
+  for (const path of await staleIn("/run/netns"))
+    await execa("ip", ["netns", "del", basename(path)], { reject: false });
+  for (const path of await staleIn(tmpdir())) await rm(path, { recursive: true, force: true });
+}
+
+async function staleIn(directory: string): Promise<string[]> {
+  const stale: string[] = [];
+  for (const name of await readdir(directory).catch(() => [] as string[])) {
     if (ownerOf(name) === null || ownerIsAlive(name)) continue;
-    const status = await stat(`/run/netns/${name}`).catch(() => null);
-    if (status !== null && Date.now() - status.ctimeMs < 3 * 60_000) continue;
-    await execa("ip", ["netns", "del", name], { reject: false });
+    const path = join(directory, name);
+    const status = await stat(path).catch(() => null);
+    if (status === null || Date.now() - status.ctimeMs >= 3 * 60_000) stale.push(path);
   }
+  return stale;
 }
 
 /** A temporary directory; the caller removes it. */

@@ -2,14 +2,14 @@
  * The machine must be after a test run as it was before: links, network namespaces and firewall rules of the machine's
  * own namespace are compared, and a difference fails the run.
  */
-import { removeStaleNamespaces } from "./harness.ts";
+import { removeStale } from "./harness.ts";
 import { type MachineState, machineState, stateDifferences } from "./machine.ts";
 import { countOutsideFailure } from "./summary-reporter.ts";
 
 let before: MachineState;
 
 export async function setup(): Promise<void> {
-  await removeStaleNamespaces();
+  await removeStale();
   before = await machineState();
 }
 

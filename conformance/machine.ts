@@ -35,14 +35,14 @@ export function stateDifferences(before: MachineState, after: MachineState): str
   return differences;
 }
 
-/** The process that made a test namespace, from its name; null for a name that is not of a test. */
-export function ownerOf(namespace: string): number | null {
-  const match = /^pwt-(\d+)-/.exec(namespace);
+/** The process that made a namespace or directory for a test, from its name; null for a name that is not of a test. */
+export function ownerOf(name: string): number | null {
+  const match = /^pwt-(\d+)-/.exec(name);
   return match === null ? null : Number(match[1]);
 }
 
-export function ownerIsAlive(namespace: string): boolean {
-  const owner = ownerOf(namespace);
+export function ownerIsAlive(name: string): boolean {
+  const owner = ownerOf(name);
   return owner !== null && existsSync(`/proc/${owner}`);
 }
 

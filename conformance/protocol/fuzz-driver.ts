@@ -48,9 +48,12 @@ function main(): void {
   /* A process inside shows its links without another program being started for every look. */
   const command = `nsenter --net=${PLACES.netns} sleep 600 >/dev/null 2>&1 & echo $!`;
   const watcher = Number(spawnSync("/bin/sh", ["-c", command], { encoding: "utf8" }).stdout.trim());
-  const report = runBatch(Number(seed), Number(first), Number(count), () => traces(watcher));
-  process.kill(watcher);
-  process.stdout.write(JSON.stringify(report));
+  try {
+    const report = runBatch(Number(seed), Number(first), Number(count), () => traces(watcher));
+    process.stdout.write(JSON.stringify(report));
+  } finally {
+    process.kill(watcher);
+  }
 }
 
 function runBatch(seed: number, first: number, count: number, look: () => Traces): Report {
