@@ -499,6 +499,43 @@ describe("the lock", () => {
   });
 });
 
+it("serves DEL on a full disk, and leaves nothing of an ADD that finds no room", async () => {
+  await withNetwork(SUBNET, async (network) => {
+    await mkdir(network.dataDir);
+    await writeFile(join(network.directory, "config"), JSON.stringify(network.config()));
+    /* The mount is seen by this shell only, and goes with it. */
+    const script = `
+      set -e
+      mount -t tmpfs -o size=64k none "$DATA"
+      call() { CNI_COMMAND=$1 CNI_CONTAINERID=$2 "$PLUGIN" < "$CONFIG" || echo "exit $?"; }
+      for id in c1 c2 c3; do call ADD $id > /dev/null; done
+      dd if=/dev/zero of="$DATA/fill" bs=4k 2> /dev/null || true
+      call ADD c4
+      ls -A "$DATA/net" && ls -A "$DATA/.podwire/net" | wc -l
+      call DEL c1
+      rm "$DATA/.podwire/net/index"
+      dd if=/dev/zero of="$DATA/fill2" bs=4k 2> /dev/null || true
+      call DEL c2
+      ls -A "$DATA/net"`;
+    const env = {
+      DATA: network.dataDir,
+      PLUGIN: HOST_LOCAL,
+      CONFIG: join(network.directory, "config"),
+      CNI_NETNS: "/x",
+      CNI_IFNAME: "eth0",
+      CNI_PATH: "/x",
+    };
+    const { stdout } = await execa("unshare", ["--mount", "sh", "-c", script], { env });
+    const [error, rest] = stdout.split("exit 1\n");
+    expect(JSON.parse(error ?? "")).toMatchObject({
+      code: 5,
+      msg: expect.stringMatching(/record of c4.*no space left on device/),
+    });
+    const names = ["10.9.0.2", "10.9.0.3", "10.9.0.4", "last_reserved_ip.0", "lock"];
+    expect(rest?.split("\n")).toEqual([...names, "4", ...names.slice(2)]);
+  });
+});
+
 it("costs the same with many leases: no call lists a directory", async () => {
   await withNetwork({ subnet: "10.9.0.0/20" }, async (network) => {
     await network.add("first");

@@ -208,7 +208,8 @@ export class Store extends Ground {
   /** Makes a lease; false if the address has one. */
   putLease(address: string, owner: Owner): boolean {
     this.#changed = true;
-    return writeTextAt(this.#leases, TEMPORARY, address, formatLease(owner), false);
+    const what = `the lease ${this.path}/${address}`;
+    return writeTextAt(this.#leases, TEMPORARY, address, formatLease(owner), what, false);
   }
 
   /** Removes a lease if the owner, or nobody that can be told, holds it; its address goes to the end of the queue. */
@@ -236,13 +237,12 @@ export class Store extends Ground {
   setLastReserved(setNumber: number, address: string): void {
     const name = `last_reserved_ip.${setNumber}`;
     const fd = sys.openat(this.#leases, name, sys.O_WRONLY | sys.O_CREAT | sys.O_NOFOLLOW, 0o600);
-    sys.must(fd, `open ${this.path}/${name}`);
-    try {
-      sys.must(sys.pwrite(fd, new TextEncoder().encode(address), 0), `write ${name}`);
-      sys.must(sys.ftruncate(fd, address.length), `write ${name}`);
-    } finally {
-      sys.close(fd);
-    }
+    if (fd === -ELOOP) throw new SystemError(ELOOP, `open ${this.path}/${name}`);
+    /* It is a hint, and no reason to fail. */
+    if (fd < 0) return;
+    sys.pwrite(fd, new TextEncoder().encode(address), 0);
+    sys.ftruncate(fd, address.length);
+    sys.close(fd);
   }
 
   /* Records */
@@ -267,7 +267,8 @@ export class Store extends Ground {
   }
 
   putRecord(attachment: Attachment): void {
-    writeTextAt(this.#own, TEMPORARY, recordName(attachment.owner), formatRecord(attachment), true);
+    const what = `the record of ${attachment.owner.containerId} for ${this.path}`;
+    writeTextAt(this.#own, TEMPORARY, recordName(attachment.owner), formatRecord(attachment), what, true);
   }
 
   /** The same where there was none: nothing reads records without the lock, and if this is killed adoption begins anew. */

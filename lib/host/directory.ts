@@ -97,6 +97,7 @@ export function createTextAt(directory: number, name: string, text: string): boo
 
 /**
  * Writes a file under a temporary name and gives it its own.
+ * @param what the file as messages call it: "the lease /var/lib/..."
  * @param replace whether a file of that name gives way; otherwise it stays and the answer is false
  * @throws SystemError; then nothing has changed
  */
@@ -105,6 +106,7 @@ export function writeTextAt(
   temporary: string,
   name: string,
   text: string,
+  what: string,
   replace: boolean,
 ): boolean {
   let fd = createAt(directory, temporary);
@@ -113,12 +115,12 @@ export function writeTextAt(
     sys.unlinkat(directory, temporary, 0);
     fd = createAt(directory, temporary);
   }
-  sys.must(fd, `create ${temporary} for ${name}`);
+  sys.must(fd, `write ${what}`);
   let done = -1;
   try {
-    writeAll(fd, new TextEncoder().encode(text), name);
+    writeAll(fd, new TextEncoder().encode(text), what);
     done = moveAt(directory, temporary, name, replace);
-    return done !== -EEXIST && sys.must(done, `create ${name}`) >= 0;
+    return done !== -EEXIST && sys.must(done, `write ${what}`) >= 0;
   } finally {
     sys.close(fd);
     if (done < 0) sys.unlinkat(directory, temporary, 0);
