@@ -9,7 +9,7 @@ import { applyAnnouncement } from "./kinds/announcement.ts";
 import { applyBridge } from "./kinds/bridge.ts";
 import { writeAddress, writeRoute, writeUp } from "./kinds/container.ts";
 import { applyForgottenNeighbour, applyForwarding, applyGateways } from "./kinds/gateways.ts";
-import { applyPort, applyVeth, removeHostLink } from "./kinds/veth.ts";
+import { applyPort, applyVeth, takeBackVeth } from "./kinds/veth.ts";
 import { applyVlanGateway } from "./kinds/vlan-gateway.ts";
 import type { KernelObject, SysctlObject, Where } from "./objects.ts";
 
@@ -133,15 +133,10 @@ function applyOne(kernel: Kernel, object: KernelObject): void {
   }
 }
 
-/** Removes what was made, last first. Shared objects stay: others may be using them by now. What fails here hides nothing. */
-function takeBack(kernel: Kernel, made: readonly KernelObject[]): void {
+/** Removes what was made, last first. Shared objects stay: others may be using them by now. */
+export function takeBack(kernel: Kernel, made: readonly KernelObject[]): void {
   for (let i = made.length - 1; i >= 0; i -= 1) {
     const object = made[i];
-    if (object === undefined || object.kind !== "veth") continue;
-    try {
-      removeHostLink(kernel, object.name, object.alias);
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-    }
+    if (object !== undefined && object.kind === "veth") takeBackVeth(kernel, object);
   }
 }

@@ -8,7 +8,7 @@ import { hasIpv6 } from "../../lib/host/sysctl.ts";
 import { formatPrefix } from "../../lib/ip/address.ts";
 import { parseMac } from "../../lib/ip/mac.ts";
 import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
-import { apply } from "../../lib/state/apply.ts";
+import { apply, takeBack } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
@@ -42,8 +42,7 @@ function add(call: Call): Result {
     try {
       const lease = config.ipam === "" ? NO_RESULT : leased(call, config);
       const input = planInput(call, config, lease);
-      apply(kernel, planBridge(input));
-      return planResult(input, interfacesOf(kernel, input, call.request.netns), lease);
+      return planResult(input, attach(kernel, input, call.request.netns), lease);
     } catch (error) {
       release(call, config.ipam, kernel);
       throw error;
@@ -109,6 +108,18 @@ function planInput(call: Call, config: BridgeConfig, lease: Result): PlanInput {
     ips,
     routes: completeRoutes(config, ips, lease.routes),
   };
+}
+
+/** Makes the attachment, or nothing, and returns its interfaces. */
+function attach(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterface[] {
+  const plan = planBridge(input);
+  apply(kernel, plan);
+  try {
+    return interfacesOf(kernel, input, sandbox);
+  } catch (error) {
+    takeBack(kernel, plan);
+    throw error;
+  }
 }
 
 /** The interfaces as the kernel has them now. */

@@ -31,21 +31,37 @@ export function applyVeth(kernel: Kernel, object: VethObject): void {
     removeStale(kernel, object);
     create(kernel, object);
   }
-  const link = kernel.link("host", object.name);
-  kernel.remember("container", object.containerName, link.peer);
 }
 
+/** Only a refusal by the kernel means that there is no pair; after any other failure it has to be looked for and removed. */
 function create(kernel: Kernel, object: VethObject): void {
-  writeNewVeth(kernel.host, {
-    name: object.name,
-    mac: object.mac,
-    mtu: object.mtu,
-    master: kernel.index("host", object.bridge),
-    peerName: object.containerName,
-    peerMac: object.containerMac,
-    peerNamespaceFd: kernel.namespace === null ? -1 : kernel.namespace.fd,
-  });
-  kernel.host.run();
+  let made = false;
+  try {
+    writeNewVeth(kernel.host, {
+      name: object.name,
+      mac: object.mac,
+      mtu: object.mtu,
+      master: kernel.index("host", object.bridge),
+      peerName: object.containerName,
+      peerMac: object.containerMac,
+      peerNamespaceFd: kernel.namespace === null ? -1 : kernel.namespace.fd,
+    });
+    kernel.host.run();
+    made = true;
+    kernel.remember("container", object.containerName, kernel.link("host", object.name).peer);
+  } catch (error) {
+    if (made || !(error instanceof NetlinkError)) takeBackVeth(kernel, object);
+    throw error;
+  }
+}
+
+/** Removes a pair after a failure. What fails here must not hide the first cause. */
+export function takeBackVeth(kernel: Kernel, object: VethObject): void {
+  try {
+    removeHostLink(kernel, object.name, object.alias);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+  }
 }
 
 /**
