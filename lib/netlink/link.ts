@@ -33,6 +33,7 @@ const IFLA_INFO_SLAVE_KIND = 4;
 const IFLA_INFO_SLAVE_DATA = 5;
 
 const IFLA_BR_VLAN_FILTERING = 7;
+const IFLA_BR_VLAN_PROTOCOL = 8;
 const VETH_INFO_PEER = 1;
 
 const IFLA_BRPORT_STATE = 1;
@@ -346,11 +347,15 @@ function decodeLinkInfo(attributes: AttributeReader): LinkInfo {
   return { kind, vlanFiltering, port };
 }
 
+/** A kernel that cannot filter says "off"; that it cannot shows in the attributes that it leaves out. */
 function decodeVlanFiltering(attributes: AttributeReader): boolean | null {
+  let on = false;
+  let capable = false;
   while (attributes.next()) {
-    if (attributes.type === IFLA_BR_VLAN_FILTERING) return attributes.u8() !== 0;
+    if (attributes.type === IFLA_BR_VLAN_FILTERING) on = attributes.u8() !== 0;
+    else if (attributes.type === IFLA_BR_VLAN_PROTOCOL) capable = true;
   }
-  return null;
+  return capable ? on : null;
 }
 
 function decodePort(attributes: AttributeReader): BridgePort {

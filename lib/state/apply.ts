@@ -72,11 +72,9 @@ function applySettings(kernel: Kernel, where: Where, members: readonly KernelObj
   else kernel.inContainer(write);
 }
 
-/** What is right already is not written: /proc/sys may be read-only, and some settings take the lock of all links. */
 function applySetting(object: SysctlObject): void {
-  if (readSysctl(object.path) === object.value) return;
-  if (writeSysctl(object.path, object.value) || object.optional) return;
-  throw new CniError(100, `this kernel has no setting ${object.path.join(".")}`);
+  if (ensureSysctl(object.path, object.value) || object.optional) return;
+  throw new CniError(KERNEL_REFUSED, `this kernel has no setting ${object.path.join(".")}`);
 }
 
 function sendTogether(kernel: Kernel, socket: NetlinkSocket, members: readonly KernelObject[]): void {

@@ -2,7 +2,7 @@
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { getLinkByName, type Link, writeNewBridge } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
-import { EEXIST } from "../../sys/errno.ts";
+import { EEXIST, EOPNOTSUPP } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import { nodeMac } from "../names.ts";
 import type { BridgeObject } from "../objects.ts";
@@ -17,7 +17,9 @@ export function applyBridge(kernel: Kernel, object: BridgeObject): void {
     try {
       kernel.host.run();
     } catch (error) {
-      if (!(error instanceof NetlinkError) || error.errno !== EEXIST) throw error;
+      if (!(error instanceof NetlinkError)) throw error;
+      if (object.vlanFiltering && error.errno === EOPNOTSUPP) throw noVlanFiltering();
+      if (error.errno !== EEXIST) throw error;
     }
     link = kernel.link("host", object.name);
   }
