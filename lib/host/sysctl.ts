@@ -3,7 +3,6 @@
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
-import { readText } from "./io.ts";
 
 /** The file of a setting: ["net", "ipv4", "ip_forward"]. Parts are file names, so interface names may hold dots. */
 export function sysctlPath(parts: readonly string[]): string {
@@ -12,26 +11,42 @@ export function sysctlPath(parts: readonly string[]): string {
 
 /** The value of a setting; null if the kernel lacks it. */
 export function readSysctl(parts: readonly string[]): string | null {
-  return readText(sysctlPath(parts));
+  const fd = sys.open(sysctlPath(parts), sys.O_RDONLY);
+  if (fd < 0) return null;
+  const value = currentValue(fd);
+  sys.close(fd);
+  return value;
 }
 
 /**
- * Writes a setting.
- * @returns false if the kernel lacks it
+ * Makes a setting have a value. What is right already is not written: some settings take the lock of all links, and where
+ * /proc/sys is read-only it has to do as it is.
+ * @returns false if the kernel lacks the setting
  * @throws CniError 100 if it is there but cannot be written
  */
-export function writeSysctl(parts: readonly string[], value: string): boolean {
+export function ensureSysctl(parts: readonly string[], value: string): boolean {
   const path = sysctlPath(parts);
-  const fd = sys.open(path, sys.O_WRONLY);
+  const fd = sys.open(path, sys.O_RDWR);
   if (fd < 0) {
-    if (sys.fstatat(sys.AT_FDCWD, path, 0) === null) return false;
-    throw new CniError(KERNEL_REFUSED, `cannot set ${path} to ${value}: ${errnoText(-fd)}`);
+    const found = readSysctl(parts);
+    if (found === null || found === value) return found !== null;
+    throw cannotSet(path, value, -fd);
   }
-  const bytes = new TextEncoder().encode(value);
-  const written = sys.write(fd, bytes, 0, bytes.length);
+  /* At position 0 both times: the kernel refuses numbers written anywhere else (sysctl_writes_strict). */
+  const written = currentValue(fd) === value ? 0 : sys.pwrite(fd, new TextEncoder().encode(value), 0);
   sys.close(fd);
-  if (written < 0) throw new CniError(KERNEL_REFUSED, `cannot set ${path} to ${value}: ${errnoText(-written)}`);
+  if (written < 0) throw cannotSet(path, value, -written);
   return true;
+}
+
+function currentValue(fd: number): string {
+  const buffer = new Uint8Array(64);
+  const length = sys.pread(fd, buffer, 0);
+  return length <= 0 ? "" : new TextDecoder().decode(buffer.subarray(0, length)).trim();
+}
+
+function cannotSet(path: string, value: string, errno: number): CniError {
+  return new CniError(KERNEL_REFUSED, `cannot set ${path} to ${value}: ${errnoText(errno)}`);
 }
 
 /** Whether this kernel, in this namespace, has IPv6 at all. */

@@ -1,7 +1,7 @@
 /** ADD: makes a plan's objects exist, in order. If one cannot be made, those that are this attachment's own are taken back. */
-import { CniError } from "../errors.ts";
+import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { throwIfInterrupted } from "../host/interrupt.ts";
-import { readSysctl, writeSysctl } from "../host/sysctl.ts";
+import { ensureSysctl } from "../host/sysctl.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import { describe } from "./describe.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";

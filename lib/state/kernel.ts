@@ -12,6 +12,7 @@ export class Kernel {
   readonly namespace: Namespace | null;
   #container: NetlinkSocket | null = null;
   readonly #indexes = new Map<string, number>();
+  readonly #links = new Map<string, Link>();
 
   /** @param namespace the container's, or null if there is none (any more); closed by the caller */
   constructor(namespace: Namespace | null) {
@@ -51,12 +52,18 @@ export class Kernel {
     this.#indexes.set(`${where} ${name}`, index);
   }
 
-  /** A link that must be there. @throws CniError 100 */
+  /** A link that must be there, as this call has seen it before, or else as it is now. @throws CniError 100 */
+  seen(where: Where, name: string): Link {
+    return this.#links.get(`${where} ${name}`) ?? this.link(where, name);
+  }
+
+  /** A link that must be there, as it is now. @throws CniError 100 */
   link(where: Where, name: string): Link {
     const link = getLinkByName(this.socket(where), name);
     if (link === null)
       throw new CniError(KERNEL_REFUSED, `link ${name} is not there`, `looked in the ${where}'s namespace`);
     this.remember(where, name, link.index);
+    this.#links.set(`${where} ${name}`, link);
     return link;
   }
 

@@ -6,11 +6,12 @@ import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } fro
 import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { hasIpv6 } from "../../lib/host/sysctl.ts";
 import { formatPrefix } from "../../lib/ip/address.ts";
-import { parseMac } from "../../lib/ip/mac.ts";
+import { formatMac, parseMac } from "../../lib/ip/mac.ts";
 import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
 import { apply, takeBack } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
+import { requireUsable } from "../../lib/state/kinds/bridge.ts";
 import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
 import { removeAttachment, removeStaleAttachments } from "../../lib/state/remove.ts";
 import * as sys from "../../lib/sys/sys.ts";
@@ -122,16 +123,16 @@ function attach(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterf
   }
 }
 
-/** The interfaces as the kernel has them now. */
+/** The interfaces that were made. Both ends of the pair have one MTU, and the container's the address it was made with. */
 function interfacesOf(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterface[] {
   const { config, names, ifname } = input;
   const bridgeLink = kernel.link("host", config.bridge);
-  const hostLink = kernel.link("host", names.hostLink);
-  const inside = kernel.link("container", ifname);
+  const hostLink = kernel.seen("host", names.hostLink);
+  const containerMac = formatMac(config.mac ?? names.containerMac);
   const interfaces = [
     resultInterface(bridgeLink.name, bridgeLink.mac, bridgeLink.mtu, ""),
     resultInterface(hostLink.name, hostLink.mac, hostLink.mtu, ""),
-    resultInterface(inside.name, inside.mac, inside.mtu, sandbox),
+    resultInterface(ifname, containerMac, hostLink.mtu, sandbox),
   ];
   const gateway = gatewayLink(config);
   if (gateway !== config.bridge && config.isGateway && input.ips.length > 0) {
@@ -234,19 +235,14 @@ function status(call: Call): void {
   const kernel = new Kernel(null);
   try {
     const link = getLinkByName(kernel.host, config.bridge);
-    if (link !== null && link.kind !== "bridge") {
-      throw notAvailable(`"${config.bridge}" already exists but is not a bridge`, "no container can be attached to it");
-    }
-    if (link !== null && config.filtersVlans && link.vlanFiltering !== true) {
-      throw notAvailable(
-        `bridge ${config.bridge} does not filter VLANs`,
-        "the kernel may lack the feature, see ADD's error",
-      );
-    }
+    if (link !== null) requireUsable(link, config.filtersVlans);
     const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;
     if (ports >= MAX_PORTS) {
       throw notAvailable(`bridge ${config.bridge} is full`, `it has ${ports} ports of at most ${MAX_PORTS}`);
     }
+  } catch (error) {
+    if (error instanceof CniError) throw notAvailable(error.message, error.details);
+    throw error;
   } finally {
     kernel.close();
   }

@@ -1,6 +1,6 @@
 /** The gateway's side: its addresses on the bridge, forwarding, and what the host remembers of earlier holders. */
 import { CniError, CONFLICT } from "../../errors.ts";
-import { readSysctl, writeSysctl } from "../../host/sysctl.ts";
+import { ensureSysctl, readSysctl } from "../../host/sysctl.ts";
 import { type Family, formatPrefix, overlap, type Prefix, sameAddress } from "../../ip/address.ts";
 import { listAddresses, writeDeleteAddress, writeNewAddress } from "../../netlink/address.ts";
 import { getLinkByIndex } from "../../netlink/link.ts";
@@ -68,7 +68,7 @@ export function applyForwarding(kernel: Kernel, object: ForwardingObject): void 
   const setting = forwardingOf(object.family);
   if (readSysctl(setting) === "1") return;
   if (object.family === 6) keepLearnedRoutes(kernel);
-  writeSysctl(setting, "1");
+  ensureSysctl(setting, "1");
 }
 
 /** What is different about forwarding; null if nothing is. */
@@ -88,7 +88,7 @@ function keepLearnedRoutes(kernel: Kernel): void {
     const name = getLinkByIndex(kernel.host, route.link)?.name;
     if (name === undefined) continue;
     const setting = ["net", "ipv6", "conf", name, "accept_ra"];
-    if (readSysctl(setting) === "1") writeSysctl(setting, "2");
+    if (readSysctl(setting) === "1") ensureSysctl(setting, "2");
   }
 }
 
