@@ -163,6 +163,17 @@ export function addressesOf(result: JsonObject): string[] {
   return (result.ips as { address: string }[]).map((ip) => ip.address.split("/")[0] ?? "");
 }
 
+/** Everything about a network must be in order: each lease has one owner and a record, each record a lease. */
+export async function expectConsistent(network: Network): Promise<void> {
+  const leases = await network.leaseFiles();
+  const recorded: Record<string, string> = {};
+  for (const record of Object.values(await network.records())) {
+    for (const address of record.addresses.split(" ")) recorded[address] = `${record.container}\r\n${record.ifname}`;
+  }
+  expect(recorded).toEqual(leases);
+  expect((await readdir(network.leases)).filter((name) => name.startsWith("."))).toEqual([]);
+}
+
 /** Runs a test on a network of its own. */
 export async function withNetwork(ipam: JsonObject, test: (network: Network) => Promise<void>): Promise<void> {
   const directory = await temporaryDirectory();
