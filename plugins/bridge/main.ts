@@ -1,6 +1,12 @@
 /** The bridge plugin: a container's interface as a port of a bridge on the node. */
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
-import { EMPTY_DNS, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
+import {
+  checkAddressless,
+  EMPTY_DNS,
+  type Result,
+  type ResultInterface,
+  resultInterface,
+} from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
@@ -36,6 +42,7 @@ export const bridge: Plugin = {
 
 function add(call: Call): Result {
   const config = readBridgeConfig(call);
+  if (config.ipam === "") checkAddressless(call.config.cniVersion);
   const namespace = openNamespace(call.request.netns);
   const kernel = new Kernel(namespace);
   try {

@@ -23,8 +23,7 @@ export function applyBridge(kernel: Kernel, object: BridgeObject): void {
     }
     link = kernel.link("host", object.name);
   }
-  requireBridge(link);
-  if (object.vlanFiltering) requireVlanFiltering(link);
+  requireUsable(link, object.vlanFiltering);
   kernel.remember("host", object.name, link.index);
 }
 
@@ -34,18 +33,20 @@ export function differenceInBridge(kernel: Kernel, object: BridgeObject): string
   if (link === null) return `bridge ${object.name} is missing`;
   if (link.kind !== "bridge") return `${object.name} is ${describeKind(link)}, not a bridge`;
   if (!link.up) return `bridge ${object.name} is down`;
-  if (object.vlanFiltering && link.vlanFiltering === false) return `bridge ${object.name} does not filter VLANs`;
+  if (object.vlanFiltering && link.vlanFiltering !== true) return `bridge ${object.name} does not filter VLANs`;
   return null;
 }
 
-/** @throws CniError 102 */
-export function requireBridge(link: Link): void {
-  if (link.kind === "bridge") return;
-  throw new CniError(
-    CONFLICT,
-    `"${link.name}" already exists but is not a bridge`,
-    `it is ${describeKind(link)}; choose another name under "bridge", or remove it with: ip link delete ${link.name}`,
-  );
+/** Whether a link that is there can be the bridge. @throws CniError 100, 102 */
+export function requireUsable(link: Link, vlanFiltering: boolean): void {
+  if (link.kind !== "bridge") {
+    throw new CniError(
+      CONFLICT,
+      `"${link.name}" already exists but is not a bridge`,
+      `it is ${describeKind(link)}; choose another name under "bridge", or remove it with: ip link delete ${link.name}`,
+    );
+  }
+  if (vlanFiltering) requireVlanFiltering(link);
 }
 
 /**
