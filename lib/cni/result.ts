@@ -70,6 +70,7 @@ export function resultRoute(dst: Prefix, gw: Address | null): ResultRoute {
 export function encodeResult(result: Result, version: string): Json {
   const object = jsonObject().with("cniVersion", jsonString(version));
   const group = resultGroup(version);
+  if (result.ips.length === 0) checkAddressless(version);
   if (group === "0.1") return encodeOldest(object, result);
   const attributes = version === "1.1.0";
   if (result.interfaces.length > 0) {
@@ -82,6 +83,19 @@ export function encodeResult(result: Result, version: string): Json {
     object.with("routes", jsonArray(result.routes.map((route) => encodeRoute(route, attributes))));
   }
   return isEmptyDns(result.dns) && group === "1.0" ? object : object.with("dns", encodeDns(result.dns));
+}
+
+/**
+ * Refuses a result without an address where the version's shape is nothing but addresses: best before any work is done.
+ * @throws CniError 1 for 0.1.0 and 0.2.0
+ */
+export function checkAddressless(version: string): void {
+  if (resultGroup(version) !== "0.1") return;
+  throw new CniError(
+    INCOMPATIBLE_VERSION,
+    "cannot convert: no valid IP addresses",
+    "results of CNI 0.1.0 and 0.2.0 cannot be without an address; use cniVersion 0.3.0 or later",
+  );
 }
 
 export function isEmptyDns(dns: Dns): boolean {
@@ -130,23 +144,14 @@ function encodeDns(dns: Dns): Json {
 
 /** 0.1.0 and 0.2.0: the first address of each family with the routes of that family. */
 function encodeOldest(object: Json, result: Result): Json {
-  let found = false;
   for (const family of [4, 6]) {
     const ip = result.ips.find((candidate) => candidate.address.address.family === family);
     if (ip === undefined) continue;
-    found = true;
     const entry = jsonObject().with("ip", jsonString(formatPrefix(ip.address)));
     if (ip.gateway !== null) entry.with("gateway", jsonString(formatAddress(ip.gateway)));
     const routes = result.routes.filter((route) => route.dst.address.family === family);
     if (routes.length > 0) entry.with("routes", jsonArray(routes.map((route) => encodeRoute(route, false))));
     object.with(`ip${family}`, entry);
-  }
-  if (!found) {
-    throw new CniError(
-      INCOMPATIBLE_VERSION,
-      "cannot convert: no valid IP addresses",
-      "results of CNI 0.1.0 and 0.2.0 cannot be without an address; use cniVersion 0.3.0 or later",
-    );
   }
   return object.with("dns", encodeDns(result.dns));
 }
