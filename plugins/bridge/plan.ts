@@ -235,7 +235,9 @@ function gatewayOf(ips: readonly ResultIp[], family: Family): Address | null {
 }
 
 function isDefault(route: ResultRoute, family: Family): boolean {
-  return route.dst.length === 0 && route.dst.address.family === family && (route.table === null || route.table === 254);
+  /* Table 0 stands for the main one, which is 254. */
+  const main = route.table === null || route.table === 0 || route.table === 254;
+  return route.dst.length === 0 && route.dst.address.family === family && main;
 }
 
 function defaultDestination(family: Family): Prefix {
