@@ -42,7 +42,7 @@ export function attachmentNames(attachment: Attachment): AttachmentNames {
   };
 }
 
-/** An address whose first half, as "02:xx:xx:", is that of the host ends of all of a network's attachments. */
+/** An address whose first half ("ce:a0:0f") is that of the host ends of all of a network's attachments. */
 export function networkMac(network: string): Uint8Array {
   return stationAddress(digestOf(`network\n${network}`), 0);
 }
