@@ -9,7 +9,7 @@ import {
   parseAddress,
   parsePrefix,
 } from "../../lib/ip/address.ts";
-import { attachmentNames } from "../../lib/state/names.ts";
+import { attachmentNames, OWNER_MARK } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
 import type { BridgeConfig } from "./config.ts";
 import { completeGateways, completeRoutes, gatewayLink, planBridge, planResult } from "./plan.ts";
@@ -214,6 +214,7 @@ describe("VLANs", () => {
   test("the gateway's address is on a link of the VLAN's own", () => {
     const all = plan({ vlan: 100, filtersVlans: true, isGateway: true, mtu: 1400 }, [ip("10.77.0.5/24")]);
     expect(find(all, "vlan-gateway")).toMatchObject({ name: "cni0.100", bridge: "cni0", vlan: 100, mtu: 1400 });
+    expect(find(all, "vlan-gateway").alias.startsWith(OWNER_MARK)).toBe(false);
     const all100 = all.map(line);
     expect(all100).toContain("gateways cni0.100 10.77.0.1/24");
     expect(all100).toContain("forget 10.77.0.5 on cni0.100");

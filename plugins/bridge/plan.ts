@@ -187,7 +187,8 @@ function pushGateway(plan: KernelObject[], input: PlanInput): void {
       kind: "vlan-gateway",
       name: link,
       portName,
-      alias: `podwire gateway of ${link}`,
+      /* Not as an attachment's: a network may be called "gateway", and its GC must not find this. */
+      alias: `podwire: gateway of ${link}`,
       bridge: config.bridge,
       mtu: config.mtu,
       vlan: config.vlan,
