@@ -55,23 +55,32 @@ describe("a kernel that cannot filter", () => {
   });
 });
 
+/** "200", "201", ... */
+function ids(first: number, last: number): string[] {
+  return Array.from({ length: last - first + 1 }, (_, i) => `${first + i}`);
+}
+
 describe("a kernel that can filter", () => {
   const needed = (ctx: TestContext) => {
     if (!filtering) ctx.skip("this kernel cannot filter VLANs on a bridge (CONFIG_BRIDGE_VLAN_FILTERING)");
   };
-  /** The VLANs of a port: "100 PVID Egress Untagged". */
+  /** The VLANs of a port, one by one: "100 PVID Egress Untagged". */
   const vlansOf = async (host: Netns, port: string): Promise<string[]> => {
     const found = JSON.parse(await host.exec("bridge", ["-j", "vlan", "show", "dev", port])) as JsonObject[];
-    return ((found[0]?.vlans ?? []) as JsonObject[]).map((entry) => {
-      const range = entry.vlanEnd === undefined ? `${entry.vlan}` : `${entry.vlan}-${entry.vlanEnd}`;
-      return [range, ...((entry.flags ?? []) as string[])].join(" ");
+    return ((found[0]?.vlans ?? []) as JsonObject[]).flatMap((entry) => {
+      const [first, last] = [Number(entry.vlan), Number(entry.vlanEnd ?? entry.vlan)];
+      return ids(first, last).map((id) => [id, ...((entry.flags ?? []) as string[])].join(" "));
     });
   };
 
   test.for([
     ["an access VLAN", { vlan: 100 }, ["100 PVID Egress Untagged"]],
-    ["a trunk", { vlanTrunk: [{ id: 101 }, { minID: 200, maxID: 210 }] }, ["1 PVID Egress Untagged", "101", "200-210"]],
-    ["both", { vlan: 100, vlanTrunk: [{ minID: 200, maxID: 210 }] }, ["100 PVID Egress Untagged", "200-210"]],
+    [
+      "a trunk",
+      { vlanTrunk: [{ id: 101 }, { minID: 200, maxID: 210 }] },
+      ["1 PVID Egress Untagged", "101", ...ids(200, 210)],
+    ],
+    ["both", { vlan: 100, vlanTrunk: [{ minID: 200, maxID: 210 }] }, ["100 PVID Egress Untagged", ...ids(200, 210)]],
     [
       "the default VLAN kept",
       { vlan: 100, preserveDefaultVlan: true },
@@ -106,6 +115,9 @@ describe("a kernel that can filter", () => {
       expect(await linkOf(lab.host, `${BRIDGE}.100`)).toMatchObject({ address: gateway?.mac });
       expect(await a.ping("10.77.0.1")).toBe(true);
       expect(await a.ping("10.77.0.6")).toBe(true);
+      expectSuccess(await lab.check(a, result, extra));
+      /* It is no attachment, whatever the network is called. */
+      expectSuccess(await lab.run("GC", a, { name: "gateway", "cni.dev/valid-attachments": [] }));
       expectSuccess(await lab.check(a, result, extra));
     });
   });
