@@ -70,17 +70,19 @@ need-build need-test need-demo need-bench: need-%:
 	@hack/need.sh $*
 
 # The compiler writes LLVM code; hack/toolchain/zig turns it and the runtime into a static executable.
-$(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig hack/toolchain/shrink.ts | need-build
+$(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/memory.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig hack/toolchain/shrink.ts | need-build
 	@echo "compiling Podwire for $(MACHINE)"
 	@PATH="$(CURDIR)/hack/toolchain:$$PATH" SCRIPTC_CC=zigcc SCRIPTC_TARGET=$(TARGET) \
 		hack/quiet.sh scriptc build --strip --no-keep-c --ffi $(BUILD)/sys.json plugins/main.ts -o $@
 	@touch $@
 
-$(BUILD)/sys.o: lib/sys/sys.c package-lock.json | need-build
+# No builtins: the compiler would make calloc out of malloc and memset, in calloc itself.
+$(BUILD)/%.o: lib/sys/%.c package-lock.json | need-build
 	@mkdir -p $(@D)
-	@zig cc -target $(TARGET) -Os -Wall -Wextra -Werror -fno-unwind-tables -fno-asynchronous-unwind-tables -c $< -o $@
+	@zig cc -target $(TARGET) -Os -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables \
+		-c $< -o $@
 
-# The manifest names the object beside it, so a copy of it lies beside each machine's object.
+# The manifest names the objects beside it, so a copy of it lies beside each machine's objects.
 $(BUILD)/sys.json: lib/sys/sys.json
 	@mkdir -p $(@D)
 	@cp $< $@

@@ -117,7 +117,7 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
     (socket) => writeNewBridge(socket, { name: "pwt0", mac: BRIDGE_MAC, mtu: 1400, vlanFiltering: false }),
   ],
   [
-    "ip link add veth0 address 02:00:00:00:00:02 mtu 1400 master pwt0 type veth peer name eth0 address 02:00:00:00:00:03 mtu 1400 netns pod",
+    "ip link add veth0 address 02:00:00:00:00:02 mtu 1400 numtxqueues 1 numrxqueues 1 master pwt0 type veth peer name eth0 address 02:00:00:00:00:03 mtu 1400 numtxqueues 1 numrxqueues 1 netns pod",
     PEER,
     (socket) =>
       writeNewVeth(socket, {

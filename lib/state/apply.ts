@@ -11,7 +11,7 @@ import { writeAddress, writeRoute, writeUp } from "./kinds/container.ts";
 import { applyForgottenNeighbour, applyForwarding, applyGateways } from "./kinds/gateways.ts";
 import { applyPort, applyVeth, takeBackVeth } from "./kinds/veth.ts";
 import { applyVlanGateway } from "./kinds/vlan-gateway.ts";
-import type { KernelObject, SysctlObject, Where } from "./objects.ts";
+import type { KernelObject, LinkUpObject, SysctlObject, Where } from "./objects.ts";
 
 /**
  * Applies a plan.
@@ -37,7 +37,7 @@ export function apply(kernel: Kernel, plan: readonly KernelObject[]): void {
  */
 function applyNext(kernel: Kernel, plan: readonly KernelObject[], at: number, made: KernelObject[]): number {
   const object = plan[at];
-  if (object === undefined) return 1;
+  if (object === undefined || (object.kind === "up" && isUp(kernel, object))) return 1;
   const group = groupOf(object);
   if (group === "") {
     refusable(object, () => applyOne(kernel, object));
@@ -53,6 +53,12 @@ function applyNext(kernel: Kernel, plan: readonly KernelObject[], at: number, ma
   if (object.kind === "sysctl") applySettings(kernel, object.where, members);
   else sendTogether(kernel, group === "host" ? kernel.host : kernel.container, members);
   return members.length;
+}
+
+/** Whether a link is known to be as it should: a bridge that was there before mostly is. */
+function isUp(kernel: Kernel, object: LinkUpObject): boolean {
+  const link = kernel.seen(object.where, object.name);
+  return link?.up === true && (link.promiscuous || !object.promiscuous);
 }
 
 /** Objects of one group are applied together; "" is applied alone. */

@@ -47,14 +47,20 @@ export class Kernel {
     return this.#indexes.get(`${where} ${name}`) ?? this.link(where, name).index;
   }
 
+  /** Notes a link as it was found. */
+  note(where: Where, link: Link): void {
+    this.remember(where, link.name, link.index);
+    this.#links.set(`${where} ${link.name}`, link);
+  }
+
   /** Notes the index of a link that was just made or found. */
   remember(where: Where, name: string, index: number): void {
     this.#indexes.set(`${where} ${name}`, index);
   }
 
-  /** A link that must be there, as this call has seen it before, or else as it is now. @throws CniError 100 */
-  seen(where: Where, name: string): Link {
-    return this.#links.get(`${where} ${name}`) ?? this.link(where, name);
+  /** A link as this call has seen it before; null if it has not. */
+  seen(where: Where, name: string): Link | null {
+    return this.#links.get(`${where} ${name}`) ?? null;
   }
 
   /** A link that must be there, as it is now. @throws CniError 100 */
@@ -62,8 +68,7 @@ export class Kernel {
     const link = getLinkByName(this.socket(where), name);
     if (link === null)
       throw new CniError(KERNEL_REFUSED, `link ${name} is not there`, `looked in the ${where}'s namespace`);
-    this.remember(where, name, link.index);
-    this.#links.set(`${where} ${name}`, link);
+    this.note(where, link);
     return link;
   }
 

@@ -134,7 +134,7 @@ function attach(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterf
 function interfacesOf(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterface[] {
   const { config, names, ifname } = input;
   const bridgeLink = kernel.link("host", config.bridge);
-  const hostLink = kernel.seen("host", names.hostLink);
+  const hostLink = kernel.seen("host", names.hostLink) ?? kernel.link("host", names.hostLink);
   const containerMac = formatMac(config.mac ?? names.containerMac);
   const interfaces = [
     resultInterface(bridgeLink.name, bridgeLink.mac, bridgeLink.mtu, ""),

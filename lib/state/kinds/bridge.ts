@@ -24,7 +24,7 @@ export function applyBridge(kernel: Kernel, object: BridgeObject): void {
     link = kernel.link("host", object.name);
   }
   requireUsable(link, object.vlanFiltering);
-  kernel.remember("host", object.name, link.index);
+  kernel.note("host", link);
 }
 
 /** What is different about the bridge; null if nothing is. */

@@ -1,0 +1,139 @@
+/*
+ * The heap of a process that lives for a few milliseconds, in place of the C library's: blocks are cut off one end of
+ * large pieces of memory and come back through one list for each size. Nothing is given back to the kernel, nothing is
+ * ever merged, and there is one thread. The library's own maps, trims and locks a slab for each size; its 30 system
+ * calls and their page faults were a fifth of the time of a short call.
+ *
+ * Sizes are rounded up: to 16 bytes up to 1 KiB, to powers of two up to 1 MiB. What is larger is mapped by itself.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { STEP = 16, SMALL_CLASSES = 64, CLASSES = SMALL_CLASSES + 10, PIECE = 256 * 1024, LARGEST = 1024 * 1024 };
+
+/* In front of each block: its class, or CLASSES and the mapped length. 16 bytes, so that blocks are aligned for anything. */
+struct header {
+	uint64_t class;
+	uint64_t mapped;
+};
+
+struct block {
+	struct block *next;
+};
+
+static struct block *freed[CLASSES];
+static uint8_t *piece, *piece_end;
+
+static size_t class_of(size_t size)
+{
+	if (size <= STEP * SMALL_CLASSES)
+		return size == 0 ? 0 : (size - 1) / STEP;
+	size_t class = SMALL_CLASSES;
+	for (size_t limit = 2 * STEP * SMALL_CLASSES; limit < size; limit *= 2)
+		class++;
+	return class;
+}
+
+static size_t size_of(size_t class)
+{
+	return class < SMALL_CLASSES ? (class + 1) * STEP : (size_t)(STEP * SMALL_CLASSES) << (class - SMALL_CLASSES + 1);
+}
+
+static void *map(size_t length)
+{
+	void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void *map_alone(size_t size)
+{
+	if (size > PTRDIFF_MAX - sizeof(struct header)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	struct header *header = map(size + sizeof *header);
+	if (header == NULL)
+		return NULL;
+	header->class = CLASSES;
+	header->mapped = size + sizeof *header;
+	return header + 1;
+}
+
+/* A block of memory from the kernel is zero; one that was used before is not, which `used` tells. */
+static void *allocate(size_t size, int *used)
+{
+	*used = 0;
+	if (size > LARGEST)
+		return map_alone(size);
+	size_t class = class_of(size);
+	struct block *block = freed[class];
+	if (block != NULL) {
+		freed[class] = block->next;
+		*used = 1;
+		return block;
+	}
+	size_t length = size_of(class) + sizeof(struct header);
+	if (length > (size_t)(piece_end - piece)) {
+		size_t fresh = length > PIECE ? length : PIECE;
+		uint8_t *memory = map(fresh);
+		if (memory == NULL)
+			return NULL;
+		piece = memory;
+		piece_end = memory + fresh;
+	}
+	struct header *header = (struct header *)piece;
+	piece += length;
+	header->class = class;
+	return header + 1;
+}
+
+void *malloc(size_t size)
+{
+	int used;
+	return allocate(size, &used);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	int used;
+	size_t length;
+	if (__builtin_mul_overflow(count, size, &length)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	void *memory = allocate(length, &used);
+	return memory != NULL && used ? memset(memory, 0, length) : memory;
+}
+
+void free(void *memory)
+{
+	if (memory == NULL)
+		return;
+	struct header *header = (struct header *)memory - 1;
+	if (header->class == CLASSES) {
+		munmap(header, header->mapped);
+		return;
+	}
+	struct block *block = memory;
+	block->next = freed[header->class];
+	freed[header->class] = block;
+}
+
+void *realloc(void *memory, size_t size)
+{
+	if (memory == NULL)
+		return malloc(size);
+	struct header *header = (struct header *)memory - 1;
+	size_t room = header->class == CLASSES ? header->mapped - sizeof *header : size_of(header->class);
+	if (size <= room)
+		return memory;
+	void *larger = malloc(size);
+	if (larger == NULL)
+		return NULL;
+	memcpy(larger, memory, room);
+	free(memory);
+	return larger;
+}
