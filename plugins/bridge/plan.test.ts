@@ -277,6 +277,13 @@ describe("routes", () => {
     expect(complete({}, IPS, routes)).toHaveLength(3);
   });
 
+  test("the same one in other words is one: its gateway named, or host bits set", () => {
+    const named = route("192.0.2.0/24", { gw: address("10.77.0.1") });
+    expect(complete({}, IPS, [route("192.0.2.0/24"), named, route("192.0.2.9/24")])).toEqual(["192.0.2.0/24 -"]);
+    const other = route("192.0.2.0/24", { gw: address("10.77.0.2") });
+    expect(complete({}, IPS, [named, other])).toHaveLength(2);
+  });
+
   test.each([
     [
       "through the first gateway of the family",

@@ -64,7 +64,7 @@ export function completeRoutes(
   ips: readonly ResultIp[],
   routes: readonly ResultRoute[],
 ): ResultRoute[] {
-  const all = routes.filter((route, i) => routes.findIndex((other) => sameRoute(other, route)) === i);
+  const all = routes.filter((route, i) => routes.findIndex((other) => sameRoute(other, route, ips)) === i);
   if (!config.isDefaultGateway) return all;
   for (const family of [4, 6] as Family[]) {
     const gateway = gatewayOf(ips, family);
@@ -247,15 +247,13 @@ function defaultDestination(family: Family): Prefix {
   return prefix;
 }
 
-function sameRoute(a: ResultRoute, b: ResultRoute): boolean {
-  const sameGateway = a.gw === null || b.gw === null ? a.gw === b.gw : sameAddress(a.gw, b.gw);
-  return (
-    sameGateway &&
-    a.dst.length === b.dst.length &&
-    sameAddress(a.dst.address, b.dst.address) &&
-    a.priority === b.priority &&
-    a.table === b.table
-  );
+/** Whether the kernel would take two routes for one: it refuses the second. A route without a gateway goes through the first one. */
+function sameRoute(a: ResultRoute, b: ResultRoute, ips: readonly ResultIp[]): boolean {
+  if (a.dst.length !== b.dst.length || !sameAddress(networkOf(a.dst), networkOf(b.dst))) return false;
+  if (a.priority !== b.priority || a.table !== b.table) return false;
+  const first = a.gw ?? gatewayOf(ips, a.dst.address.family);
+  const second = b.gw ?? gatewayOf(ips, b.dst.address.family);
+  return first === null || second === null ? first === second : sameAddress(first, second);
 }
 
 function checkMtu(config: BridgeConfig, ips: readonly ResultIp[]): void {
