@@ -24,10 +24,9 @@ export class Fields {
 
   /** A member's value; null if it is absent or null. Of several spellings the one written last counts. */
   find(key: string): Json | null {
-    const wanted = asciiLower(key);
     for (let i = this.json.keys.length - 1; i >= 0; i -= 1) {
       const name = this.json.keys[i] ?? "";
-      if (name !== key && asciiLower(name) !== wanted) continue;
+      if (name !== key && (name.length !== key.length || asciiLower(name) !== asciiLower(key))) continue;
       const value = this.json.items[i] ?? null;
       if (value !== null && value.kind !== "null") return value;
     }
