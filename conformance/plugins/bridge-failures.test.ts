@@ -71,10 +71,10 @@ const FAILURES: readonly Failure[] = [
     msg: /^cannot add route 192\.0\.2\.0\/24 via fd77::1 through eth0/,
   },
   {
-    name: "the second of two routes, which is the first in other words",
-    lease: { ...LEASE, routes: [{ dst: "192.0.2.0/24" }, { dst: "192.0.2.0/24", gw: "10.77.0.1" }] },
+    name: "the second of two routes, whose gateway is of the other family",
+    lease: { ...LEASE, routes: [{ dst: "192.0.2.0/24" }, { dst: "198.51.100.0/24", gw: "fd77::1" }] },
     code: 100,
-    msg: /^cannot add route 192\.0\.2\.0\/24 via 10\.77\.0\.1 through eth0: already exists/,
+    msg: /^cannot add route 198\.51\.100\.0\/24 via fd77::1 through eth0/,
   },
   {
     name: "the same address twice",

@@ -46,6 +46,12 @@ export class MessageWriter {
     return this.#bytes.subarray(0, this.#length);
   }
 
+  /** Drops all that was written. */
+  reset(): void {
+    this.#length = 0;
+    this.#count = 0;
+  }
+
   /** Begins a message; NLM_F_REQUEST and NLM_F_ACK are added. `sequence` must be the caller's first plus `count`. */
   begin(type: number, flags: number, sequence: number): void {
     this.#count += 1;

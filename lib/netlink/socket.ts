@@ -59,7 +59,7 @@ export class NetlinkSocket {
   readonly #fd: number;
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
   #sequence = 1;
-  #pending = new MessageWriter();
+  readonly #pending = new MessageWriter();
 
   /** @throws SystemError */
   constructor(protocol: number) {
@@ -157,17 +157,14 @@ export class NetlinkSocket {
   }
 
   #send(): number {
-    const writer = this.#pending;
-    const count = writer.count;
+    const count = this.#pending.count;
+    const bytes = this.#pending.bytes;
     this.#sequence += count;
-    this.#pending = new MessageWriter();
-    const bytes = writer.bytes;
-    for (;;) {
-      const sent = sys.send(this.#fd, bytes, 0, bytes.length);
-      if (sent === -EINTR) continue;
-      sys.must(sent, "send a netlink request");
-      return count;
-    }
+    let sent = -EINTR;
+    while (sent === -EINTR) sent = sys.send(this.#fd, bytes, 0, bytes.length);
+    this.#pending.reset();
+    sys.must(sent, "send a netlink request");
+    return count;
   }
 
   #receive(): Message[] {

@@ -111,12 +111,8 @@ const WIRED = [
 
 describe("a plan", () => {
   test("of a network without addresses", () => {
-    expect(lines({})).toEqual([
-      ...WIRED,
-      "container ipv6.conf.eth0.accept_dad=0",
-      "container up eth0",
-      "announce eth0",
-    ]);
+    const wired = WIRED.filter((entry) => !entry.endsWith("accept_dad=0"));
+    expect(lines({})).toEqual([...wired, "container up eth0", "announce eth0"]);
   });
 
   test("of a default gateway for both families: settings before links come up, shared things last", () => {

@@ -86,7 +86,7 @@ export function planBridge(input: PlanInput): KernelObject[] {
     vlanFiltering: config.filtersVlans,
   });
   pushNoAutoconfiguration(plan, "host", config.bridge);
-  pushNoDetection(plan, config, config.bridge);
+  pushNoDetection(plan, input, config.bridge);
   plan.push({ kind: "up", where: "host", name: config.bridge, promiscuous: config.promiscMode });
   plan.push({
     kind: "veth",
@@ -132,6 +132,10 @@ export function planResult(input: PlanInput, interfaces: readonly ResultInterfac
   };
 }
 
+function hasIpv6(input: PlanInput): boolean {
+  return input.ips.some((ip) => ip.address.address.family === 6);
+}
+
 /** No router advertisement is believed (CVE-2020-10749). Before the link comes up: the first one may be waiting. */
 function pushNoAutoconfiguration(plan: KernelObject[], where: Where, link: string): void {
   pushSetting(plan, where, 6, link, "accept_ra", "0");
@@ -139,8 +143,8 @@ function pushNoAutoconfiguration(plan: KernelObject[], where: Where, link: strin
 }
 
 /** While its link-local address is on probation, for the first second or two, a link finds no neighbours to forward to. */
-function pushNoDetection(plan: KernelObject[], config: BridgeConfig, link: string): void {
-  if (!config.duplicateAddressDetection) pushSetting(plan, "host", 6, link, "accept_dad", "0");
+function pushNoDetection(plan: KernelObject[], input: PlanInput, link: string): void {
+  if (hasIpv6(input) && !input.config.duplicateAddressDetection) pushSetting(plan, "host", 6, link, "accept_dad", "0");
 }
 
 function pushSetting(
@@ -158,16 +162,17 @@ function pushSetting(
 /** The container's side: settings, then addresses, then up, then the routes that need all of that. */
 function pushContainer(plan: KernelObject[], input: PlanInput): void {
   const { config, ifname } = input;
-  const hasIpv6 = input.ips.some((ip) => ip.address.address.family === 6);
   pushNoAutoconfiguration(plan, "container", ifname);
   pushSetting(plan, "container", 4, ifname, "arp_notify", "1");
-  if (hasIpv6) {
+  if (hasIpv6(input)) {
     pushSetting(plan, "container", 6, "lo", "disable_ipv6", "0");
     pushSetting(plan, "container", 6, ifname, "disable_ipv6", "0");
     pushSetting(plan, "container", 6, ifname, "keep_addr_on_down", "1");
     pushSetting(plan, "container", 6, ifname, "ndisc_notify", "1");
   }
-  pushSetting(plan, "container", 6, ifname, "accept_dad", config.duplicateAddressDetection ? "1" : "0");
+  if (hasIpv6(input) || config.duplicateAddressDetection) {
+    pushSetting(plan, "container", 6, ifname, "accept_dad", config.duplicateAddressDetection ? "1" : "0");
+  }
   if (config.duplicateAddressDetection) pushSetting(plan, "container", 6, ifname, "enhanced_dad", "1");
   for (const ip of input.ips) {
     plan.push({ kind: "address", link: ifname, address: ip.address, nodad: !config.duplicateAddressDetection });
@@ -194,7 +199,7 @@ function pushGateway(plan: KernelObject[], input: PlanInput): void {
       vlan: config.vlan,
     });
     pushNoAutoconfiguration(plan, "host", link);
-    pushNoDetection(plan, config, link);
+    pushNoDetection(plan, input, link);
     plan.push({ kind: "up", where: "host", name: link, promiscuous: false });
   }
   const addresses: Prefix[] = [];
