@@ -68,6 +68,11 @@ describe("addresses asked for", () => {
 });
 
 describe("the data directory", () => {
+  it("must be absolute", () => {
+    const relative = config({ dataDir: "leases", subnet: "10.1.0.0/24" });
+    expect(() => readHostLocal(relative, "")).toThrow(/"ipam\.dataDir": expected an absolute path, found "leases"/);
+  });
+
   it("is found in whatever configuration", () => {
     expect(dataDirOf(config({ dataDir: "/x", ranges: 5 }))).toBe("/x");
     for (const ipam of [undefined, null, "text", {}, { dataDir: 7 }, { dataDir: "" }, { dataDir: null }]) {

@@ -51,6 +51,7 @@ export interface HostLocalConfig {
  */
 export function readHostLocal(config: NetworkConfig, args: string): HostLocalConfig {
   const ipam = ipamOf(config);
+  checkDataDir(ipam);
   const sets = readRangeSets(config, ipam);
   checkFamilies(sets, config.cniVersion);
   return {
@@ -68,6 +69,13 @@ export function dataDirOf(config: NetworkConfig): string {
   return value === null || value.kind !== "string" || value.text === "" ? DEFAULT_DATA_DIR : value.text;
 }
 
+/** Below whatever directory the runtime happens to work in nobody would find the leases again. @throws CniError 7 */
+function checkDataDir(ipam: Fields): void {
+  const path = ipam.string("dataDir", "");
+  if (path === "" || path.startsWith("/")) return;
+  throw ipam.invalid("dataDir", `expected an absolute path, found "${clip(path)}"`);
+}
+
 function ipamOf(config: NetworkConfig): Fields {
   const ipam = config.fields.object("ipam");
   if (ipam !== null) return ipam;
@@ -76,7 +84,6 @@ function ipamOf(config: NetworkConfig): Fields {
 
 /** The sets in their order: those of the runtime, the one of the old keys, those of `ranges`. */
 function readRangeSets(config: NetworkConfig, ipam: Fields): Range[][] {
-  ipam.string("dataDir", "");
   const written: Fields[][] = setsUnder(config.runtimeConfig(), "ipRanges");
   if (ipam.has("subnet")) written.push([ipam]);
   for (const set of setsUnder(ipam, "ranges")) written.push(set);
