@@ -11,8 +11,9 @@ import {
   readU32,
   splitMessages,
 } from "./codec.ts";
-import { decodeLink, decodePortVlans } from "./link.ts";
+import { decodeLink } from "./link.ts";
 import { decodeRoute } from "./route.ts";
+import { decodePortVlans } from "./vlan.ts";
 
 /** An attribute as a test sees it: a value, or attributes inside. */
 interface Attribute {

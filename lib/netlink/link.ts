@@ -5,12 +5,11 @@ import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readI32,
 import { NetlinkError, type NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWLINK = 16;
-const RTM_DELLINK = 17;
-const RTM_GETLINK = 18;
-const RTM_SETLINK = 19;
+export const RTM_DELLINK = 17;
+export const RTM_GETLINK = 18;
+export const RTM_SETLINK = 19;
 
 const AF_UNSPEC = 0;
-const AF_BRIDGE = 7;
 
 export const IFF_UP = 0x1;
 export const IFF_PROMISC = 0x100;
@@ -23,9 +22,8 @@ const IFLA_MASTER = 10;
 const IFLA_OPERSTATE = 16;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
-const IFLA_AF_SPEC = 26;
 const IFLA_NET_NS_FD = 28;
-const IFLA_EXT_MASK = 29;
+export const IFLA_EXT_MASK = 29;
 const IFLA_NUM_TX_QUEUES = 31;
 const IFLA_NUM_RX_QUEUES = 32;
 
@@ -42,14 +40,8 @@ const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_MODE = 4;
 const IFLA_BRPORT_ISOLATED = 33;
 
-const IFLA_BRIDGE_VLAN_INFO = 2;
-const RTEXT_FILTER_BRVLAN = 1 << 1;
 /** Leaves counters out of the answers: summing them up over all processors is most of the work. */
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
-const BRIDGE_VLAN_INFO_PVID = 1 << 1;
-const BRIDGE_VLAN_INFO_UNTAGGED = 1 << 2;
-const BRIDGE_VLAN_INFO_RANGE_BEGIN = 1 << 3;
-const BRIDGE_VLAN_INFO_RANGE_END = 1 << 4;
 
 /** Operational states (RFC 2863; IF_OPER_* in linux/if.h). */
 export const OPERSTATE_UNKNOWN = 0;
@@ -94,14 +86,6 @@ export interface Link {
   readonly vlanFiltering: boolean | null;
 }
 
-/** VLAN IDs first to last of a bridge port, as one setting. */
-export interface VlanRange {
-  readonly first: number;
-  readonly last: number;
-  readonly pvid: boolean;
-  readonly untagged: boolean;
-}
-
 /** What a new bridge is made with. `mtu` 0 leaves the kernel's default; `vlanFiltering` false leaves it off. */
 export interface NewBridge {
   readonly name: string;
@@ -125,7 +109,7 @@ export interface NewVeth {
 /** Writes a request for a new bridge, down; refused with EEXIST if the name is taken. */
 export function writeNewBridge(socket: NetlinkSocket, bridge: NewBridge): void {
   const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
-  writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
   writer.attributeText(IFLA_IFNAME, bridge.name);
   writer.attributeBytes(IFLA_ADDRESS, bridge.mac);
   if (bridge.mtu > 0) writer.attributeU32(IFLA_MTU, bridge.mtu);
@@ -143,7 +127,7 @@ export function writeNewBridge(socket: NetlinkSocket, bridge: NewBridge): void {
 /** Writes a request for a new veth pair, both ends down; refused with EEXIST if either name is taken. */
 export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
   const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
-  writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
   writer.attributeText(IFLA_IFNAME, veth.name);
   writer.attributeBytes(IFLA_ADDRESS, veth.mac);
   if (veth.mtu > 0) writer.attributeU32(IFLA_MTU, veth.mtu);
@@ -153,7 +137,7 @@ export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
   writer.attributeText(IFLA_INFO_KIND, "veth");
   const data = writer.beginNested(IFLA_INFO_DATA);
   const peer = writer.beginNested(VETH_INFO_PEER);
-  writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
   writer.attributeText(IFLA_IFNAME, veth.peerName);
   writer.attributeBytes(IFLA_ADDRESS, veth.peerMac);
   if (veth.mtu > 0) writer.attributeU32(IFLA_MTU, veth.mtu);
@@ -169,7 +153,7 @@ export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
 export function writeLinkUp(socket: NetlinkSocket, index: number, up: boolean, promiscuous: boolean): void {
   const flags = (up ? IFF_UP : 0) | (promiscuous ? IFF_PROMISC : 0);
   const writer = socket.request(RTM_NEWLINK, 0);
-  writeHeader(writer, AF_UNSPEC, index, flags, IFF_UP | (promiscuous ? IFF_PROMISC : 0));
+  writeLinkHeader(writer, AF_UNSPEC, index, flags, IFF_UP | (promiscuous ? IFF_PROMISC : 0));
   writer.end();
 }
 
@@ -182,7 +166,7 @@ export function writePort(
   isolated: boolean,
 ): void {
   const writer = socket.request(RTM_NEWLINK, 0);
-  writeHeader(writer, AF_UNSPEC, index, IFF_UP, IFF_UP);
+  writeLinkHeader(writer, AF_UNSPEC, index, IFF_UP, IFF_UP);
   writer.attributeText(IFLA_IFALIAS, alias);
   const info = writer.beginNested(IFLA_LINKINFO);
   writer.attributeText(IFLA_INFO_SLAVE_KIND, "bridge");
@@ -200,7 +184,7 @@ export function writePort(
  */
 export function writeLinkAddress(socket: NetlinkSocket, index: number, mac: Uint8Array): void {
   const writer = socket.request(RTM_SETLINK, 0);
-  writeHeader(writer, AF_UNSPEC, index, 0, 0);
+  writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
   writer.attributeBytes(IFLA_ADDRESS, mac);
   writer.end();
 }
@@ -208,32 +192,14 @@ export function writeLinkAddress(socket: NetlinkSocket, index: number, mac: Uint
 /** Writes a request that removes a link; the other end of a veth goes with it. */
 export function writeDeleteLink(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_DELLINK, 0);
-  writeHeader(writer, AF_UNSPEC, index, 0, 0);
-  writer.end();
-}
-
-/** Writes a request that adds (or removes) VLAN IDs on a bridge port. */
-export function writePortVlans(socket: NetlinkSocket, index: number, vlans: readonly VlanRange[], add: boolean): void {
-  const writer = socket.request(add ? RTM_SETLINK : RTM_DELLINK, 0);
-  writeHeader(writer, AF_BRIDGE, index, 0, 0);
-  const spec = writer.beginNested(IFLA_AF_SPEC);
-  for (const vlan of vlans) {
-    const flags = (vlan.pvid ? BRIDGE_VLAN_INFO_PVID : 0) | (vlan.untagged ? BRIDGE_VLAN_INFO_UNTAGGED : 0);
-    if (vlan.first === vlan.last) {
-      writeVlan(writer, flags, vlan.first);
-    } else {
-      writeVlan(writer, flags | BRIDGE_VLAN_INFO_RANGE_BEGIN, vlan.first);
-      writeVlan(writer, flags | BRIDGE_VLAN_INFO_RANGE_END, vlan.last);
-    }
-  }
-  writer.endNested(spec);
+  writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
   writer.end();
 }
 
 /** The link of a name; null if there is none. @throws NetlinkError */
 export function getLinkByName(socket: NetlinkSocket, name: string): Link | null {
   const writer = socket.request(RTM_GETLINK, 0);
-  writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
   writer.attributeText(IFLA_IFNAME, name);
   writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   writer.end();
@@ -243,7 +209,7 @@ export function getLinkByName(socket: NetlinkSocket, name: string): Link | null 
 /** The link of an index; null if there is none. @throws NetlinkError */
 export function getLinkByIndex(socket: NetlinkSocket, index: number): Link | null {
   const writer = socket.request(RTM_GETLINK, 0);
-  writeHeader(writer, AF_UNSPEC, index, 0, 0);
+  writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
   writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   writer.end();
   return oneLink(socket);
@@ -255,7 +221,7 @@ export function listLinks(socket: NetlinkSocket, kind: string, master: number): 
   socket.dump(
     RTM_GETLINK,
     (writer) => {
-      writeHeader(writer, AF_UNSPEC, 0, 0, 0);
+      writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
       writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
       if (master > 0) writer.attributeU32(IFLA_MASTER, master);
       const info = writer.beginNested(IFLA_LINKINFO);
@@ -273,26 +239,6 @@ export function listLinks(socket: NetlinkSocket, kind: string, master: number): 
     },
   );
   return links;
-}
-
-/** The VLANs of a bridge port, one entry an ID. @throws NetlinkError */
-export function listPortVlans(socket: NetlinkSocket, index: number): VlanRange[] {
-  let vlans: VlanRange[] = [];
-  socket.dump(
-    RTM_GETLINK,
-    (writer) => {
-      writeHeader(writer, AF_BRIDGE, 0, 0, 0);
-      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
-      writer.end();
-    },
-    (message) => {
-      if (readI32(message.body, 4) === index) vlans = decodePortVlans(message.body);
-    },
-    () => {
-      vlans = [];
-    },
-  );
-  return vlans;
 }
 
 /** Reads the body of an RTM_NEWLINK message. @throws NetlinkFormatError */
@@ -379,28 +325,6 @@ function decodePort(attributes: AttributeReader): BridgePort {
   return { state, hairpin, isolated };
 }
 
-/** Reads the VLANs from the body of an AF_BRIDGE RTM_NEWLINK message. @throws NetlinkFormatError */
-export function decodePortVlans(body: Uint8Array): VlanRange[] {
-  const vlans: VlanRange[] = [];
-  const attributes = new AttributeReader(body, 16);
-  while (attributes.next()) {
-    if (attributes.type !== IFLA_AF_SPEC) continue;
-    const spec = attributes.nested();
-    while (spec.next()) {
-      if (spec.type !== IFLA_BRIDGE_VLAN_INFO) continue;
-      const word = spec.u32();
-      const id = word >>> 16;
-      vlans.push({
-        first: id,
-        last: id,
-        pvid: (word & BRIDGE_VLAN_INFO_PVID) !== 0,
-        untagged: (word & BRIDGE_VLAN_INFO_UNTAGGED) !== 0,
-      });
-    }
-  }
-  return vlans;
-}
-
 function oneLink(socket: NetlinkSocket): Link | null {
   let link: Link | null = null;
   try {
@@ -423,17 +347,18 @@ function writeOneQueue(writer: MessageWriter): void {
   writer.attributeU32(IFLA_NUM_RX_QUEUES, 1);
 }
 
-/** struct ifinfomsg: family, padding, type, index, flags, change mask. */
-function writeHeader(writer: MessageWriter, family: number, index: number, flags: number, change: number): void {
+/** Writes the fixed part of a message about links, struct ifinfomsg: family, padding, type, index, flags, change mask. */
+export function writeLinkHeader(
+  writer: MessageWriter,
+  family: number,
+  index: number,
+  flags: number,
+  change: number,
+): void {
   writer.u8(family);
   writer.u8(0);
   writer.u16(0);
   writer.u32(index);
   writer.u32(flags);
   writer.u32(change);
-}
-
-/** struct bridge_vlan_info: flags, VLAN ID. */
-function writeVlan(writer: MessageWriter, flags: number, id: number): void {
-  writer.attributeU32(IFLA_BRIDGE_VLAN_INFO, flags | (id << 16));
 }

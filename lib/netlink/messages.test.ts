@@ -11,17 +11,16 @@ import captured from "./captured.json" with { type: "json" };
 import { MessageWriter, splitMessages } from "./codec.ts";
 import {
   decodeLink,
-  decodePortVlans,
   writeDeleteLink,
   writeLinkAddress,
   writeLinkUp,
   writeNewBridge,
   writeNewVeth,
   writePort,
-  writePortVlans,
 } from "./link.ts";
 import { decodeRoute, type Route, writeDeleteNeighbour, writeNewRoute } from "./route.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import { decodePortVlans, writePortVlans } from "./vlan.ts";
 
 const BRIDGE = 3;
 const VETH = 4;

@@ -4,8 +4,8 @@
  * so, and how to take it away; a plugin only describes.
  */
 import type { Address, Family, Prefix } from "../ip/address.ts";
-import type { VlanRange } from "../netlink/link.ts";
 import type { Route } from "../netlink/route.ts";
+import type { VlanRange } from "../netlink/vlan.ts";
 
 /** Which of the two namespaces of a call an object lives in. */
 export type Where = "host" | "container";

@@ -7,7 +7,7 @@ import type { Call } from "../../lib/cni/plugin.ts";
 import type { Dns } from "../../lib/cni/result.ts";
 import { CniError, INVALID_ENVIRONMENT, UNSUPPORTED_FIELD } from "../../lib/errors.ts";
 import { isUnicastMac, parseMac } from "../../lib/ip/mac.ts";
-import type { VlanRange } from "../../lib/netlink/link.ts";
+import type { VlanRange } from "../../lib/netlink/vlan.ts";
 import { clip } from "../../lib/text.ts";
 
 /** Everything the configuration says, ready for use. */

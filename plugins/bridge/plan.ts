@@ -20,8 +20,8 @@ import {
   sameAddress,
   step,
 } from "../../lib/ip/address.ts";
-import type { VlanRange } from "../../lib/netlink/link.ts";
 import type { Route } from "../../lib/netlink/route.ts";
+import type { VlanRange } from "../../lib/netlink/vlan.ts";
 import { type AttachmentNames, derivedLinkName } from "../../lib/state/names.ts";
 import type { KernelObject, Where } from "../../lib/state/objects.ts";
 import type { BridgeConfig } from "./config.ts";

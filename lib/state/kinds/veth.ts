@@ -5,20 +5,15 @@ import {
   getLinkByIndex,
   getLinkByName,
   type Link,
-  listPortVlans,
-  type VlanRange,
   writeDeleteLink,
   writeNewVeth,
   writePort,
-  writePortVlans,
 } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
+import { DEFAULT_VLAN, listPortVlans, writePortVlans } from "../../netlink/vlan.ts";
 import { EEXIST, ENODEV, EXFULL } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import type { PortObject, VethObject } from "../objects.ts";
-
-/** Every port of a VLAN-filtering bridge starts in this VLAN. */
-const DEFAULT_VLAN: VlanRange = { first: 1, last: 1, pvid: false, untagged: false };
 
 /** Makes the pair, both ends down. The namespace takes its end with it when it goes. */
 export function applyVeth(kernel: Kernel, object: VethObject): void {

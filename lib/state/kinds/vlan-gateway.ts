@@ -1,12 +1,11 @@
 /** The gateway of a VLAN: a veth pair on the host, one end in the bridge and in the VLAN, the other with the address. */
-import { getLinkByName, type VlanRange, writeNewVeth, writePort, writePortVlans } from "../../netlink/link.ts";
+import { getLinkByName, writeNewVeth, writePort } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
+import { DEFAULT_VLAN, writePortVlans } from "../../netlink/vlan.ts";
 import { EEXIST } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
 import { nodeMac } from "../names.ts";
 import type { VlanGatewayObject } from "../objects.ts";
-
-const DEFAULT_VLAN: VlanRange = { first: 1, last: 1, pvid: false, untagged: false };
 
 /** Makes the pair if it is missing. Everything here may be done twice, by two calls at once. */
 export function applyVlanGateway(kernel: Kernel, object: VlanGatewayObject): void {

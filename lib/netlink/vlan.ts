@@ -1,0 +1,89 @@
+/** VLANs of bridge ports (include/uapi/linux/if_bridge.h). */
+import { AttributeReader, type MessageWriter, readI32 } from "./codec.ts";
+import { IFLA_EXT_MASK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, writeLinkHeader } from "./link.ts";
+import type { NetlinkSocket } from "./socket.ts";
+
+const AF_BRIDGE = 7;
+const IFLA_AF_SPEC = 26;
+const IFLA_BRIDGE_VLAN_INFO = 2;
+const RTEXT_FILTER_BRVLAN = 1 << 1;
+const BRIDGE_VLAN_INFO_PVID = 1 << 1;
+const BRIDGE_VLAN_INFO_UNTAGGED = 1 << 2;
+const BRIDGE_VLAN_INFO_RANGE_BEGIN = 1 << 3;
+const BRIDGE_VLAN_INFO_RANGE_END = 1 << 4;
+
+/** VLAN IDs first to last of a bridge port, as one setting. */
+export interface VlanRange {
+  readonly first: number;
+  readonly last: number;
+  readonly pvid: boolean;
+  readonly untagged: boolean;
+}
+
+/** What every port of a VLAN-filtering bridge starts in. */
+export const DEFAULT_VLAN: VlanRange = { first: 1, last: 1, pvid: false, untagged: false };
+
+/** Writes a request that adds (or removes) VLAN IDs on a bridge port. */
+export function writePortVlans(socket: NetlinkSocket, index: number, vlans: readonly VlanRange[], add: boolean): void {
+  const writer = socket.request(add ? RTM_SETLINK : RTM_DELLINK, 0);
+  writeLinkHeader(writer, AF_BRIDGE, index, 0, 0);
+  const spec = writer.beginNested(IFLA_AF_SPEC);
+  for (const vlan of vlans) {
+    const flags = (vlan.pvid ? BRIDGE_VLAN_INFO_PVID : 0) | (vlan.untagged ? BRIDGE_VLAN_INFO_UNTAGGED : 0);
+    if (vlan.first === vlan.last) {
+      writeVlan(writer, flags, vlan.first);
+    } else {
+      writeVlan(writer, flags | BRIDGE_VLAN_INFO_RANGE_BEGIN, vlan.first);
+      writeVlan(writer, flags | BRIDGE_VLAN_INFO_RANGE_END, vlan.last);
+    }
+  }
+  writer.endNested(spec);
+  writer.end();
+}
+
+/** The VLANs of a bridge port, one entry an ID. @throws NetlinkError */
+export function listPortVlans(socket: NetlinkSocket, index: number): VlanRange[] {
+  let vlans: VlanRange[] = [];
+  socket.dump(
+    RTM_GETLINK,
+    (writer) => {
+      writeLinkHeader(writer, AF_BRIDGE, 0, 0, 0);
+      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
+      writer.end();
+    },
+    (message) => {
+      if (readI32(message.body, 4) === index) vlans = decodePortVlans(message.body);
+    },
+    () => {
+      vlans = [];
+    },
+  );
+  return vlans;
+}
+
+/** Reads the VLANs from the body of an AF_BRIDGE RTM_NEWLINK message. @throws NetlinkFormatError */
+export function decodePortVlans(body: Uint8Array): VlanRange[] {
+  const vlans: VlanRange[] = [];
+  const attributes = new AttributeReader(body, 16);
+  while (attributes.next()) {
+    if (attributes.type !== IFLA_AF_SPEC) continue;
+    const spec = attributes.nested();
+    while (spec.next()) {
+      if (spec.type !== IFLA_BRIDGE_VLAN_INFO) continue;
+      const word = spec.u32();
+      const id = word >>> 16;
+      vlans.push({
+        first: id,
+        last: id,
+        pvid: (word & BRIDGE_VLAN_INFO_PVID) !== 0,
+        untagged: (word & BRIDGE_VLAN_INFO_UNTAGGED) !== 0,
+      });
+    }
+  }
+  return vlans;
+}
+
+/** struct bridge_vlan_info: flags, VLAN ID. */
+function writeVlan(writer: MessageWriter, flags: number, id: number): void {
+  writer.attributeU32(IFLA_BRIDGE_VLAN_INFO, flags | (id << 16));
+}
