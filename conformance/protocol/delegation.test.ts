@@ -64,6 +64,13 @@ describe("finding the delegate", () => {
     });
   });
 
+  test("nowhere, when STATUS asks: the network is not available", async () => {
+    expectError(await bridge("STATUS", { config: config("no-such-plugin") }), {
+      code: 50,
+      msg: /^failed to find plugin "no-such-plugin"/,
+    });
+  });
+
   test.each(["../bridge", "/bin/true", "a/b", "./x", ".", "..", "host-local/../../x"])(
     "the name %j is refused",
     async (type) => {

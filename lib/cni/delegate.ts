@@ -4,7 +4,7 @@
  * process; any other file is started.
  */
 
-import { CniError, DELEGATE_FAILED, INVALID_CONFIG } from "../errors.ts";
+import { CniError, DELEGATE_FAILED, INVALID_CONFIG, NOT_AVAILABLE } from "../errors.ts";
 import { isInterrupted, throwIfInterrupted } from "../host/interrupt.ts";
 import { readAll } from "../host/io.ts";
 import { EAGAIN, EINTR, ENOMEM, ETXTBSY, errnoText, SystemError } from "../sys/errno.ts";
@@ -71,9 +71,15 @@ export class Delegates {
     if (own !== null) own.gc(this.#call("GC"));
   }
 
+  /** STATUS: a delegate that cannot be found or run is what makes the network unavailable (code 50). */
   status(type: string): void {
-    const own = this.#resolve(type, "STATUS");
-    if (own !== null) own.status(this.#call("STATUS"));
+    try {
+      const own = this.#resolve(type, "STATUS");
+      if (own !== null) own.status(this.#call("STATUS"));
+    } catch (error) {
+      if (!(error instanceof CniError) || error.code !== DELEGATE_FAILED) throw error;
+      throw new CniError(NOT_AVAILABLE, error.message, error.details);
+    }
   }
 
   /** The delegate if it is in this process; otherwise runs it and returns null. */
