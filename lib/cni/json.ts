@@ -51,10 +51,6 @@ export function jsonNumber(value: number): Json {
   return new Json("number", `${value}`, [], []);
 }
 
-export function jsonBoolean(value: boolean): Json {
-  return new Json("boolean", value ? "true" : "false", [], []);
-}
-
 export function jsonArray(items: Json[]): Json {
   return new Json("array", "", items, []);
 }

@@ -109,11 +109,6 @@ export function overlap(a: Prefix, b: Prefix): boolean {
   return a.length <= b.length ? contains(a, b.address) : contains(b, a.address);
 }
 
-/** A prefix of one address: /32 or /128. */
-export function hostPrefix(address: Address): Prefix {
-  return { address, length: bits(address.family) };
-}
-
 /** last - first + 1; from 2^53 on rounded, as numbers are. Zero or less if last comes before first. */
 export function rangeSize(first: Address, last: Address): number {
   let size = 0;

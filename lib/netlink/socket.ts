@@ -1,5 +1,5 @@
 /** A netlink socket: requests and their answers (netlink(7); Documentation/userspace-api/netlink/intro.rst). */
-import { EINTR, EOPNOTSUPP, errnoText } from "../sys/errno.ts";
+import { EINTR, errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import {
   AttributeReader,
@@ -191,11 +191,6 @@ function decodeError(message: Message, index: number): NetlinkError | null {
     }
   }
   return new NetlinkError(errno, text, index);
-}
-
-/** Whether a refusal means that the kernel lacks the feature. */
-export function isUnsupported(errno: number): boolean {
-  return errno === EOPNOTSUPP;
 }
 
 function ignore(_message: Message, _index: number): void {}

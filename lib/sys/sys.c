@@ -288,8 +288,6 @@ int32_t sys_alarm_ms(uint32_t milliseconds)
 
 /* Processes */
 
-int32_t sys_getpid(void) { return getpid(); }
-
 int32_t sys_setenv(const uint8_t *name, size_t name_length, const uint8_t *value, size_t value_length)
 {
 	TEXT(key, name, name_length);

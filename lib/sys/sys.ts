@@ -35,7 +35,6 @@ declare function sys_sleep_us(microseconds: number): number;
 declare function sys_catch_signals(): number;
 declare function sys_caught_signal(): number;
 declare function sys_alarm_ms(milliseconds: number): number;
-declare function sys_getpid(): number;
 declare function sys_setenv(name: string, value: string): number;
 declare function sys_memfd(): number;
 declare function sys_spawn(path: string, input: number, output: number, errors: number): number;
@@ -46,7 +45,6 @@ declare function sys_exit(status: number): number;
 /** The directory descriptor that stands for the working directory (linux/fcntl.h). */
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
-export const AT_REMOVEDIR = 0x200;
 export const RENAME_NOREPLACE = 1;
 
 export const O_RDONLY = 0;
@@ -54,8 +52,6 @@ export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
-export const O_TRUNC = 0o1000;
-export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
 /* O_DIRECTORY and O_NOFOLLOW have other values on arm64 than on x86-64; `process.arch` tells them apart. */
 export const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
@@ -65,7 +61,6 @@ export const W_OK = 2;
 
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
-export const LOCK_UN = 8;
 
 export const CLOCK_REALTIME = 0;
 export const CLOCK_MONOTONIC = 1;
@@ -253,10 +248,6 @@ export function caughtSignal(): number {
 /** Interrupts blocking calls every `milliseconds` from now on (EINTR); 0 stops that. */
 export function alarmMs(milliseconds: number): void {
   sys_alarm_ms(milliseconds);
-}
-
-export function getpid(): number {
-  return sys_getpid();
 }
 
 export function setenv(name: string, value: string): number {
