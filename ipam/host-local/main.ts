@@ -1,7 +1,7 @@
 /** host-local: addresses from ranges of this host, each lease a file in a directory (plugin of type "ipam"). */
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { type Dns, EMPTY_DNS, type Result } from "../../lib/cni/result.ts";
-import { SUPPORTED_VERSIONS } from "../../lib/cni/run.ts";
+import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CHECK_FAILED, CniError, IO_FAILURE, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { readLargeText } from "../../lib/host/directory.ts";
 import { formatAddress } from "../../lib/ip/address.ts";
@@ -19,7 +19,7 @@ const MAX_RESOLV_CONF_BYTES = 65_536;
 
 export const hostLocal: Plugin = {
   name: "host-local",
-  versions: SUPPORTED_VERSIONS,
+  versions: ALL_VERSIONS,
   add,
   check,
   del,

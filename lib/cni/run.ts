@@ -21,7 +21,7 @@ import { environmentVariable, type Request, readRequest } from "./environment.ts
 import { formatJson, formatJsonLine, type Json, jsonArray, jsonNumber, jsonObject, jsonString } from "./json.ts";
 import type { Call, Plugin } from "./plugin.ts";
 import { encodeResult } from "./result.ts";
-import { ALL_VERSIONS, CURRENT_VERSION, compareVersions } from "./version.ts";
+import { CURRENT_VERSION, compareVersions } from "./version.ts";
 
 /** The verbs that came after the first specification, and the version each came with. */
 const SINCE: readonly (readonly [string, string])[] = [
@@ -204,6 +204,3 @@ function printError(error: CniError, input: Uint8Array | null): void {
 function encode(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
-
-/** The versions every plugin of the suite speaks unless it says otherwise. */
-export const SUPPORTED_VERSIONS = ALL_VERSIONS;

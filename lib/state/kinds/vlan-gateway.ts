@@ -21,7 +21,6 @@ export function applyVlanGateway(kernel: Kernel, object: VlanGatewayObject): voi
   const errno = kernel.host.attempt();
   if (errno !== 0 && errno !== EEXIST) throw new NetlinkError(errno, "", 0);
   const port = kernel.index("host", object.portName);
-  kernel.index("host", object.name);
   writePort(kernel.host, port, object.alias, false, false);
   kernel.host.run();
   writePortVlans(kernel.host, port, [DEFAULT_VLAN], false);
