@@ -1,13 +1,13 @@
 /** ADD: one address from each pool, all of them or none, under one hold of the lock. */
 import { CniError, CONFLICT } from "../../lib/errors.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
-import { inNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
+import { LivenessTest } from "../../lib/host/liveness.ts";
+import { identify, inNamespace, type NamespaceIdentity, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.ts";
 import { formatSpans, isGateway, type Range, spanIndex, usableAddresses } from "../../lib/ip/range.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import type { Pool } from "./config.ts";
-import { type Attachment, type NamespaceIdentity, NO_NAMESPACE, type Owner, sameOwner } from "./lease.ts";
-import { LivenessTest } from "./liveness.ts";
+import { type Attachment, type Owner, residentOf, sameOwner } from "./lease.ts";
 import { type Lap, lapOf, nextFree, refill } from "./order.ts";
 import type { Store } from "./store.ts";
 import { exhausted, holderOf, reclaim, type Survey, survey } from "./survey.ts";
@@ -42,13 +42,6 @@ export function allocate(store: Store, pools: readonly Pool[], owner: Owner, net
       store.unlock();
     }
   }
-}
-
-/** Which namespace a path names, without entering it; IPAM does not need it, so it may be missing. */
-function identify(path: string): NamespaceIdentity {
-  /* The record holds the path in one line. */
-  const status = path === "" || path.includes("\n") ? null : sys.fstatat(sys.AT_FDCWD, path, 0);
-  return status === null ? NO_NAMESPACE : { path, device: status.device, inode: status.inode };
 }
 
 function hasInterface(netnsPath: string, ifname: string): boolean {
@@ -155,7 +148,7 @@ function choose(store: Store, pool: Pool, number: number): Address {
   const text = formatAddress(wanted);
   if (!store.inUse(wanted)) return wanted;
   const holder = holderOf(store, text);
-  if (new LivenessTest(store.boot).of(holder) !== "dead") throw taken(text, number, ranges, holder);
+  if (new LivenessTest(store.boot).of(residentOf(holder)) !== "dead") throw taken(text, number, ranges, holder);
   store.release(holder);
   return wanted;
 }

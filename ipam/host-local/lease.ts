@@ -4,6 +4,8 @@
  */
 import { createHash } from "node:crypto";
 import { isValidName } from "../../lib/cni/environment.ts";
+import type { Resident } from "../../lib/host/liveness.ts";
+import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import { formatAddress, parseAddress } from "../../lib/ip/address.ts";
 import { hexOf, isDigits } from "../../lib/text.ts";
 
@@ -12,15 +14,6 @@ export interface Owner {
   readonly containerId: string;
   readonly ifname: string;
 }
-
-/** The network namespace of an attachment; device and inode are 0 where it could not be told. */
-export interface NamespaceIdentity {
-  readonly path: string;
-  readonly device: number;
-  readonly inode: number;
-}
-
-export const NO_NAMESPACE: NamespaceIdentity = { path: "", device: 0, inode: 0 };
 
 /** One attachment and the addresses it holds. The lease files are the truth: an address counts only if its file agrees. */
 export interface Attachment {
@@ -31,6 +24,12 @@ export interface Attachment {
   /** When they were made, in milliseconds since that boot. */
   readonly timeMs: number;
   readonly addresses: readonly string[];
+}
+
+/** The attachment as far as its life is concerned. */
+export function residentOf(attachment: Attachment): Resident {
+  const { owner, netns, boot, timeMs } = attachment;
+  return { containerId: owner.containerId, netns, boot, timeMs };
 }
 
 const RECORD_HEADER = "podwire host-local attachment 1";

@@ -19,6 +19,7 @@ import {
   writeTextAt,
 } from "../../lib/host/directory.ts";
 import { lockExclusive } from "../../lib/host/lock.ts";
+import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.ts";
 import { formatSpans, type Span } from "../../lib/ip/range.ts";
 import { EISDIR, ELOOP, ENOENT, SystemError } from "../../lib/sys/errno.ts";
@@ -28,7 +29,6 @@ import {
   formatLease,
   formatRecord,
   isLeaseName,
-  NO_NAMESPACE,
   type Owner,
   parseLease,
   parseRecord,

@@ -1,9 +1,10 @@
 /** Counting a range set that seems to be exhausted, and freeing the leases in it that are dead. */
 import { CniError, NO_ADDRESS } from "../../lib/errors.ts";
+import { GRACE_MS, LivenessTest } from "../../lib/host/liveness.ts";
+import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { parseAddress } from "../../lib/ip/address.ts";
 import { formatSpans, isGateway, type Range, spanIndex, usableAddresses } from "../../lib/ip/range.ts";
-import { type Attachment, NO_NAMESPACE } from "./lease.ts";
-import { GRACE_MS, LivenessTest } from "./liveness.ts";
+import { type Attachment, residentOf } from "./lease.ts";
 import type { Store } from "./store.ts";
 
 /** A dead attachment frees all its addresses; so many are freed by one call that finds its range set exhausted. */
@@ -31,9 +32,9 @@ export function survey(store: Store, ranges: readonly Range[]): Survey {
   if (names.length < total) return { total, used: names.length, dead, fresh };
   const test = new LivenessTest(store.boot);
   const attachments = names.map((name) => holderOf(store, name));
-  for (const attachment of attachments) test.note(attachment);
+  for (const attachment of attachments) test.note(residentOf(attachment));
   for (const attachment of attachments) {
-    const state = test.of(attachment);
+    const state = test.of(residentOf(attachment));
     if (state === "dead") dead.push(attachment);
     if (state === "fresh") fresh += 1;
   }

@@ -8,6 +8,22 @@ import { clip, hexNumber } from "../text.ts";
 const NSFS_MAGIC = 0x6e736673;
 const CLONE_NEWNET = 0x40000000;
 
+/** Which namespace that is: device and inode, 0 where they could not be told, and the path it was found at. */
+export interface NamespaceIdentity {
+  readonly path: string;
+  readonly device: number;
+  readonly inode: number;
+}
+
+export const NO_NAMESPACE: NamespaceIdentity = { path: "", device: 0, inode: 0 };
+
+/** Identifies what lies at a path now; NO_NAMESPACE if nothing does. */
+export function identify(path: string): NamespaceIdentity {
+  /* Records hold the path in one line. */
+  const status = path === "" || path.includes("\n") ? null : sys.fstatat(sys.AT_FDCWD, path, 0);
+  return status === null ? NO_NAMESPACE : { path, device: status.device, inode: status.inode };
+}
+
 /** An open namespace. Device and inode together tell it from every other one that exists now. */
 export interface Namespace {
   readonly fd: number;

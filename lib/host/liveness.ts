@@ -1,13 +1,22 @@
 /**
- * Which leases nobody can use any more: those of an earlier boot, and those whose network namespace is gone. In doubt a
- * lease lives.
+ * Which attachments are gone without a DEL: those of an earlier boot, and those whose network namespace is gone. In doubt
+ * an attachment lives.
  */
+import * as sys from "../sys/sys.ts";
+import { isDigits } from "../text.ts";
+import { sinceBootMs } from "./boot.ts";
+import { listNames, openDirectory, readLargeText } from "./directory.ts";
+import type { NamespaceIdentity } from "./namespace.ts";
 
-import { sinceBootMs } from "../../lib/host/boot.ts";
-import { listNames, openDirectory, readLargeText } from "../../lib/host/directory.ts";
-import * as sys from "../../lib/sys/sys.ts";
-import { isDigits } from "../../lib/text.ts";
-import type { Attachment, NamespaceIdentity } from "./lease.ts";
+/** What is remembered of an attachment, as far as its life is concerned. */
+export interface Resident {
+  readonly containerId: string;
+  readonly netns: NamespaceIdentity;
+  /** The boot in which it was attached; "" for one before this. */
+  readonly boot: string;
+  /** When that was, in milliseconds since that boot. */
+  readonly timeMs: number;
+}
 
 /** An attachment younger than this may still be in the making. */
 export const GRACE_MS = 60_000;
@@ -19,7 +28,7 @@ export type Liveness = "alive" | "dead" | "fresh";
 export class LivenessTest {
   readonly #boot: string;
   readonly #nowMs = sinceBootMs();
-  readonly #holders = new Map<string, Attachment>();
+  readonly #holders = new Map<string, Resident>();
   #namespaces = new Set<string>();
   #namespacesRead = false;
 
@@ -28,14 +37,14 @@ export class LivenessTest {
   }
 
   /** Notes whose namespace it is that has a number now: the kernel gives the numbers of namespaces that are gone again. */
-  note(attachment: Attachment): void {
+  note(attachment: Resident): void {
     if (attachment.boot === this.#boot && isAtItsPath(attachment.netns)) {
       this.#holders.set(`${attachment.netns.inode}`, attachment);
     }
   }
 
   /** "fresh": dead by its namespace, but within the grace period. */
-  of(attachment: Attachment): Liveness {
+  of(attachment: Resident): Liveness {
     const { netns } = attachment;
     if (attachment.boot !== this.#boot) return "dead";
     if (netns.inode === 0 || isAtItsPath(netns) || this.#isUsed(attachment)) return "alive";
@@ -46,11 +55,11 @@ export class LivenessTest {
    * Whether a process is in the namespace or a mount holds it, unless the number is known to be that of another
    * container's, attached later. Without /proc everything is in use.
    */
-  #isUsed(attachment: Attachment): boolean {
+  #isUsed(attachment: Resident): boolean {
     const inode = `${attachment.netns.inode}`;
     const holder = this.#holders.get(inode);
     if (holder !== undefined && holder.timeMs > attachment.timeMs) {
-      return holder.owner.containerId === attachment.owner.containerId;
+      return holder.containerId === attachment.containerId;
     }
     if (!this.#namespacesRead) this.#namespaces = namespacesInUse();
     this.#namespacesRead = true;
