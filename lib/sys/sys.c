@@ -184,6 +184,12 @@ int32_t sys_setsockopt(int32_t fd, int32_t level, int32_t option, int32_t value)
 	return RESULT(setsockopt(fd, level, option, &value, sizeof value));
 }
 
+/* The address is a struct sockaddr_in or sockaddr_in6 as bytes. */
+int32_t sys_bind(int32_t fd, const uint8_t *address, size_t size)
+{
+	return RESULT(bind(fd, (const struct sockaddr *)address, (socklen_t)size));
+}
+
 int32_t sys_send(int32_t fd, const uint8_t *buffer, size_t size, uint32_t offset, uint32_t length)
 {
 	WINDOW(offset, length, size);

@@ -25,6 +25,7 @@ declare function sys_getdents(fd: number, buffer: Uint8Array): number;
 declare function sys_flock(fd: number, operation: number): number;
 declare function sys_socket(domain: number, type: number, protocol: number): number;
 declare function sys_setsockopt(fd: number, level: number, option: number, value: number): number;
+declare function sys_bind(fd: number, address: Uint8Array): number;
 declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
 declare function sys_recv(fd: number, buffer: Uint8Array, flags: number): number;
 declare function sys_setns(fd: number, type: number): number;
@@ -45,6 +46,7 @@ declare function sys_exit(status: number): number;
 /** The directory descriptor that stands for the working directory (linux/fcntl.h). */
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
+export const AT_REMOVEDIR = 0x200;
 export const RENAME_NOREPLACE = 1;
 
 export const O_RDONLY = 0;
@@ -202,6 +204,11 @@ export function socket(domain: number, type: number, protocol: number): number {
 
 export function setsockopt(fd: number, level: number, option: number, value: number): number {
   return sys_setsockopt(fd, level, option, value);
+}
+
+/** bind(2) to a `struct sockaddr_in` or `sockaddr_in6`, given as bytes. */
+export function bind(fd: number, address: Uint8Array): number {
+  return sys_bind(fd, address);
 }
 
 export function send(fd: number, buffer: Uint8Array, offset: number, length: number): number {
