@@ -1,0 +1,232 @@
+/**
+ * Whether a port of the host is taken by a program that listens on it. The kernel is asked by binding to the port, which
+ * costs four or five system calls; only if that fails are its tables of sockets read (proc(5), /proc/net/tcp), since a
+ * port may also be in the way of a bind because an outgoing connection happens to use it.
+ */
+import { type Address, addressOf, formatAddress, parseAddress, sameAddress } from "../ip/address.ts";
+import { EADDRINUSE, EAFNOSUPPORT, SystemError } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+import { isDigits } from "../text.ts";
+import { listNames, openDirectory, readLargeText } from "./directory.ts";
+import { readText } from "./io.ts";
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const IPPROTO_SCTP = 132;
+
+/** TCP_LISTEN of include/net/tcp_states.h, which SCTP uses too; a UDP socket that is not connected is in TCP_CLOSE. */
+const LISTENING = 10;
+const UNCONNECTED = 7;
+
+/* Listening sockets come first in TCP's tables. 1 MiB holds 7000 of them, however many connections there are. */
+const TCP_TABLE_BYTES = 1024 * 1024;
+const TABLE_BYTES = 16 * 1024 * 1024;
+
+/** A socket that waits for strangers. */
+export interface Listener {
+  readonly address: Address;
+  /** The socket's inode, by which its process is found. */
+  readonly inode: number;
+}
+
+/** A port as a listening program would ask for it. */
+interface Wanted {
+  readonly protocol: string;
+  /** Null for any address of the family. */
+  readonly hostIp: Address | null;
+  readonly family: 0 | 4 | 6;
+  readonly port: number;
+}
+
+/**
+ * Tells who listens on a port, in the network namespace the process is in. Addresses overlap as for bind(2): the wildcard
+ * with each address of its family, and an IPv6 wildcard with IPv4 too unless its socket is IPv6 only. SCTP is looked at
+ * only where the kernel has it loaded. An address that the host does not have is free.
+ * @param protocol "tcp", "udp" or "sctp"
+ * @param hostIp null for any address
+ * @param family 4, 6, or 0 for both if `hostIp` is null
+ * @returns null if nobody does, else "process 1234 (nginx) listening on 0.0.0.0:80"
+ */
+export function takenBy(protocol: string, hostIp: Address | null, family: 0 | 4 | 6, port: number): string | null {
+  const wanted: Wanted = { protocol, hostIp, family: hostIp === null ? family : hostIp.family, port };
+  if (protocol === "sctp" && sys.fstatat(sys.AT_FDCWD, "/proc/net/sctp", 0) === null) return null;
+  if (probe(wanted) !== -EADDRINUSE) return null;
+  const found = findListener(wanted);
+  if (found === null) return null;
+  const shown = formatAddress(found.address);
+  return `${holderOf(found.inode)} listening on ${found.address.family === 4 ? shown : `[${shown}]`}:${port}`;
+}
+
+/** Binds a socket to what is wanted and closes it: 0, or the negative error number. Without IPv6 "both" is IPv4. */
+function probe(wanted: Wanted): number {
+  if (wanted.family === 4) return probeFamily(wanted, 4);
+  const result = probeFamily(wanted, 6);
+  return result === -EAFNOSUPPORT && wanted.family === 0 ? probeFamily(wanted, 4) : result;
+}
+
+function probeFamily(wanted: Wanted, family: 4 | 6): number {
+  const type = wanted.protocol === "udp" ? SOCK_DGRAM : SOCK_STREAM;
+  const domain = family === 4 ? AF_INET : AF_INET6;
+  const fd = sys.socket(domain, type, wanted.protocol === "sctp" ? IPPROTO_SCTP : 0);
+  if (fd < 0) return fd;
+  /* With it a port is free again while old TCP connections on it fade away. For UDP it would let two sockets share one. */
+  if (wanted.protocol === "tcp") sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (family === 6) sys.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, wanted.family === 0 ? 0 : 1);
+  const result = sys.bind(fd, socketAddress(domain, wanted.hostIp, wanted.port));
+  sys.close(fd);
+  return result;
+}
+
+/** struct sockaddr_in (netinet/in.h), 16 bytes, or sockaddr_in6, 28: family, port, [flow], address, [scope]. */
+function socketAddress(domain: number, address: Address | null, port: number): Uint8Array {
+  const bytes = new Uint8Array(domain === AF_INET ? 16 : 28);
+  bytes[0] = domain;
+  bytes[2] = port >> 8;
+  bytes[3] = port & 0xff;
+  if (address !== null) bytes.set(address.bytes, domain === AF_INET ? 4 : 8);
+  return bytes;
+}
+
+function findListener(wanted: Wanted): Listener | null {
+  const listeners = wanted.protocol === "sctp" ? sctpListeners(wanted.port) : ipListeners(wanted.protocol, wanted.port);
+  for (const listener of listeners) {
+    if (overlaps(wanted, listener.address)) return listener;
+  }
+  if (wanted.family !== 4) return null;
+  for (const listener of listeners) {
+    if (listener.address.family === 6 && isZero(listener.address) && takesIpv4(wanted)) return listener;
+  }
+  return null;
+}
+
+/** Whether two sockets of the same IP version could not be bound to both at once. */
+function overlaps(wanted: Wanted, address: Address): boolean {
+  if (wanted.family !== 0 && wanted.family !== address.family) return false;
+  return wanted.hostIp === null || isZero(address) || sameAddress(wanted.hostIp, address);
+}
+
+/**
+ * The tables do not tell whether an IPv6 wildcard socket takes IPv4 as well. A loopback address that nobody uses does: it
+ * is only in the way of wildcards.
+ */
+function takesIpv4(wanted: Wanted): boolean {
+  const hostIp = addressOf(new Uint8Array([127, 219, 37, 113]));
+  return probeFamily({ protocol: wanted.protocol, hostIp, family: 4, port: wanted.port }, 4) !== 0;
+}
+
+function ipListeners(protocol: string, port: number): Listener[] {
+  const state = protocol === "tcp" ? LISTENING : UNCONNECTED;
+  const limit = protocol === "tcp" ? TCP_TABLE_BYTES : TABLE_BYTES;
+  const listeners = parseSocketTable(readLargeText(`/proc/self/net/${protocol}`, limit) ?? "", state, port);
+  return listeners.concat(parseSocketTable(readLargeText(`/proc/self/net/${protocol}6`, limit) ?? "", state, port));
+}
+
+function sctpListeners(port: number): Listener[] {
+  return parseSctpTable(readLargeText("/proc/self/net/sctp/eps", TABLE_BYTES) ?? "", port);
+}
+
+/**
+ * Reads a table of the form of /proc/net/tcp and udp: `sl local_address rem_address st ...`, the inode in the tenth column.
+ * @param state the state that a listening socket has
+ */
+export function parseSocketTable(text: string, state: number, port: number): Listener[] {
+  const listeners: Listener[] = [];
+  const suffix = `:${hex(port, 4)}`;
+  for (const line of completeLines(text)) {
+    if (!line.includes(suffix)) continue;
+    const fields = fieldsOf(line);
+    const local = fields[1] ?? "";
+    if (fields[3] !== hex(state, 2) || !local.endsWith(suffix)) continue;
+    const address = parseKernelAddress(local.slice(0, local.length - suffix.length));
+    if (address !== null) listeners.push({ address, inode: parseInt(fields[9] ?? "0", 10) });
+  }
+  return listeners;
+}
+
+/** Reads /proc/net/sctp/eps (net/sctp/proc.c): `ENDPT SOCK STY SST HBKT LPORT UID INODE LADDRS...`. */
+export function parseSctpTable(text: string, port: number): Listener[] {
+  const listeners: Listener[] = [];
+  for (const line of completeLines(text)) {
+    const fields = fieldsOf(line);
+    if (fields[3] !== `${LISTENING}` || fields[5] !== `${port}`) continue;
+    for (let i = 8; i < fields.length; i += 1) {
+      const address = parseAddress(fields[i] ?? "");
+      if (address !== null) listeners.push({ address, inode: parseInt(fields[7] ?? "0", 10) });
+    }
+  }
+  return listeners;
+}
+
+/** The lines of a text that may have been cut short. */
+function completeLines(text: string): string[] {
+  const lines = text.split("\n");
+  return lines.slice(0, lines.length - 1);
+}
+
+function fieldsOf(line: string): string[] {
+  return line.split(" ").filter((field) => field !== "");
+}
+
+function hex(value: number, digits: number): string {
+  let text = "";
+  for (let i = digits - 1; i >= 0; i -= 1) text += "0123456789ABCDEF".charAt((value >> (i * 4)) & 15);
+  return text;
+}
+
+/** One or four 32-bit words in hex, each in the machine's order: "0100007F" is 127.0.0.1. An IPv4-mapped one is IPv4. */
+function parseKernelAddress(text: string): Address | null {
+  if (text.length !== 8 && text.length !== 32) return null;
+  const bytes = new Uint8Array(text.length / 2);
+  for (let i = 0; i < bytes.length; i += 1) {
+    bytes[i ^ 3] = parseInt(text.slice(i * 2, i * 2 + 2), 16);
+  }
+  const mapped = text.startsWith("0000000000000000FFFF0000");
+  return addressOf(mapped ? bytes.subarray(12) : bytes);
+}
+
+function isZero(address: Address): boolean {
+  for (let i = 0; i < address.bytes.length; i += 1) {
+    if (address.bytes[i] !== 0) return false;
+  }
+  return true;
+}
+
+/** The process that has a socket open: "process 1234 (nginx)". */
+function holderOf(inode: number): string {
+  const proc = openDirectory(sys.AT_FDCWD, "/proc");
+  if (proc >= 0) {
+    try {
+      for (const pid of listNames(proc)) {
+        if (!isDigits(pid) || !hasOpen(proc, pid, `socket:[${inode}]`)) continue;
+        return `process ${pid} (${readText(`/proc/${pid}/comm`) ?? "?"})`;
+      }
+    } finally {
+      sys.close(proc);
+    }
+  }
+  return "an unseen process or the kernel (a VXLAN or WireGuard tunnel)";
+}
+
+/** Whether a process has a file open under the name that /proc/<pid>/fd shows. Processes end while they are looked at. */
+function hasOpen(proc: number, pid: string, target: string): boolean {
+  let directory = -1;
+  try {
+    directory = openDirectory(proc, `${pid}/fd`);
+    if (directory < 0) return false;
+    for (const name of listNames(directory)) {
+      if (sys.readlink(`/proc/${pid}/fd/${name}`) === target) return true;
+    }
+    return false;
+  } catch (error) {
+    if (error instanceof SystemError) return false;
+    throw error;
+  } finally {
+    sys.close(directory);
+  }
+}
