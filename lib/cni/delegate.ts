@@ -5,9 +5,8 @@
  */
 
 import { CniError, DELEGATE_FAILED, INVALID_CONFIG, NOT_AVAILABLE } from "../errors.ts";
-import { isInterrupted, throwIfInterrupted } from "../host/interrupt.ts";
-import { readAll } from "../host/io.ts";
-import { EAGAIN, EINTR, ENOMEM, ETXTBSY, errnoText, SystemError } from "../sys/errno.ts";
+import { firstLine, howItEnded, runProgram } from "../host/program.ts";
+import { errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { clip } from "../text.ts";
 import type { NetworkConfig } from "./config.ts";
@@ -19,11 +18,6 @@ import { EMPTY_DNS, type Result } from "./result.ts";
 import { decodeResult } from "./result-decode.ts";
 
 const EMPTY_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: EMPTY_DNS };
-const MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
-/** A plugin that is being replaced is busy for a moment: 50 tries, 100 ms apart. */
-const BUSY_TRIES = 50;
-const BUSY_PAUSE_US = 100_000;
-const SIGNAL_CHECK_MS = 100;
 
 /** The other plugins a call can reach. */
 export class Delegates {
@@ -130,72 +124,17 @@ export class Delegates {
 
 /** Runs a plugin to its end: what it printed. @throws CniError with what it said if it failed */
 function execute(path: string, type: string, verb: Verb, config: Uint8Array): Uint8Array {
-  throwIfInterrupted();
-  const input = sys.must(sys.memfd(), "make a file in memory");
-  const output = sys.must(sys.memfd(), "make a file in memory");
-  const errors = sys.must(sys.memfd(), "make a file in memory");
-  try {
-    sys.must(sys.pwrite(input, config, 0), "write the delegate's input");
-    sys.must(sys.setenv("CNI_COMMAND", verb), "set CNI_COMMAND");
-    const status = wait(start(path, input, output, errors));
-    throwIfInterrupted();
-    const printed = contents(output, type);
-    if (status !== 0) throw failure(type, verb, status, printed, contents(errors, type));
-    return printed;
-  } finally {
-    sys.close(input);
-    sys.close(output);
-    sys.close(errors);
+  sys.must(sys.setenv("CNI_COMMAND", verb), "set CNI_COMMAND");
+  const { status, output, errors } = runProgram(path, [], true, config);
+  if (status < 0) {
+    throw new CniError(
+      DELEGATE_FAILED,
+      `failed to start plugin ${path}: ${errnoText(-status)}`,
+      "a plugin is an executable file; install it again, or correct CNI_PATH",
+    );
   }
-}
-
-function start(path: string, input: number, output: number, errors: number): number {
-  for (let attempt = 1; ; attempt += 1) {
-    const pid = sys.spawn(path, input, output, errors);
-    if (pid >= 0) return pid;
-    if (pid === -EAGAIN || pid === -ENOMEM) throw new SystemError(-pid, `start ${path}`);
-    if (pid !== -ETXTBSY || attempt >= BUSY_TRIES) {
-      throw new CniError(
-        DELEGATE_FAILED,
-        `failed to start plugin ${path}: ${errnoText(-pid)}`,
-        "a plugin is an executable file; install it again, or correct CNI_PATH",
-      );
-    }
-    throwIfInterrupted();
-    sys.sleepUs(BUSY_PAUSE_US);
-  }
-}
-
-/**
- * Waits for a delegate. A signal that we are sent is passed on, once, so that the delegate can take its work back; the
- * timer is for one that arrives just before the wait begins and would not end it.
- */
-function wait(pid: number): number {
-  let told = false;
-  sys.alarmMs(SIGNAL_CHECK_MS);
-  try {
-    for (;;) {
-      if (isInterrupted() && !told) {
-        told = true;
-        sys.kill(pid, sys.SIGTERM);
-      }
-      const status = sys.waitpid(pid);
-      if (status >= 0) return status;
-      if (status !== -EINTR) throw new SystemError(-status, "wait for a delegate");
-    }
-  } finally {
-    sys.alarmMs(0);
-  }
-}
-
-/** The child shares the file's offset, so it is rewound by reading through /proc. */
-function contents(fd: number, name: string): Uint8Array {
-  const reader = sys.must(sys.open(`/proc/self/fd/${fd}`, sys.O_RDONLY), `read what ${name} printed`);
-  try {
-    return readAll(reader, MAX_OUTPUT_BYTES, name);
-  } finally {
-    sys.close(reader);
-  }
+  if (status !== 0) throw failure(type, verb, status, output, errors);
+  return output;
 }
 
 /** What a delegate's ADD printed; `null` is taken for a result that says nothing. */
@@ -223,7 +162,7 @@ function failure(type: string, verb: Verb, status: number, printed: Uint8Array, 
   const object = errorObject(printed);
   if (object !== null) return object;
   const said = firstLine(errors);
-  const how = status >= 256 ? `was ended by signal ${status - 256}` : `failed with exit status ${status}`;
+  const how = howItEnded(status);
   const msg = said === "" ? `netplugin failed with no error message: ${type} ${how}` : `netplugin failed: ${said}`;
   return new CniError(DELEGATE_FAILED, msg, `${verb} by plugin ${type} ${how} and printed no error object`);
 }
@@ -239,9 +178,4 @@ function errorObject(printed: Uint8Array): CniError | null {
     if (error instanceof JsonError || error instanceof CniError) return null;
     throw error;
   }
-}
-
-function firstLine(bytes: Uint8Array): string {
-  const text = new TextDecoder().decode(bytes.subarray(0, 1024)).trim();
-  return text.split("\n")[0] ?? "";
 }

@@ -304,11 +304,22 @@ int32_t sys_setenv(const uint8_t *name, size_t name_length, const uint8_t *value
 /* An anonymous file in memory. */
 int32_t sys_memfd(void) { return RESULT(syscall(SYS_memfd_create, "podwire", 1 /* MFD_CLOEXEC */)); }
 
-/* Starts `path` with the one argument `path`, this process's environment and the three descriptors; its pid or -errno. */
-int32_t sys_spawn(const uint8_t *path, size_t path_length, int32_t input, int32_t output, int32_t errors)
+/*
+ * Starts `path` with itself as the first argument and then those in `list`, each ended by a NUL, with this process's
+ * environment or none, and the three descriptors; its pid or -errno.
+ */
+int32_t sys_spawn(const uint8_t *path, size_t path_length, const uint8_t *list, size_t list_length, int32_t inherit,
+		  int32_t input, int32_t output, int32_t errors)
 {
 	TEXT(name, path, path_length);
-	char *arguments[] = {name, NULL};
+	char *arguments[16] = {name};
+	char *nothing[] = {NULL};
+	size_t count = 1;
+	for (size_t at = 0; at < list_length; at += strlen((const char *)list + at) + 1) {
+		if (list[list_length - 1] != 0 || count == 15)
+			return -EINVAL;
+		arguments[count++] = (char *)list + at;
+	}
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	sigset_t defaults;
@@ -326,7 +337,8 @@ int32_t sys_spawn(const uint8_t *path, size_t path_length, int32_t input, int32_
 	if (error == 0)
 		error = posix_spawn_file_actions_adddup2(&actions, errors, 2);
 	if (error == 0)
-		error = posix_spawn(&pid, name, &actions, &attributes, arguments, environ);
+		error = posix_spawn(&pid, name, &actions, &attributes, arguments,
+				    inherit ? environ : nothing);
 	posix_spawn_file_actions_destroy(&actions);
 	return error != 0 ? -error : pid;
 }

@@ -38,7 +38,14 @@ declare function sys_caught_signal(): number;
 declare function sys_alarm_ms(milliseconds: number): number;
 declare function sys_setenv(name: string, value: string): number;
 declare function sys_memfd(): number;
-declare function sys_spawn(path: string, input: number, output: number, errors: number): number;
+declare function sys_spawn(
+  path: string,
+  list: Uint8Array,
+  inherit: number,
+  input: number,
+  output: number,
+  errors: number,
+): number;
 declare function sys_waitpid(pid: number): number;
 declare function sys_kill(pid: number, signal: number): number;
 declare function sys_exit(status: number): number;
@@ -266,8 +273,20 @@ export function memfd(): number {
   return sys_memfd();
 }
 
-export function spawn(path: string, input: number, output: number, errors: number): number {
-  return sys_spawn(path, input, output, errors);
+/**
+ * Starts a program: its pid, or the negative error number.
+ * @param list its arguments behind the first, which is `path`: at most 14, each ended by a NUL
+ * @param inherit whether it gets this process's environment; otherwise it gets none
+ */
+export function spawn(
+  path: string,
+  list: Uint8Array,
+  inherit: boolean,
+  input: number,
+  output: number,
+  errors: number,
+): number {
+  return sys_spawn(path, list, inherit ? 1 : 0, input, output, errors);
 }
 
 /** Waits for a child: its exit status, or 256 + the number of the signal that ended it. */
