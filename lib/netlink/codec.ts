@@ -1,6 +1,7 @@
 /**
  * Netlink messages and attributes as bytes (include/uapi/linux/netlink.h). All offset arithmetic of the project's netlink
- * code is in this file; numbers are in the machine's order, which on every supported machine is little-endian.
+ * code is in this file; numbers are in the machine's order, which on every supported machine is little-endian, except
+ * those with "Be" in their function's name: netfilter's attributes are in network order.
  */
 
 export const NLM_F_REQUEST = 0x1;
@@ -51,11 +52,16 @@ export class MessageWriter {
 
   /** Begins a message; NLM_F_REQUEST and NLM_F_ACK are added. `sequence` must be the caller's first plus `count`. */
   begin(type: number, flags: number, sequence: number): void {
+    this.beginExact(type, flags | NLM_F_REQUEST | NLM_F_ACK, sequence);
+  }
+
+  /** Begins a message with exactly these flags. */
+  beginExact(type: number, flags: number, sequence: number): void {
     this.#count += 1;
     this.#start = this.#length;
     this.u32(0);
     this.u16(type);
-    this.u16(flags | NLM_F_REQUEST | NLM_F_ACK);
+    this.u16(flags);
     this.u32(sequence);
     this.u32(0);
   }
@@ -64,6 +70,17 @@ export class MessageWriter {
   end(): void {
     this.#view.setUint32(this.#start, this.#length - this.#start, true);
     this.#pad();
+  }
+
+  /** Sets flags in the header of the message begun last. */
+  addFlags(flags: number): void {
+    const at = this.#start + 6;
+    this.#view.setUint16(at, this.#view.getUint16(at, true) | flags, true);
+  }
+
+  /** How many bytes were written so far. */
+  get length(): number {
+    return this.#length;
   }
 
   u8(value: number): void {
@@ -81,6 +98,19 @@ export class MessageWriter {
   u32(value: number): void {
     this.#reserve(4);
     this.#view.setUint32(this.#length, value, true);
+    this.#length += 4;
+  }
+
+  be16(value: number): void {
+    this.#reserve(2);
+    this.#view.setUint16(this.#length, value, false);
+    this.#length += 2;
+  }
+
+  /** A number from -2^31 to 2^32 - 1. */
+  be32(value: number): void {
+    this.#reserve(4);
+    this.#view.setUint32(this.#length, value >>> 0, false);
     this.#length += 4;
   }
 
@@ -105,6 +135,26 @@ export class MessageWriter {
   attributeU32(type: number, value: number): void {
     const at = this.#attribute(type);
     this.u32(value);
+    this.#close(at);
+  }
+
+  attributeBe16(type: number, value: number): void {
+    const at = this.#attribute(type);
+    this.be16(value);
+    this.#close(at);
+  }
+
+  /** A number from -2^31 to 2^32 - 1. */
+  attributeBe32(type: number, value: number): void {
+    const at = this.#attribute(type);
+    this.be32(value);
+    this.#close(at);
+  }
+
+  attributeBe64(type: number, value: bigint): void {
+    const at = this.#attribute(type);
+    this.be32(Number((value >> 32n) & 0xffffffffn));
+    this.be32(Number(value & 0xffffffffn));
     this.#close(at);
   }
 
@@ -228,6 +278,19 @@ export class AttributeReader {
     return readU32(this.#window(4), 0);
   }
 
+  be16(): number {
+    return readBe16(this.#window(2), 0);
+  }
+
+  be32(): number {
+    return readBe32(this.#window(4), 0);
+  }
+
+  be64(): bigint {
+    const bytes = this.#window(8);
+    return (BigInt(readBe32(bytes, 0)) << 32n) | BigInt(readBe32(bytes, 4));
+  }
+
   /** The attribute's bytes; a view, valid until the next receive. */
   bytes(): Uint8Array {
     return this.#window(0);
@@ -235,10 +298,7 @@ export class AttributeReader {
 
   /** Text up to its NUL. */
   text(): string {
-    const bytes = this.#window(0);
-    let length = 0;
-    while (length < bytes.length && bytes[length] !== 0) length += 1;
-    return new TextDecoder().decode(bytes.subarray(0, length));
+    return textOf(this.#window(0));
   }
 
   nested(): AttributeReader {
@@ -251,6 +311,13 @@ export class AttributeReader {
     }
     return this.#bytes.subarray(this.#at, this.#at + this.#length);
   }
+}
+
+/** Text up to its NUL, or to the end. */
+export function textOf(bytes: Uint8Array): string {
+  let length = 0;
+  while (length < bytes.length && bytes[length] !== 0) length += 1;
+  return new TextDecoder().decode(bytes.subarray(0, length));
 }
 
 /** One byte of a message's fixed part. @throws NetlinkFormatError past the end */
@@ -269,6 +336,14 @@ export function readU32(bytes: Uint8Array, at: number): number {
 
 export function readI32(bytes: Uint8Array, at: number): number {
   return readU32(bytes, at) | 0;
+}
+
+export function readBe16(bytes: Uint8Array, at: number): number {
+  return (readU8(bytes, at) << 8) | readU8(bytes, at + 1);
+}
+
+export function readBe32(bytes: Uint8Array, at: number): number {
+  return readBe16(bytes, at) * 0x10000 + readBe16(bytes, at + 2);
 }
 
 function align(length: number): number {

@@ -6,17 +6,23 @@ import {
   type Message,
   MessageWriter,
   NetlinkFormatError,
+  NLM_F_ACK,
   NLM_F_ACK_TLVS,
   NLM_F_DUMP,
   NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
   readI32,
   splitMessages,
 } from "./codec.ts";
 
 export const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
+const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
@@ -26,17 +32,30 @@ const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const NLMSGERR_ATTR_MSG = 1;
 
+/* Batches of netfilter (linux/netfilter/nfnetlink.h). */
+const NFNL_MSG_BATCH_BEGIN = 16;
+const NFNL_MSG_BATCH_END = 17;
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFNL_BATCH_GENID = 1;
+
 const MSG_TRUNC = 0x20;
 /** The kernel fills answers of up to 32 KiB, and no more. */
 const RECEIVE_BYTES = 32768;
 /** A dump that changes under our eyes is begun again this often. */
 const DUMP_TRIES = 10;
+/**
+ * A socket's buffers hold 208 KiB by default, and what is sent may be no longer. In the other direction an answer counts
+ * for 1 KiB at least, and all answers come before the first is read.
+ */
+const LARGE_SEND_BYTES = 200_000;
+const MANY_REQUESTS = 60;
+const ANSWER_BYTES = 4096;
 
 /** The kernel's refusal of one request. `text` is its own explanation, "" if it gave none. */
 export class NetlinkError extends Error {
   readonly errno: number;
   readonly text: string;
-  /** Which of the requests sent together was refused, from 0. */
+  /** Which of the requests sent together was refused, from 0; -1 for a batch as a whole. */
   readonly index: number;
 
   constructor(errno: number, text: string, index: number) {
@@ -60,14 +79,20 @@ export class NetlinkSocket {
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
   #sequence = 1;
   readonly #pending = new MessageWriter();
+  readonly #protocol: number;
+  /** Whether what is pending is a batch. */
+  #batch = false;
+  /** For each pending request whether one message answers it, without an acknowledgement. */
+  #queries: boolean[] = [];
 
   /** @throws SystemError */
   constructor(protocol: number) {
+    this.#protocol = protocol;
     this.#fd = sys.must(sys.socket(AF_NETLINK, SOCK_RAW, protocol), "open a netlink socket");
     /* Old kernels lack these; then error texts are missing and dumps are filtered by us. */
     sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
     sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
-    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+    if (protocol === NETLINK_ROUTE) sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
   }
 
   close(): void {
@@ -76,8 +101,75 @@ export class NetlinkSocket {
 
   /** Begins a request and returns the writer to complete it with. */
   request(type: number, flags: number): MessageWriter {
-    this.#pending.begin(type, flags, this.#sequence + this.#pending.count);
-    return this.#pending;
+    if (this.#batch) return this.#begin(type, flags | NLM_F_REQUEST);
+    return this.#begin(type, flags | NLM_F_REQUEST | NLM_F_ACK);
+  }
+
+  /** Begins a request for one object, to be completed and then run by `executeAll`: the answer is all that comes back. */
+  query(type: number): MessageWriter {
+    const index = this.#pending.count;
+    while (this.#queries.length < index) this.#queries.push(false);
+    this.#queries.push(true);
+    return this.#begin(type, NLM_F_REQUEST);
+  }
+
+  /**
+   * Begins a batch of nf_tables: the requests that follow take effect together or not at all, with `commitBatch`.
+   * @param generation if not 0, the ruleset's generation that the batch is based on; if it is another meanwhile, the batch
+   *   is refused with ERESTART
+   */
+  beginBatch(generation = 0): void {
+    this.#batch = true;
+    const writer = this.#begin(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST);
+    writeNetfilterHeader(writer, 0, NFNL_SUBSYS_NFTABLES);
+    if (generation !== 0) writer.attributeBe32(NFNL_BATCH_GENID, generation);
+    writer.end();
+  }
+
+  /** How many requests the batch holds so far: the `index` of the one written next. */
+  get batchLength(): number {
+    return this.#pending.count - 1;
+  }
+
+  /**
+   * Sends the batch. An error means that nothing of it took effect.
+   * @throws NetlinkError for the first request that was refused; `index` counts from 0, -1 is the batch as a whole
+   *   (ERESTART: the generation is not the given one; EPERM; EOPNOTSUPP without nf_tables); SystemError
+   */
+  commitBatch(): void {
+    let first: NetlinkError | null = null;
+    for (const failure of this.attemptBatch()) first = first ?? failure;
+    if (first !== null) throw first;
+  }
+
+  /**
+   * `commitBatch` that returns every refusal instead, in the order of the requests: none means that the batch took effect.
+   * @throws SystemError
+   */
+  attemptBatch(): NetlinkError[] {
+    const failures: NetlinkError[] = [];
+    const length = this.batchLength;
+    /* One answer, to the last request, shows that the kernel is through; errors are sent in any case, and before it. */
+    if (length > 0) this.#pending.addFlags(NLM_F_ACK);
+    const writer = this.#begin(NFNL_MSG_BATCH_END, NLM_F_REQUEST);
+    writeNetfilterHeader(writer, 0, NFNL_SUBSYS_NFTABLES);
+    writer.end();
+    this.#batch = false;
+    const first = this.#sequence + 1;
+    if (length <= 0) {
+      this.#pending.reset();
+      return failures;
+    }
+    this.#send();
+    for (;;) {
+      for (const message of this.#receive()) {
+        const index = message.sequence - first;
+        if (message.type !== NLMSG_ERROR || index < -1 || index >= length) continue;
+        const error = decodeError(message, index);
+        if (error !== null) failures.push(error);
+        if (index === length - 1 || error?.index === -1) return failures;
+      }
+    }
   }
 
   /**
@@ -104,6 +196,31 @@ export class NetlinkSocket {
       }
     }
     if (failure !== null) throw failure;
+  }
+
+  /**
+   * `execute` for requests of which each may be refused: returns the error number of each, 0 for success. The kernel works
+   * through all of them.
+   * @throws SystemError
+   */
+  executeAll(handler: MessageHandler): number[] {
+    const first = this.#sequence;
+    const queries = this.#queries;
+    const errors: number[] = [];
+    const count = this.#send();
+    while (errors.length < count) errors.push(0);
+    let answered = 0;
+    while (answered < count) {
+      for (const message of this.#receive()) {
+        const index = message.sequence - first;
+        if (index < 0 || index >= count) continue;
+        const last = message.type === NLMSG_ERROR;
+        if (last) errors[index] = -readI32(message.body, 0);
+        else handler(message, index);
+        if (last || queries[index] === true) answered += 1;
+      }
+    }
+    return errors;
   }
 
   /** `execute` where no answer but success is wanted. */
@@ -145,9 +262,16 @@ export class NetlinkSocket {
       for (const message of this.#receive()) {
         if (message.sequence !== sequence) continue;
         if ((message.flags & NLM_F_DUMP_INTR) !== 0) consistent = false;
-        if (message.type === NLMSG_DONE) return consistent;
+        if (message.type === NLMSG_DONE) {
+          const errno = message.body.length < 4 ? 0 : -readI32(message.body, 0);
+          if (errno === EINTR) return false;
+          /* For rtnetlink this is how the listing of a missing link or table ends: there is nothing. */
+          if (errno > 0 && this.#protocol !== NETLINK_ROUTE) throw new NetlinkError(errno, "", 0);
+          return consistent;
+        }
         if (message.type === NLMSG_ERROR) {
           const error = decodeError(message, 0);
+          if (error !== null && error.errno === EINTR) return false;
           if (error !== null) throw error;
         } else {
           handler(message, 0);
@@ -156,9 +280,17 @@ export class NetlinkSocket {
     }
   }
 
+  #begin(type: number, flags: number): MessageWriter {
+    this.#pending.beginExact(type, flags, this.#sequence + this.#pending.count);
+    return this.#pending;
+  }
+
   #send(): number {
     const count = this.#pending.count;
     const bytes = this.#pending.bytes;
+    if (bytes.length > LARGE_SEND_BYTES) sys.setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes.length);
+    if (count > MANY_REQUESTS) sys.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, count * ANSWER_BYTES);
+    this.#queries = [];
     this.#sequence += count;
     let sent = -EINTR;
     while (sent === -EINTR) sent = sys.send(this.#fd, bytes, 0, bytes.length);
@@ -194,3 +326,10 @@ function decodeError(message: Message, index: number): NetlinkError | null {
 }
 
 function ignore(_message: Message, _index: number): void {}
+
+/** Writes the fixed part of a netfilter message, struct nfgenmsg: family, version, resource. */
+export function writeNetfilterHeader(writer: MessageWriter, family: number, resource: number): void {
+  writer.u8(family);
+  writer.u8(0);
+  writer.be16(resource);
+}

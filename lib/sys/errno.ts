@@ -26,6 +26,8 @@ export const ERANGE = 34;
 export const ENAMETOOLONG = 36;
 export const ELOOP = 40;
 export const EXFULL = 54;
+/** nf_tables: the ruleset is of another generation than the request was made for. */
+export const ERESTART = 85;
 export const EOPNOTSUPP = 95;
 export const EAFNOSUPPORT = 97;
 export const EADDRINUSE = 98;
@@ -63,6 +65,7 @@ const TEXTS: readonly (readonly [number, string])[] = [
   [ENAMETOOLONG, "name too long"],
   [ELOOP, "is a symbolic link"],
   [EXFULL, "exchange full"],
+  [ERESTART, "changed meanwhile"],
   [EOPNOTSUPP, "not supported"],
   [EAFNOSUPPORT, "address family not supported"],
   [EADDRINUSE, "address in use"],
