@@ -1,0 +1,115 @@
+import { expect, test } from "vitest";
+import { type Prefix, parsePrefix } from "../ip/address.ts";
+import { hostPortRules, type IptablesPlan, masqueradeRules } from "./iptables-rules.ts";
+import {
+  attemptText,
+  checkText,
+  localnetLinks,
+  parseSaved,
+  removalText,
+  repairText,
+  savedRules,
+} from "./iptables-text.ts";
+
+const pod = parsePrefix("10.77.0.2/24") as Prefix;
+
+function plan(containerId: string, localnetLink: string): IptablesPlan {
+  const owner = { network: "netA", containerId, ifname: "eth0" };
+  const port = { protocol: "tcp", hostPort: 8080, containerPort: 80, hostIp: null };
+  return hostPortRules(owner, pod, [port], {
+    conditions: [],
+    snat: true,
+    masqAll: false,
+    sameLink: false,
+    localnetLink,
+    markMasqBit: 13,
+    externalSetMarkChain: "",
+    lastWins: false,
+  });
+}
+
+/** What iptables-save says after a restore's input, for inputs that only add. */
+function afterwards(text: string): string {
+  return text
+    .split("\n")
+    .map((line) => line.replace(/^-I/, "-A"))
+    .join("\n");
+}
+
+const a = plan("cont-a", "cni0");
+const b = plan("cont-b", "cni0");
+const both = parseSaved(afterwards(repairText([], [a, b], true, [])));
+
+test("an attempt checks what is shared and demands that the own chain is new", () => {
+  const lines = attemptText(a).split("\n");
+  expect(lines.filter((line) => line.startsWith("-C "))).toHaveLength(a.sharedRules.length);
+  expect(lines.filter((line) => line.startsWith("*"))).toEqual(["*raw", "*nat"]);
+  expect(lines).toContain(`-N ${a.chain}`);
+  expect(lines.filter((line) => line.startsWith("-A "))).toHaveLength(a.rules.length);
+  expect(attemptText(plan("cont-a", ""))).not.toContain("raw");
+});
+
+test("a check asks for every rule, the attachment's first", () => {
+  const one = plan("cont-a", "");
+  const lines = checkText(one).split("\n");
+  expect(lines.filter((line) => line.startsWith("-C "))).toHaveLength(one.rules.length + one.sharedRules.length);
+  expect(lines[1]).toMatch(/^-C CNI-DN-/);
+});
+
+test("on an empty node everything is made once, the jump that masquerades first", () => {
+  const lines = repairText([], [a, b], true, []).split("\n");
+  const rules = lines.filter((line) => line !== "COMMIT");
+  expect(new Set(rules).size).toBe(rules.length);
+  expect(lines).toContain(
+    '-I POSTROUTING -m comment --comment "CNI portfwd requiring masquerade" -j CNI-HOSTPORT-MASQ',
+  );
+  expect(lines.indexOf(":CNI-HOSTPORT-LOCALNET - [0:0]")).toBe(1);
+});
+
+test("what is shared is not made again, and leftovers of the own chain are replaced", () => {
+  expect(repairText(both, [a], true, [])).toBe(
+    [
+      "*nat",
+      `-D CNI-HOSTPORT-DNAT ${a.rules[3]?.text}`,
+      `:${a.chain} - [0:0]`,
+      ...a.rules.map((rule) => `-A ${rule.chain} ${rule.text}`),
+      "COMMIT\n",
+    ].join("\n"),
+  );
+});
+
+test("another link or mark bit needs rules of its own", () => {
+  const text = repairText(both, [plan("cont-c", "cni1")], true, ["cni0"]);
+  expect(text.split("\n").slice(0, 5)).toEqual([
+    "*raw",
+    "-A CNI-HOSTPORT-LOCALNET -i cni1 -j DROP",
+    "-D CNI-HOSTPORT-LOCALNET -i cni0 -j DROP",
+    "COMMIT",
+    "*nat",
+  ]);
+  expect(localnetLinks(both)).toEqual(["cni0"]);
+});
+
+test("only what is incomplete is put back", () => {
+  expect(repairText(both, [a, b], false, [])).toBe("");
+  const damaged = both.map((table) => ({
+    ...table,
+    rules: table.rules.filter((rule) => !rule.includes(`-j ${b.chain}`)),
+  }));
+  const text = repairText(damaged, [a, b], false, []);
+  expect(text).toContain(b.chain);
+  expect(text).not.toContain(a.chain);
+});
+
+test("removal takes the chain and what leads to it, and nothing else", () => {
+  expect(removalText(both, [a.chain, "CNI-unknown"])).toBe(
+    `*nat\n-D CNI-HOSTPORT-DNAT ${a.rules[3]?.text}\n-F ${a.chain}\n-X ${a.chain}\nCOMMIT\n`,
+  );
+  expect(removalText(both, ["CNI-unknown"])).toBe("");
+  expect(savedRules(both, a.chain)).toHaveLength(3);
+});
+
+test("masquerading needs nothing shared", () => {
+  const masquerade = masqueradeRules({ network: "n", containerId: "c", ifname: "eth0" }, [pod], [], 4);
+  expect(attemptText(masquerade).split("\n").slice(0, 2)).toEqual(["*nat", `-N ${masquerade.chain}`]);
+});

@@ -1,0 +1,172 @@
+/**
+ * What iptables-restore is told and what iptables-save says. A restore is done whole or, if one line fails, not at all; that
+ * holds for checks (-C) and new chains (-N), too, so that one input can be "do this if nothing is in the way". Pure.
+ */
+import { type IptablesPlan, type IptablesRule, LOCALNET_CHAIN } from "./iptables-rules.ts";
+
+/** A table in the output of iptables-save. */
+export interface SavedTable {
+  readonly name: string;
+  readonly chains: readonly string[];
+  /** "-A CHAIN ...", each with a space behind it. */
+  readonly rules: readonly string[];
+}
+
+const TABLES = ["raw", "nat"];
+
+/** Reads the output of iptables-save. */
+export function parseSaved(text: string): SavedTable[] {
+  const tables: SavedTable[] = [];
+  let chains: string[] = [];
+  let rules: string[] = [];
+  let name = "";
+  for (const line of text.split("\n")) {
+    if (line.startsWith("*")) {
+      name = line.slice(1);
+      chains = [];
+      rules = [];
+    } else if (line.startsWith(":")) {
+      chains.push(line.slice(1).split(" ")[0] ?? "");
+    } else if (line.startsWith("-A ")) {
+      rules.push(`${line} `);
+    } else if (line === "COMMIT") {
+      tables.push({ name, chains, rules });
+    }
+  }
+  return tables;
+}
+
+/** Makes what a plan needs if all that is shared is there and the own chain is not; fails and changes nothing otherwise. */
+export function attemptText(plan: IptablesPlan): string {
+  return assembled((table) => {
+    const lines = plan.sharedRules.filter((rule) => rule.table === table).map((rule) => commandOf("-C", rule));
+    if (table === "nat") {
+      lines.push(`-N ${plan.chain}`);
+      for (const rule of plan.rules) lines.push(additionOf(rule));
+    }
+    return lines;
+  });
+}
+
+/** Fails with the number of the first line whose rule is not there; changes nothing. */
+export function checkText(plan: IptablesPlan): string {
+  const rules = [...plan.rules, ...plan.sharedRules];
+  return assembled((table) => rules.filter((rule) => rule.table === table).map((rule) => commandOf("-C", rule)));
+}
+
+/**
+ * Makes what plans of one IP version need, whatever of it is there already.
+ * @param always whether the plans' own chains are written again even if they look complete
+ * @param goneLinks links that do not exist any more, whose shared rules are dropped
+ * @returns "" if there is nothing to do
+ */
+export function repairText(
+  saved: readonly SavedTable[],
+  plans: readonly IptablesPlan[],
+  always: boolean,
+  goneLinks: readonly string[],
+): string {
+  return assembled((name) => {
+    const table = tableOf(saved, name);
+    const lines = missingShared(table, plans);
+    if (name === "raw") {
+      for (const link of goneLinks) lines.push(`-D ${LOCALNET_CHAIN} -i ${link} -j DROP`);
+      return lines;
+    }
+    for (const plan of plans) {
+      if (!always && isComplete(table, plan)) continue;
+      for (const rule of rulesTo(table, plan.chain)) lines.push(deletionOf(rule));
+      /* Declaring a chain empties it. */
+      lines.push(`:${plan.chain} - [0:0]`);
+      for (const rule of plan.rules) lines.push(additionOf(rule));
+    }
+    return lines;
+  });
+}
+
+/** Removes chains of the table "nat" and all rules that lead to them; "" if none of them is there. */
+export function removalText(saved: readonly SavedTable[], chains: readonly string[]): string {
+  const table = tableOf(saved, "nat");
+  const found = chains.filter((chain) => table.chains.includes(chain));
+  return assembled((name) => {
+    const lines: string[] = [];
+    if (name !== "nat") return lines;
+    for (const chain of found) {
+      for (const rule of rulesTo(table, chain)) lines.push(deletionOf(rule));
+      lines.push(`-F ${chain}`, `-X ${chain}`);
+    }
+    return lines;
+  });
+}
+
+/** The rules of one chain of the table "nat". */
+export function savedRules(saved: readonly SavedTable[], chain: string): string[] {
+  return rulesIn(tableOf(saved, "nat"), chain);
+}
+
+/** The links for which shared rules of the table "raw" drop packets for 127.0.0.0/8. */
+export function localnetLinks(saved: readonly SavedTable[]): string[] {
+  const start = `-A ${LOCALNET_CHAIN} -i `;
+  const rules = tableOf(saved, "raw").rules.filter((rule) => rule.startsWith(start));
+  return rules.map((rule) => rule.slice(start.length).split(" ")[0] ?? "");
+}
+
+/** The chains that plans need and rules that lead to them, as far as they are not there. */
+function missingShared(table: SavedTable, plans: readonly IptablesPlan[]): string[] {
+  const chains: string[] = [];
+  const additions: string[] = [];
+  for (const plan of plans) {
+    for (const chain of plan.sharedChains) {
+      const line = `:${chain.name} - [0:0]`;
+      if (chain.table !== table.name || table.chains.includes(chain.name) || chains.includes(line)) continue;
+      chains.push(line);
+    }
+    for (const rule of plan.sharedRules) {
+      const line = additionOf(rule);
+      if (rule.table !== table.name || additions.includes(line)) continue;
+      const there = rulesIn(table, rule.chain).some((saved) => rule.marks.every((mark) => saved.includes(`${mark} `)));
+      if (!there) additions.push(line);
+    }
+  }
+  return [...chains, ...additions];
+}
+
+/** Whether the own chain has as many rules as it should, and as many lead to it. Their text is for CHECK to compare. */
+function isComplete(table: SavedTable, plan: IptablesPlan): boolean {
+  const own = plan.rules.filter((rule) => rule.chain === plan.chain).length;
+  return rulesIn(table, plan.chain).length === own && rulesTo(table, plan.chain).length === plan.rules.length - own;
+}
+
+function tableOf(saved: readonly SavedTable[], name: string): SavedTable {
+  return saved.find((table) => table.name === name) ?? { name, chains: [], rules: [] };
+}
+
+function rulesIn(table: SavedTable, chain: string): string[] {
+  return table.rules.filter((rule) => rule.startsWith(`-A ${chain} `));
+}
+
+function rulesTo(table: SavedTable, chain: string): string[] {
+  return table.rules.filter((rule) => rule.includes(` -j ${chain} `));
+}
+
+function commandOf(command: string, rule: IptablesRule): string {
+  return `${command} ${rule.chain} ${rule.text}`;
+}
+
+function additionOf(rule: IptablesRule): string {
+  return commandOf(rule.first ? "-I" : "-A", rule);
+}
+
+function deletionOf(saved: string): string {
+  return `-D${saved.slice(2).trimEnd()}`;
+}
+
+/** The input with the lines of each table; tables without lines are left out. */
+function assembled(linesOf: (table: string) => string[]): string {
+  let text = "";
+  for (const table of TABLES) {
+    const lines = linesOf(table);
+    if (lines.length > 0) text += `*${table}\n${lines.join("\n")}\nCOMMIT\n`;
+  }
+  return text;
+}

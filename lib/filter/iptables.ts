@@ -1,0 +1,192 @@
+/**
+ * The backend for nodes that must have iptables: one iptables-restore for an operation where nothing is in the way, without
+ * a shell. The caller holds the lock that orders the project's own changes; iptables' own lock is waited for.
+ */
+import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
+import { firstLine, howItEnded, type Outcome, runProgram } from "../host/program.ts";
+import type { Family } from "../ip/address.ts";
+import { errnoText } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+import { isDigits } from "../text.ts";
+import type { IptablesPlan } from "./iptables-rules.ts";
+import {
+  attemptText,
+  checkText,
+  localnetLinks,
+  parseSaved,
+  removalText,
+  repairText,
+  type SavedTable,
+} from "./iptables-text.ts";
+
+/** Where a system has its programs; directories of PATH come after them. */
+const DIRECTORIES = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"];
+/** How long iptables may wait for its own lock, which whole reloads of a firewall hold. */
+const LOCK_SECONDS = "5";
+/** iptables' RESOURCE_PROBLEM (include/xtables.h), mostly but not only for its lock. */
+const RESOURCE_PROBLEM = 4;
+
+/** Which of the two implementations: "" for the one that the node uses, "-nft" or "-legacy". */
+export type IptablesVariant = "" | "-nft" | "-legacy";
+
+/** The path of a program of iptables: "iptables-restore", "ip6tables-save"; null if the node has none. */
+export function findIptables(family: Family, variant: IptablesVariant, action: "save" | "restore"): string | null {
+  const directories = [...DIRECTORIES];
+  for (const directory of (process.env.PATH ?? "").split(":")) {
+    if (directory.startsWith("/")) directories.push(directory);
+  }
+  /* Where there is but one implementation it may have the bare name only. */
+  for (const kind of variant === "" ? [""] : [variant, ""]) {
+    for (const directory of directories) {
+      const path = `${directory}/${nameOf(family)}${kind}-${action}`;
+      const status = sys.fstatat(sys.AT_FDCWD, path, 0);
+      if (status !== null && (status.mode & sys.S_IFMT) === sys.S_IFREG) return path;
+    }
+  }
+  return null;
+}
+
+/**
+ * Makes an attachment's rules, exactly once each whatever was there of them, and what is shared.
+ * @throws CniError 11 if iptables' lock is held for too long; 100 if there is no iptables or it refuses
+ */
+export function addIptables(plan: IptablesPlan): void {
+  const outcome = restore(plan.family, "", attemptText(plan));
+  if (outcome.status === 0) return;
+  throwIfLocked(outcome, plan.family);
+  /* Something shared is missing, or something of an earlier try is there. */
+  const saved = saveOrThrow(plan.family, "", plan.localnetLink === "" ? "nat" : "");
+  restoreOrThrow(plan.family, "", repairText(saved, [plan], true, goneLinks(saved)));
+}
+
+/**
+ * Puts back what is missing of several attachments' rules of one IP version, after somebody has flushed tables.
+ * @returns whether anything was missing
+ * @throws as addIptables
+ */
+export function repairIptables(plans: readonly IptablesPlan[]): boolean {
+  const [first] = plans;
+  if (first === undefined) return false;
+  const whole = plans.some((plan) => plan.localnetLink !== "");
+  const text = repairText(saveOrThrow(first.family, "", whole ? "" : "nat"), plans, false, []);
+  if (text !== "") restoreOrThrow(first.family, "", text);
+  return text !== "";
+}
+
+/**
+ * Compares an attachment's rules with what is there.
+ * @returns null if all are there, otherwise what is missing, for people
+ * @throws CniError 11 if iptables' lock is held for too long; 100 if there is no iptables
+ */
+export function checkIptables(plan: IptablesPlan): string | null {
+  const text = checkText(plan);
+  const outcome = restore(plan.family, "", text);
+  if (outcome.status === 0) return null;
+  throwIfLocked(outcome, plan.family);
+  const said = firstLine(outcome.errors);
+  const rule = failedLine(text, said);
+  if (!rule.startsWith("-C ")) return said;
+  return `${nameOf(plan.family)} has no rule "${rule.slice(3)}"`;
+}
+
+/**
+ * Removes chains of the table "nat" and the rules that lead to them, as far as they are there.
+ * @param variant which implementation made them
+ * @param chosen picks from what is there the chains that are to go
+ * @returns whether anything was removed
+ * @throws CniError 11 or 100 as addIptables; a node without iptables has nothing to remove
+ */
+export function removeIptables(
+  family: Family,
+  variant: IptablesVariant,
+  chosen: (saved: readonly SavedTable[]) => readonly string[],
+): boolean {
+  if (findIptables(family, variant, "save") === null) return false;
+  const saved = saveOrThrow(family, variant, "nat");
+  const text = removalText(saved, chosen(saved));
+  if (text !== "") restoreOrThrow(family, variant, text);
+  return text !== "";
+}
+
+/** Runs iptables-restore. What is not named in the input stays as it is. */
+function restore(family: Family, variant: IptablesVariant, text: string): Outcome {
+  const path = programOrThrow(family, variant, "restore");
+  return started(path, runProgram(path, ["--noflush", "-w", LOCK_SECONDS], false, new TextEncoder().encode(text)));
+}
+
+function restoreOrThrow(family: Family, variant: IptablesVariant, text: string): void {
+  const outcome = restore(family, variant, text);
+  if (outcome.status === 0) return;
+  throwIfLocked(outcome, family);
+  const said = firstLine(outcome.errors);
+  const line = failedLine(text, said);
+  throw refused(`${nameOf(family)}-restore`, outcome, line === "" ? "nothing was changed" : `it refused: ${line}`);
+}
+
+/** @param table "" for all */
+function saveOrThrow(family: Family, variant: IptablesVariant, table: string): SavedTable[] {
+  const path = programOrThrow(family, variant, "save");
+  const list = table === "" ? [] : ["-t", table];
+  const outcome = started(path, runProgram(path, list, false, new Uint8Array(0)));
+  const text = new TextDecoder().decode(outcome.output);
+  if (outcome.status !== 0) throw refused(`${nameOf(family)}-save`, outcome, "nothing was changed");
+  /* "# Table `nat' is incompatible, use 'nft' tool." */
+  if (text.includes("' is incompatible, use 'nft'")) {
+    throw new CniError(
+      KERNEL_REFUSED,
+      `${nameOf(family)} cannot read its own table: somebody has put rules of nftables into it`,
+      "nothing was changed; let whoever made them use a table of their own, or use the backend nftables",
+    );
+  }
+  return parseSaved(text);
+}
+
+function programOrThrow(family: Family, variant: IptablesVariant, action: "save" | "restore"): string {
+  const path = findIptables(family, variant, action);
+  if (path !== null) return path;
+  throw new CniError(
+    KERNEL_REFUSED,
+    `there is no ${nameOf(family)}-${action} on this node`,
+    `looked in ${DIRECTORIES.join(", ")} and PATH; install iptables, or use the backend nftables, which needs no program`,
+  );
+}
+
+function started(path: string, outcome: Outcome): Outcome {
+  if (outcome.status >= 0) return outcome;
+  throw new CniError(
+    KERNEL_REFUSED,
+    `failed to start ${path}: ${errnoText(-outcome.status)}`,
+    "install iptables again, or use the backend nftables, which needs no program",
+  );
+}
+
+function throwIfLocked(outcome: Outcome, family: Family): void {
+  const said = new TextDecoder().decode(outcome.errors);
+  if (outcome.status !== RESOURCE_PROBLEM) return;
+  if (!said.includes("lock") && !said.includes("temporarily unavailable")) return;
+  throw new CniError(
+    TRY_AGAIN_LATER,
+    `${nameOf(family)} is in use by another process`,
+    `waited ${LOCK_SECONDS} s; nothing was changed. It said: ${firstLine(outcome.errors)}`,
+  );
+}
+
+function refused(program: string, outcome: Outcome, details: string): CniError {
+  const said = firstLine(outcome.errors);
+  return new CniError(KERNEL_REFUSED, `${program} ${howItEnded(outcome.status)}: ${said}`, details);
+}
+
+/** The line of the input that "iptables-restore: line 3 failed" speaks of; "" if it speaks of none. */
+function failedLine(text: string, said: string): string {
+  const [, rest = ""] = said.split(": line ");
+  const number = rest.split(" ")[0] ?? "";
+  return isDigits(number) ? (text.split("\n")[parseInt(number, 10) - 1] ?? "") : "";
+}
+
+function goneLinks(saved: readonly SavedTable[]): string[] {
+  return localnetLinks(saved).filter((link) => sys.interfaceIndex(link) < 0);
+}
+
+function nameOf(family: Family): string {
+  return family === 4 ? "iptables" : "ip6tables";
+}
