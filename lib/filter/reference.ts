@@ -1,0 +1,220 @@
+/**
+ * What the reference suite, or our own iptables backend under the same names, has left in the packet filter for an
+ * attachment, and removing it. What is there in nf_tables, by whichever program, is found and removed over netlink; for the
+ * older iptables its own programs are run. Nothing of other attachments is touched.
+ */
+import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
+import { readText } from "../host/io.ts";
+import type { Family } from "../ip/address.ts";
+import { decodeChain } from "../netlink/nftables/decode.ts";
+import { writeDeleteChain, writeDeleteRule } from "../netlink/nftables/messages.ts";
+import {
+  NFPROTO_BRIDGE,
+  NFPROTO_INET,
+  NFPROTO_IPV4,
+  NFPROTO_IPV6,
+  NFT_GOTO,
+  NFT_JUMP,
+  type Rule,
+} from "../netlink/nftables/objects.ts";
+import { listRules, writeGetChain } from "../netlink/nftables/queries.ts";
+import type { NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
+import { EBUSY, ENOENT } from "../sys/errno.ts";
+import { hexOf } from "../text.ts";
+import { removeIptables } from "./iptables.ts";
+import {
+  DNAT_CHAIN,
+  FIRST_IFNAME,
+  hostPortChain,
+  type IptablesOwner,
+  isReferenceChain,
+  masqueradeChainName,
+  referenceChain,
+} from "./iptables-rules.ts";
+import { type SavedTable, savedRules } from "./iptables-text.ts";
+import { sha512 } from "./sha512.ts";
+
+/** The reference's portmap, and the bridge plugin's ipMasq and macspoofchk. */
+export type ReferencePart = "hostports" | "masquerade" | "spoofcheck";
+
+/** A chain that is there, if anything is there. */
+interface Trace {
+  readonly family: number;
+  readonly table: string;
+  readonly chain: string;
+}
+
+/** A rule, or a chain if the handle is 0. */
+interface Deletion {
+  readonly family: number;
+  readonly table: string;
+  readonly chain: string;
+  readonly handle: bigint;
+}
+
+const HOSTPORT_TABLE = "cni_hostport";
+const MASQUERADE_TABLE = "cni_plugins_masquerade";
+const MASQUERADE_CHAIN = "masq_checks";
+/** The reference may be at work at the same time. */
+const TRIES = 5;
+
+/**
+ * Removes what is there for an attachment; one question to the kernel if that is nothing.
+ * @param socket a netfilter socket without a batch begun
+ * @returns whether anything was removed
+ * @throws CniError 100 if the kernel or iptables refuses; 11 if others keep changing the same rules
+ */
+export function removeReference(socket: NetlinkSocket, owner: IptablesOwner, parts: readonly ReferencePart[]): boolean {
+  const own = ownChains(owner, parts);
+  const traces = tracesOf(owner, parts, own);
+  let removed = false;
+  for (let attempt = 0; ; attempt += 1) {
+    const found = existing(socket, traces);
+    const deletions: Deletion[] = [];
+    for (const trace of found) {
+      /* Should rules in unusual places lead to the chain, it is in use: look at all of the table then. */
+      for (const deletion of deletionsFor(socket, owner, trace, attempt > 0)) deletions.push(deletion);
+    }
+    if (deletions.length === 0) break;
+    const failure = attemptDeletions(socket, deletions);
+    if (failure === null) {
+      removed = true;
+      break;
+    }
+    if ((failure.errno !== ENOENT && failure.errno !== EBUSY) || attempt >= TRIES) throw refused(failure);
+  }
+  return removeByProgram(socket, own, commonChains(owner, parts)) || removed;
+}
+
+/** What the first word of the reference's masquerading comments ends with: it stands for the interface, in any network. */
+export function masqueradeInstance(owner: IptablesOwner): string {
+  return `-${hexOf(sha512(`${owner.ifname}:${owner.containerId}`).subarray(0, 8), "")}`;
+}
+
+/** The chains to ask for. */
+function tracesOf(owner: IptablesOwner, parts: readonly ReferencePart[], own: readonly string[]): Trace[] {
+  const traces: Trace[] = [];
+  for (const family of [NFPROTO_IPV4, NFPROTO_IPV6]) {
+    if (parts.includes("hostports")) traces.push({ family, table: HOSTPORT_TABLE, chain: "hostports" });
+    for (const chain of own) traces.push({ family, table: "nat", chain });
+  }
+  if (parts.includes("masquerade")) {
+    traces.push({ family: NFPROTO_INET, table: MASQUERADE_TABLE, chain: MASQUERADE_CHAIN });
+  }
+  if (parts.includes("spoofcheck")) {
+    const chain = `cni-br-iface-${owner.containerId}-${owner.ifname}`;
+    for (const name of [chain, `${chain}-mac`]) traces.push({ family: NFPROTO_BRIDGE, table: "nat", chain: name });
+  }
+  return traces;
+}
+
+/** Those that are there, asked for in one send. A kernel without one of the families has none. */
+function existing(socket: NetlinkSocket, traces: readonly Trace[]): Trace[] {
+  const found: Trace[] = [];
+  for (const { family, table, chain } of traces) writeGetChain(socket, family, table, chain);
+  socket.executeAll((message, index) => {
+    const trace = traces[index];
+    if (trace !== undefined && decodeChain(message.body).name === trace.chain) found.push(trace);
+  });
+  return found;
+}
+
+function deletionsFor(socket: NetlinkSocket, owner: IptablesOwner, trace: Trace, everywhere: boolean): Deletion[] {
+  const { family, table, chain } = trace;
+  if (table === HOSTPORT_TABLE) {
+    /* The reference notes no network: its own DEL takes them all, too. */
+    return rulesOf(socket, trace, "", (rule) => rule.comment === owner.containerId);
+  }
+  if (table === MASQUERADE_TABLE) {
+    const instance = masqueradeInstance(owner);
+    return rulesOf(socket, trace, chain, (rule) => (rule.comment.split(",")[0] ?? "").endsWith(instance));
+  }
+  let entry = chain.startsWith("CNI-DN-") ? DNAT_CHAIN : "POSTROUTING";
+  if (family === NFPROTO_BRIDGE) entry = "PREROUTING";
+  const deletions = rulesOf(socket, trace, everywhere ? "" : entry, (rule) => leadsTo(rule, chain));
+  return [...deletions, { family, table, chain, handle: 0n }];
+}
+
+/** The deletions of those rules of a chain of the trace's table, or of all its chains for "", that are chosen. */
+function rulesOf(socket: NetlinkSocket, trace: Trace, chain: string, chosen: (rule: Rule) => boolean): Deletion[] {
+  const { family, table } = trace;
+  const rules = listRules(socket, family, table, chain).filter(chosen);
+  return rules.map((rule) => ({ family, table, chain: rule.chain, handle: rule.handle }));
+}
+
+function leadsTo(rule: Rule, chain: string): boolean {
+  return rule.expressions.some((expression) => {
+    if (expression.kind !== "verdict" || expression.verdict.chain !== chain) return false;
+    return expression.verdict.code === NFT_JUMP || expression.verdict.code === NFT_GOTO;
+  });
+}
+
+/** Deletes all or nothing; the kernel's refusal, or null. */
+function attemptDeletions(socket: NetlinkSocket, deletions: readonly Deletion[]): NetlinkError | null {
+  socket.beginBatch();
+  for (const { family, table, chain, handle } of deletions) {
+    if (handle === 0n) writeDeleteChain(socket, family, table, chain);
+    else writeDeleteRule(socket, family, table, chain, handle);
+  }
+  let first: NetlinkError | null = null;
+  for (const failure of socket.attemptBatch()) first = first ?? failure;
+  return first;
+}
+
+/**
+ * Removes what netlink does not reach, or does not tell enough of.
+ * @param own the attachment's chains whoever made them
+ * @param common further ones that are the attachment's if the reference made them: its comments tell
+ */
+function removeByProgram(socket: NetlinkSocket, own: readonly string[], common: readonly string[]): boolean {
+  if (own.length === 0) return false;
+  const chosen = (saved: readonly SavedTable[]): string[] => [
+    ...own,
+    ...common.filter((chain) => isReferenceChain(savedRules(saved, chain))),
+  ];
+  const traces: Trace[] = [];
+  for (const family of [NFPROTO_IPV4, NFPROTO_IPV6]) {
+    for (const chain of common) traces.push({ family, table: "nat", chain });
+  }
+  const found = traces.length === 0 ? [] : existing(socket, traces);
+  const families: Family[] = [4, 6];
+  let removed = false;
+  for (const family of families) {
+    const number = family === 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+    if (found.some((trace) => trace.family === number) && removeIptables(family, "-nft", chosen)) removed = true;
+    if (hasLegacyNat(family) && removeIptables(family, "-legacy", chosen)) removed = true;
+  }
+  return removed;
+}
+
+/** Whether the older iptables has a table "nat" in this namespace. */
+function hasLegacyNat(family: Family): boolean {
+  const names = readText(`/proc/net/${family === 4 ? "ip" : "ip6"}_tables_names`) ?? "";
+  return names.split("\n").includes("nat");
+}
+
+/** The chains that are the attachment's whoever made them. */
+function ownChains(owner: IptablesOwner, parts: readonly ReferencePart[]): string[] {
+  const chains: string[] = [];
+  if (parts.includes("hostports")) chains.push(hostPortChain(owner));
+  if (parts.includes("masquerade")) chains.push(masqueradeChainName(owner));
+  return chains;
+}
+
+/** The chains that the reference makes for all interfaces of the container in the network; ours for the first has their names. */
+function commonChains(owner: IptablesOwner, parts: readonly ReferencePart[]): string[] {
+  const chains: string[] = [];
+  if (owner.ifname === FIRST_IFNAME) return chains;
+  if (parts.includes("hostports")) chains.push(referenceChain("CNI-DN-", owner.network, owner.containerId));
+  if (parts.includes("masquerade")) chains.push(referenceChain("CNI-", owner.network, owner.containerId));
+  return chains;
+}
+
+function refused(error: NetlinkError): CniError {
+  const retry = error.errno === ENOENT || error.errno === EBUSY;
+  return new CniError(
+    retry ? TRY_AGAIN_LATER : KERNEL_REFUSED,
+    `failed to remove what the reference plugins left in the packet filter: ${error.message}`,
+    retry ? "other programs keep changing the same rules; nothing was changed" : "nothing was changed",
+  );
+}
