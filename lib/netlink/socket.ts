@@ -114,11 +114,13 @@ export class NetlinkSocket {
   }
 
   /**
-   * Begins a batch of nf_tables: the requests that follow take effect together or not at all, with `commitBatch`.
+   * Begins a batch of nf_tables: the requests that follow take effect together or not at all, with `commitBatch`. A batch
+   * that was begun before and not committed is dropped.
    * @param generation if not 0, the ruleset's generation that the batch is based on; if it is another meanwhile, the batch
    *   is refused with ERESTART
    */
   beginBatch(generation = 0): void {
+    this.#pending.reset();
     this.#batch = true;
     const writer = this.#begin(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST);
     writeNetfilterHeader(writer, 0, NFNL_SUBSYS_NFTABLES);
@@ -215,7 +217,7 @@ export class NetlinkSocket {
         const index = message.sequence - first;
         if (index < 0 || index >= count) continue;
         const last = message.type === NLMSG_ERROR;
-        if (last) errors[index] = -readI32(message.body, 0);
+        if (last) errors[index] = 0 - readI32(message.body, 0);
         else handler(message, index);
         if (last || queries[index] === true) answered += 1;
       }

@@ -24,7 +24,6 @@ const NFTA_BITWISE_DREG = 2;
 const NFTA_BITWISE_LEN = 3;
 const NFTA_BITWISE_MASK = 4;
 const NFTA_BITWISE_XOR = 5;
-const NFTA_BITWISE_OP = 6;
 const NFTA_CMP_SREG = 1;
 const NFTA_CMP_OP = 2;
 const NFTA_CMP_DATA = 3;
@@ -55,7 +54,8 @@ const NFTA_MASQ_FLAGS = 1;
 const NFTA_MASQ_REG_PROTO_MIN = 2;
 
 const NFT_LOOKUP_F_INV = 1;
-const NFT_BITWISE_MASK_XOR = 0;
+/** NF_NAT_RANGE_MAP_IPS and _PROTO_SPECIFIED: the kernel adds them for the registers that there are. */
+const NAT_RANGE_IMPLIED = 3;
 
 /** Writes the expressions of a rule into an attribute of the given type. @throws TypeError for an unknown expression */
 export function writeExpressions(writer: MessageWriter, type: number, expressions: readonly Expression[]): void {
@@ -92,7 +92,6 @@ function writeFields(writer: MessageWriter, expression: Expression): void {
     case "bitwise":
       writer.attributeBe32(NFTA_BITWISE_SREG, expression.source);
       writer.attributeBe32(NFTA_BITWISE_DREG, expression.register);
-      writer.attributeBe32(NFTA_BITWISE_OP, NFT_BITWISE_MASK_XOR);
       writer.attributeBe32(NFTA_BITWISE_LEN, expression.mask.length);
       writeValue(writer, NFTA_BITWISE_MASK, expression.mask);
       writeValue(writer, NFTA_BITWISE_XOR, expression.xor);
@@ -353,6 +352,6 @@ function decodeNat(fields: Fields): Expression | null {
     family: fields.number(NFTA_NAT_FAMILY),
     address,
     port,
-    flags: fields.numberOr(NFTA_NAT_FLAGS, 0),
+    flags: fields.numberOr(NFTA_NAT_FLAGS, 0) & ~NAT_RANGE_IMPLIED,
   };
 }

@@ -196,7 +196,7 @@ export interface NatExpression {
   readonly family: number;
   readonly address: number;
   readonly port: number | null;
-  /** NF_NAT_RANGE_* in linux/netfilter/nf_nat.h. */
+  /** NF_NAT_RANGE_* in linux/netfilter/nf_nat.h, without MAP_IPS and PROTO_SPECIFIED, which the registers imply. */
   readonly flags: number;
 }
 
