@@ -6,12 +6,16 @@ import {
   AttributeReader,
   MessageWriter,
   NetlinkFormatError,
+  readBe16,
+  readBe32,
   readU8,
   readU16,
   readU32,
   splitMessages,
 } from "./codec.ts";
 import { decodeLink } from "./link.ts";
+import netfilter from "./nftables/captured.json" with { type: "json" };
+import { decodeChain, decodeElements, decodeRule, decodeTable } from "./nftables/decode.ts";
 import { decodeRoute } from "./route.ts";
 import { decodePortVlans } from "./vlan.ts";
 
@@ -101,6 +105,39 @@ test("numbers and text", () => {
   expect(values).toEqual([0xff, 0xfffe, 0xfffffffd, "héllo", ""]);
 });
 
+test("numbers in network order", () => {
+  const writer = new MessageWriter();
+  writer.beginExact(16, 0, 1);
+  writer.attributeBe16(1, 0x1234);
+  writer.attributeBe32(2, 0xfedcba98);
+  writer.attributeBe32(3, -99);
+  writer.attributeBe64(4, 0x8000_0001_0000_0002n);
+  writer.end();
+  const [message] = splitMessages(writer.bytes);
+  expect(message?.flags).toBe(0);
+  const reader = new AttributeReader(message?.body ?? new Uint8Array(), 0);
+  const values: unknown[] = [];
+  for (const next of ["be16", "be32", "be32", "be64"] as const) {
+    reader.next();
+    values.push(reader[next]());
+  }
+  expect(values).toEqual([0x1234, 0xfedcba98, 2 ** 32 - 99, 0x8000_0001_0000_0002n]);
+  expect(readBe16(Uint8Array.from([0, 1, 2]), 1)).toBe(0x102);
+  expect(() => readBe32(Uint8Array.from([0, 1, 2, 3]), 1)).toThrow(NetlinkFormatError);
+  expect(() => reader.be64()).not.toThrow();
+});
+
+test("flags added to the message begun last", () => {
+  const writer = new MessageWriter();
+  for (const flags of [1, 0x401]) {
+    writer.beginExact(16, flags, 1);
+    writer.u32(0);
+    writer.end();
+  }
+  writer.addFlags(4);
+  expect(splitMessages(writer.bytes).map((message) => message.flags)).toEqual([1, 0x405]);
+});
+
 test("an attribute that is shorter than what is read from it", () => {
   const writer = new MessageWriter();
   writer.begin(16, 0, 1);
@@ -178,10 +215,19 @@ describe("no bytes make a decoder read past their end", () => {
     vi.unstubAllGlobals();
   });
 
-  const DECODERS = [decodeLink, decodePortVlans, decodeAddress, decodeRoute];
+  type Decoder = (body: Uint8Array) => unknown;
+  const ROUTE_DECODERS: readonly Decoder[] = [decodeLink, decodePortVlans, decodeAddress, decodeRoute];
+  const NETFILTER_DECODERS: readonly Decoder[] = [decodeTable, decodeChain, decodeRule, decodeElements];
+  const DECODERS = [...ROUTE_DECODERS, ...NETFILTER_DECODERS];
+  /** The longest answer of each kind. */
+  const NETFILTER = ["000a", "030a", "060a", "0c0a"].flatMap((type) => {
+    const answers = Object.values(netfilter.answered).flat();
+    const ofType = answers.filter((hex) => hex.slice(8, 12) === type);
+    return ofType.toSorted((a, b) => b.length - a.length).slice(0, 1);
+  });
 
   /** Decodes; only a NetlinkFormatError may come of it. */
-  function decode(bytes: Uint8Array): void {
+  function decode(bytes: Uint8Array, decoders: readonly Decoder[]): void {
     const attempt = (action: () => unknown): void => {
       try {
         action();
@@ -189,33 +235,40 @@ describe("no bytes make a decoder read past their end", () => {
         if (!(error instanceof NetlinkFormatError)) throw error;
       }
     };
-    for (const decoder of DECODERS) attempt(() => decoder(guarded(bytes)));
-    attempt(() => splitMessages(guarded(bytes)).map((message) => DECODERS.map((decoder) => decoder(message.body))));
+    for (const decoder of decoders) attempt(() => decoder(guarded(bytes)));
+    attempt(() => splitMessages(guarded(bytes)).map((message) => decoders.map((decoder) => decoder(message.body))));
   }
 
   test.each(Object.entries(captured.received))("every prefix of the kernel's answer to %s", (_name, hex) => {
     const bytes = new Uint8Array(Buffer.from(hex, "hex"));
-    for (let length = 0; length <= bytes.length; length += 1) decode(bytes.subarray(0, length));
+    for (let length = 0; length <= bytes.length; length += 1) decode(bytes.subarray(0, length), ROUTE_DECODERS);
     /* The body of the first message by itself. */
-    for (let length = 16; length <= bytes.length; length += 1) decode(bytes.subarray(16, length));
+    for (let length = 16; length <= bytes.length; length += 1) decode(bytes.subarray(16, length), ROUTE_DECODERS);
+  });
+
+  test.each(NETFILTER)("every prefix of nf_tables' answer %s", (hex) => {
+    const bytes = new Uint8Array(Buffer.from(hex, "hex"));
+    for (let length = 16; length <= bytes.length; length += 1) decode(bytes.subarray(16, length), NETFILTER_DECODERS);
   });
 
   test("any bytes", () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => decode(bytes)),
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => decode(bytes, DECODERS)),
       { numRuns: 2000 },
     );
   });
 
   test("the kernel's answers with some bytes changed", () => {
-    const answers = Object.values(captured.received).map((hex) => new Uint8Array(Buffer.from(hex, "hex")));
+    const answers = [...Object.values(captured.received), ...NETFILTER].map(
+      (hex) => new Uint8Array(Buffer.from(hex, "hex")),
+    );
     const change = fc.tuple(fc.nat(400), fc.nat(255));
     fc.assert(
       fc.property(fc.constantFrom(...answers), fc.array(change, { minLength: 1, maxLength: 4 }), (answer, changes) => {
         const bytes = answer.slice(0, 500);
         for (const [at, value] of changes) bytes[at % bytes.length] = value;
-        decode(bytes.subarray(16));
-        decode(bytes);
+        decode(bytes.subarray(16), DECODERS);
+        decode(bytes, DECODERS);
       }),
       { numRuns: 500 },
     );
