@@ -3,7 +3,7 @@
  * 32 bits in network order unless noted. Attributes are written in the order in which the nft program does.
  */
 import { AttributeReader, type MessageWriter, readBe32, readU8, textOf } from "../codec.ts";
-import type { Expression, Verdict } from "./objects.ts";
+import type { Expression, LookupExpression, NatExpression, Verdict } from "./objects.ts";
 
 const NFTA_LIST_ELEM = 1;
 const NFTA_EXPR_NAME = 1;
@@ -108,11 +108,7 @@ function writeFields(writer: MessageWriter, expression: Expression): void {
       writeValue(writer, NFTA_RANGE_TO_DATA, expression.to);
       break;
     case "lookup":
-      /* A set made in the same batch is found by its name too. */
-      writer.attributeBe32(NFTA_LOOKUP_SREG, expression.source);
-      if (expression.register !== null) writer.attributeBe32(NFTA_LOOKUP_DREG, expression.register);
-      writer.attributeText(NFTA_LOOKUP_SET, expression.set);
-      if (expression.inverted) writer.attributeBe32(NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+      writeLookup(writer, expression);
       break;
     case "immediate":
       writer.attributeBe32(NFTA_IMMEDIATE_DREG, expression.register);
@@ -133,11 +129,7 @@ function writeFields(writer: MessageWriter, expression: Expression): void {
       if (expression.direction !== null) writer.attributeU8(NFTA_CT_DIRECTION, expression.direction);
       break;
     case "nat":
-      writer.attributeBe32(NFTA_NAT_TYPE, expression.type);
-      writer.attributeBe32(NFTA_NAT_FAMILY, expression.family);
-      writer.attributeBe32(NFTA_NAT_REG_ADDR_MIN, expression.address);
-      if (expression.port !== null) writer.attributeBe32(NFTA_NAT_REG_PROTO_MIN, expression.port);
-      if (expression.flags !== 0) writer.attributeBe32(NFTA_NAT_FLAGS, expression.flags);
+      writeNat(writer, expression);
       break;
     case "masq":
       if (expression.flags !== 0) writer.attributeBe32(NFTA_MASQ_FLAGS, expression.flags);
@@ -146,6 +138,22 @@ function writeFields(writer: MessageWriter, expression: Expression): void {
       /* A counter starts at nothing. */
       break;
   }
+}
+
+/** A set made in the same batch is found by its name, as any other. */
+function writeLookup(writer: MessageWriter, lookup: LookupExpression): void {
+  writer.attributeBe32(NFTA_LOOKUP_SREG, lookup.source);
+  if (lookup.register !== null) writer.attributeBe32(NFTA_LOOKUP_DREG, lookup.register);
+  writer.attributeText(NFTA_LOOKUP_SET, lookup.set);
+  if (lookup.inverted) writer.attributeBe32(NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+}
+
+function writeNat(writer: MessageWriter, nat: NatExpression): void {
+  writer.attributeBe32(NFTA_NAT_TYPE, nat.type);
+  writer.attributeBe32(NFTA_NAT_FAMILY, nat.family);
+  writer.attributeBe32(NFTA_NAT_REG_ADDR_MIN, nat.address);
+  if (nat.port !== null) writer.attributeBe32(NFTA_NAT_REG_PROTO_MIN, nat.port);
+  if (nat.flags !== 0) writer.attributeBe32(NFTA_NAT_FLAGS, nat.flags);
 }
 
 /** Writes data, which the kernel wraps in a value attribute. */
@@ -264,23 +272,9 @@ function decodeExpression(name: string, fields: Fields): Expression | null {
       if (!fields.has(NFTA_META_DREG)) return null;
       return { kind: "meta", key: fields.number(NFTA_META_KEY), register: fields.number(NFTA_META_DREG) };
     case "payload":
-      if (!fields.has(NFTA_PAYLOAD_DREG)) return null;
-      return {
-        kind: "payload",
-        base: fields.number(NFTA_PAYLOAD_BASE),
-        offset: fields.number(NFTA_PAYLOAD_OFFSET),
-        length: fields.number(NFTA_PAYLOAD_LEN),
-        register: fields.number(NFTA_PAYLOAD_DREG),
-      };
+      return decodePayload(fields);
     case "bitwise":
-      if (!fields.has(NFTA_BITWISE_MASK) || !fields.has(NFTA_BITWISE_XOR)) return null;
-      return {
-        kind: "bitwise",
-        source: fields.number(NFTA_BITWISE_SREG),
-        register: fields.number(NFTA_BITWISE_DREG),
-        mask: fields.value(NFTA_BITWISE_MASK),
-        xor: fields.value(NFTA_BITWISE_XOR),
-      };
+      return decodeBitwise(fields);
     case "cmp":
       return {
         kind: "cmp",
@@ -297,13 +291,7 @@ function decodeExpression(name: string, fields: Fields): Expression | null {
         to: fields.value(NFTA_RANGE_TO_DATA),
       };
     case "lookup":
-      return {
-        kind: "lookup",
-        set: textOf(fields.bytes(NFTA_LOOKUP_SET)),
-        source: fields.number(NFTA_LOOKUP_SREG),
-        register: fields.numberOrNull(NFTA_LOOKUP_DREG),
-        inverted: (fields.numberOr(NFTA_LOOKUP_FLAGS, 0) & NFT_LOOKUP_F_INV) !== 0,
-      };
+      return decodeLookup(fields);
     case "immediate":
       return decodeImmediate(fields);
     case "fib":
@@ -331,6 +319,38 @@ function decodeExpression(name: string, fields: Fields): Expression | null {
     default:
       return null;
   }
+}
+
+function decodePayload(fields: Fields): Expression | null {
+  if (!fields.has(NFTA_PAYLOAD_DREG)) return null;
+  return {
+    kind: "payload",
+    base: fields.number(NFTA_PAYLOAD_BASE),
+    offset: fields.number(NFTA_PAYLOAD_OFFSET),
+    length: fields.number(NFTA_PAYLOAD_LEN),
+    register: fields.number(NFTA_PAYLOAD_DREG),
+  };
+}
+
+function decodeBitwise(fields: Fields): Expression | null {
+  if (!fields.has(NFTA_BITWISE_MASK) || !fields.has(NFTA_BITWISE_XOR)) return null;
+  return {
+    kind: "bitwise",
+    source: fields.number(NFTA_BITWISE_SREG),
+    register: fields.number(NFTA_BITWISE_DREG),
+    mask: fields.value(NFTA_BITWISE_MASK),
+    xor: fields.value(NFTA_BITWISE_XOR),
+  };
+}
+
+function decodeLookup(fields: Fields): Expression {
+  return {
+    kind: "lookup",
+    set: textOf(fields.bytes(NFTA_LOOKUP_SET)),
+    source: fields.number(NFTA_LOOKUP_SREG),
+    register: fields.numberOrNull(NFTA_LOOKUP_DREG),
+    inverted: (fields.numberOr(NFTA_LOOKUP_FLAGS, 0) & NFT_LOOKUP_F_INV) !== 0,
+  };
 }
 
 function decodeImmediate(fields: Fields): Expression | null {
