@@ -1,0 +1,272 @@
+/**
+ * The kernel's table of connections (include/uapi/linux/netfilter/nfnetlink_conntrack.h): counting, listing and removing
+ * entries. Sockets here are NETLINK_NETFILTER ones in the namespace whose connections are meant.
+ */
+import { type Address, type Family, parseAddress } from "../ip/address.ts";
+import { EINVAL, ENOENT, EOPNOTSUPP } from "../sys/errno.ts";
+import { ipAddress, socketFamily } from "./address.ts";
+import { AttributeReader, type MessageWriter } from "./codec.ts";
+import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+/* NFNL_SUBSYS_CTNETLINK << 8, and IPCTNL_MSG_CT_GET, _DELETE, _GET_STATS */
+const CT_GET = 0x101;
+const CT_DELETE = 0x102;
+const CT_GET_STATS = 0x105;
+
+const CTA_TUPLE_ORIG = 1;
+const CTA_TUPLE_REPLY = 2;
+const CTA_ID = 12;
+const CTA_ZONE = 18;
+const CTA_FILTER = 25;
+const CTA_TUPLE_IP = 1;
+const CTA_TUPLE_PROTO = 2;
+const CTA_IP_V4_SRC = 1;
+const CTA_IP_V4_DST = 2;
+const CTA_IP_V6_SRC = 3;
+const CTA_IP_V6_DST = 4;
+const CTA_PROTO_NUM = 1;
+const CTA_PROTO_SRC_PORT = 2;
+const CTA_PROTO_DST_PORT = 3;
+const CTA_FILTER_ORIG_FLAGS = 1;
+const CTA_FILTER_REPLY_FLAGS = 2;
+const CTA_STATS_GLOBAL_ENTRIES = 1;
+
+/* What a filter looks at (net/netfilter/nf_internals.h, Linux 5.8). */
+const FILTER_IP_SRC = 1 << 0;
+const FILTER_PROTO_NUM = 1 << 3;
+const FILTER_PROTO_DST_PORT = 1 << 5;
+
+/** So many entries are removed with one send. */
+const AT_ONCE = 256;
+
+/** One direction of a connection. */
+export interface Tuple {
+  readonly source: Address;
+  readonly destination: Address;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+}
+
+/** An entry of the table. The reply's source is where the packets really go: it differs from the destination if translated. */
+export interface Connection {
+  readonly protocol: number;
+  readonly original: Tuple;
+  readonly reply: Tuple;
+  readonly zone: number;
+  /** The kernel's number for the entry, 4 bytes; null if it was not told. */
+  readonly id: Uint8Array | null;
+}
+
+/** Which entries the kernel is to list. Kernels before 5.8 list all of them, so each has to be looked at again. */
+export interface ConnectionFilter {
+  readonly family: Family;
+  /** Connections of a protocol to a port: IPPROTO_*, 0 for any. */
+  readonly protocol: number;
+  readonly destinationPort: number;
+  /** Connections whose packets go to an address: the source of the replies; null for any. */
+  readonly replySource: Address | null;
+}
+
+/**
+ * How many entries the namespace has. A kernel that lacks this interface, and so cannot remove any either, has none.
+ * @throws NetlinkError, SystemError
+ */
+export function countEntries(socket: NetlinkSocket): number {
+  writeHeader(socket.query(CT_GET_STATS), 0).end();
+  let entries = 0;
+  const errno =
+    socket.executeAll((message) => {
+      const attributes = new AttributeReader(message.body, 4);
+      while (attributes.next()) {
+        if (attributes.type === CTA_STATS_GLOBAL_ENTRIES) entries = attributes.be32();
+      }
+    })[0] ?? 0;
+  if (errno !== 0 && errno !== EINVAL && errno !== EOPNOTSUPP) throw new NetlinkError(errno, "", 0);
+  return entries;
+}
+
+/**
+ * Lists entries of protocols with ports.
+ * @param filter null for all, of both families
+ * @throws NetlinkError, SystemError
+ */
+export function listConnections(socket: NetlinkSocket, filter: ConnectionFilter | null): Connection[] {
+  let connections: Connection[] = [];
+  socket.dump(
+    CT_GET,
+    (writer) => writeFilter(writer, filter),
+    (message) => {
+      const connection = decodeConnection(message.body);
+      if (connection !== null) connections.push(connection);
+    },
+    () => {
+      connections = [];
+    },
+  );
+  return connections;
+}
+
+/** Removes entries and returns how many were still there. @throws NetlinkError, SystemError */
+export function removeConnections(socket: NetlinkSocket, connections: readonly Connection[]): number {
+  let removed = 0;
+  for (let from = 0; from < connections.length; from += AT_ONCE) {
+    for (const connection of connections.slice(from, from + AT_ONCE)) writeDeleteConnection(socket, connection);
+    for (const errno of socket.executeAll(() => {})) {
+      if (errno === 0) removed += 1;
+      else if (errno !== ENOENT) throw new NetlinkError(errno, "", 0);
+    }
+  }
+  return removed;
+}
+
+/** Writes a request that removes one entry, and no other that took its place; refused with ENOENT if it is gone. */
+export function writeDeleteConnection(socket: NetlinkSocket, connection: Connection): void {
+  const { original } = connection;
+  const writer = writeHeader(socket.request(CT_DELETE, 0), socketFamily(original.source));
+  const tuple = writer.beginNested(CTA_TUPLE_ORIG);
+  const ip = writer.beginNested(CTA_TUPLE_IP);
+  const is4 = original.source.family === 4;
+  writer.attributeBytes(is4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, original.source.bytes);
+  writer.attributeBytes(is4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, original.destination.bytes);
+  writer.endNested(ip);
+  const protocol = writer.beginNested(CTA_TUPLE_PROTO);
+  writer.attributeU8(CTA_PROTO_NUM, connection.protocol);
+  writer.attributeBe16(CTA_PROTO_SRC_PORT, original.sourcePort);
+  writer.attributeBe16(CTA_PROTO_DST_PORT, original.destinationPort);
+  writer.endNested(protocol);
+  writer.endNested(tuple);
+  if (connection.id !== null) writer.attributeBytes(CTA_ID, connection.id);
+  if (connection.zone !== 0) writer.attributeBe16(CTA_ZONE, connection.zone);
+  writer.end();
+}
+
+/** struct nfgenmsg. */
+function writeHeader(writer: MessageWriter, family: number): MessageWriter {
+  writer.u8(family);
+  writer.u8(0);
+  writer.u16(0);
+  return writer;
+}
+
+/** Completes a listing request. */
+export function writeFilter(writer: MessageWriter, filter: ConnectionFilter | null): void {
+  writeHeader(writer, filter === null ? 0 : filter.family === 4 ? AF_INET : AF_INET6);
+  if (filter !== null && filter.protocol !== 0) {
+    const tuple = writer.beginNested(CTA_TUPLE_ORIG);
+    const protocol = writer.beginNested(CTA_TUPLE_PROTO);
+    writer.attributeU8(CTA_PROTO_NUM, filter.protocol);
+    writer.attributeBe16(CTA_PROTO_DST_PORT, filter.destinationPort);
+    writer.endNested(protocol);
+    writer.endNested(tuple);
+  }
+  if (filter !== null && filter.replySource !== null) {
+    const tuple = writer.beginNested(CTA_TUPLE_REPLY);
+    const ip = writer.beginNested(CTA_TUPLE_IP);
+    writer.attributeBytes(filter.family === 4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, filter.replySource.bytes);
+    writer.endNested(ip);
+    writer.endNested(tuple);
+  }
+  if (filter !== null) {
+    const flags = writer.beginNested(CTA_FILTER);
+    if (filter.protocol !== 0) writer.attributeU32(CTA_FILTER_ORIG_FLAGS, FILTER_PROTO_NUM | FILTER_PROTO_DST_PORT);
+    if (filter.replySource !== null) writer.attributeU32(CTA_FILTER_REPLY_FLAGS, FILTER_IP_SRC);
+    writer.endNested(flags);
+  }
+  writer.end();
+}
+
+/** Reads the body of an IPCTNL_MSG_CT_NEW message; null if it is of a protocol without ports. @throws NetlinkFormatError */
+export function decodeConnection(body: Uint8Array): Connection | null {
+  const original = new TupleParts();
+  const reply = new TupleParts();
+  let zone = 0;
+  let id: Uint8Array | null = null;
+  const attributes = new AttributeReader(body, 4);
+  while (attributes.next()) {
+    if (attributes.type === CTA_TUPLE_ORIG) readTuple(attributes.nested(), original);
+    else if (attributes.type === CTA_TUPLE_REPLY) readTuple(attributes.nested(), reply);
+    else if (attributes.type === CTA_ZONE) zone = attributes.be16();
+    else if (attributes.type === CTA_ID) id = attributes.bytes().slice();
+  }
+  return connectionOf(original, reply, zone, id);
+}
+
+/** What has been found of one direction. */
+class TupleParts {
+  protocol = 0;
+  source: Address | null = null;
+  destination: Address | null = null;
+  sourcePort = -1;
+  destinationPort = -1;
+}
+
+function connectionOf(original: TupleParts, reply: TupleParts, zone: number, id: Uint8Array | null): Connection | null {
+  const there = tupleOf(original);
+  const back = tupleOf(reply);
+  if (there === null || back === null) return null;
+  return { protocol: original.protocol, original: there, reply: back, zone, id };
+}
+
+function tupleOf(parts: TupleParts): Tuple | null {
+  const { source, destination, sourcePort, destinationPort } = parts;
+  if (source === null || destination === null || sourcePort < 0 || destinationPort < 0) return null;
+  return { source, destination, sourcePort, destinationPort };
+}
+
+function readTuple(attributes: AttributeReader, parts: TupleParts): void {
+  while (attributes.next()) {
+    const inner = attributes.nested();
+    if (attributes.type === CTA_TUPLE_IP) {
+      while (inner.next()) {
+        const type = inner.type;
+        if (type === CTA_IP_V4_SRC || type === CTA_IP_V6_SRC) parts.source = ipAddress(inner.bytes());
+        else if (type === CTA_IP_V4_DST || type === CTA_IP_V6_DST) parts.destination = ipAddress(inner.bytes());
+      }
+    } else if (attributes.type === CTA_TUPLE_PROTO) {
+      while (inner.next()) {
+        if (inner.type === CTA_PROTO_NUM) parts.protocol = inner.u8();
+        else if (inner.type === CTA_PROTO_SRC_PORT) parts.sourcePort = inner.be16();
+        else if (inner.type === CTA_PROTO_DST_PORT) parts.destinationPort = inner.be16();
+      }
+    }
+  }
+}
+
+/**
+ * Reads entries of protocols with ports from the text of /proc/net/nf_conntrack, one a line: `ipv4 2 udp 17 29 src=A dst=B
+ * sport=1 dport=2 ... src=B dst=A sport=2 dport=1 ... zone=0 use=2` (net/netfilter/nf_conntrack_standalone.c).
+ */
+export function parseConnections(text: string): Connection[] {
+  const connections: Connection[] = [];
+  for (const line of text.split("\n")) {
+    if (!line.includes(" dport=")) continue;
+    const connection = parseConnection(line);
+    if (connection !== null) connections.push(connection);
+  }
+  return connections;
+}
+
+function parseConnection(line: string): Connection | null {
+  const words = line.split(" ").filter((word) => word !== "");
+  const original = new TupleParts();
+  const reply = new TupleParts();
+  original.protocol = parseInt(words[3] ?? "", 10);
+  let zone = 0;
+  for (const word of words) {
+    const equals = word.indexOf("=");
+    if (equals < 0) continue;
+    const key = word.slice(0, equals);
+    const value = word.slice(equals + 1);
+    /* Each key stands twice, in the same order for the two directions. */
+    const parts = original.destinationPort < 0 ? original : reply;
+    if (key === "src") parts.source = parseAddress(value);
+    else if (key === "dst") parts.destination = parseAddress(value);
+    else if (key === "sport") parts.sourcePort = parseInt(value, 10);
+    else if (key === "dport") parts.destinationPort = parseInt(value, 10);
+    else if (key === "zone") zone = parseInt(value, 10);
+  }
+  return connectionOf(original, reply, zone, null);
+}
