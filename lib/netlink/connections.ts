@@ -2,7 +2,7 @@
  * The kernel's table of connections (include/uapi/linux/netfilter/nfnetlink_conntrack.h): counting, listing and removing
  * entries. Sockets here are NETLINK_NETFILTER ones in the namespace whose connections are meant.
  */
-import { type Address, type Family, parseAddress } from "../ip/address.ts";
+import { type Address, parseAddress } from "../ip/address.ts";
 import { EINVAL, ENOENT, EOPNOTSUPP } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
 import { AttributeReader, type MessageWriter } from "./codec.ts";
@@ -18,9 +18,11 @@ const CT_GET_STATS = 0x105;
 
 const CTA_TUPLE_ORIG = 1;
 const CTA_TUPLE_REPLY = 2;
+const CTA_STATUS = 3;
 const CTA_ID = 12;
 const CTA_ZONE = 18;
 const CTA_FILTER = 25;
+const CTA_STATUS_MASK = 26;
 const CTA_TUPLE_IP = 1;
 const CTA_TUPLE_PROTO = 2;
 const CTA_IP_V4_SRC = 1;
@@ -38,6 +40,8 @@ const CTA_STATS_GLOBAL_ENTRIES = 1;
 const FILTER_IP_SRC = 1 << 0;
 const FILTER_PROTO_NUM = 1 << 3;
 const FILTER_PROTO_DST_PORT = 1 << 5;
+/* linux/netfilter/nf_conntrack_common.h */
+const IPS_DST_NAT = 1 << 5;
 
 /** So many entries are removed with one send. */
 const AT_ONCE = 256;
@@ -60,14 +64,20 @@ export interface Connection {
   readonly id: Uint8Array | null;
 }
 
-/** Which entries the kernel is to list. Kernels before 5.8 list all of them, so each has to be looked at again. */
+/** Which entries the kernel is to list. Kernels before 5.8 list more of them, so each has to be looked at again. */
 export interface ConnectionFilter {
-  readonly family: Family;
-  /** Connections of a protocol to a port: IPPROTO_*, 0 for any. */
+  /** 0 for both; then only `translated` may be set besides. */
+  readonly family: 0 | 4 | 6;
+  /** Connections of a protocol (IPPROTO_*) to a port; 0 and 0 for all. */
   readonly protocol: number;
   readonly destinationPort: number;
-  /** Connections whose packets go to an address: the source of the replies; null for any. */
+  /**
+   * Connections whose packets go to an IPv4 address: the source of the replies. Null for all. Linux has the comparison the
+   * wrong way round for IPv6 (ctnetlink_filter_match_tuple in nf_conntrack_netlink.c, seen in 6.18).
+   */
   readonly replySource: Address | null;
+  /** Only connections whose destination was translated (from Linux 5.18 on). */
+  readonly translated: boolean;
 }
 
 /**
@@ -90,17 +100,21 @@ export function countEntries(socket: NetlinkSocket): number {
 
 /**
  * Lists entries of protocols with ports.
- * @param filter null for all, of both families
+ * @param isWanted which of those that pass the filter to keep
  * @throws NetlinkError, SystemError
  */
-export function listConnections(socket: NetlinkSocket, filter: ConnectionFilter | null): Connection[] {
+export function listConnections(
+  socket: NetlinkSocket,
+  filter: ConnectionFilter,
+  isWanted: (connection: Connection) => boolean,
+): Connection[] {
   let connections: Connection[] = [];
   socket.dump(
     CT_GET,
     (writer) => writeFilter(writer, filter),
     (message) => {
       const connection = decodeConnection(message.body);
-      if (connection !== null) connections.push(connection);
+      if (connection !== null && isWanted(connection)) connections.push(connection);
     },
     () => {
       connections = [];
@@ -152,9 +166,9 @@ function writeHeader(writer: MessageWriter, family: number): MessageWriter {
 }
 
 /** Completes a listing request. */
-export function writeFilter(writer: MessageWriter, filter: ConnectionFilter | null): void {
-  writeHeader(writer, filter === null ? 0 : filter.family === 4 ? AF_INET : AF_INET6);
-  if (filter !== null && filter.protocol !== 0) {
+export function writeFilter(writer: MessageWriter, filter: ConnectionFilter): void {
+  writeHeader(writer, filter.family === 0 ? 0 : filter.family === 4 ? AF_INET : AF_INET6);
+  if (filter.protocol !== 0) {
     const tuple = writer.beginNested(CTA_TUPLE_ORIG);
     const protocol = writer.beginNested(CTA_TUPLE_PROTO);
     writer.attributeU8(CTA_PROTO_NUM, filter.protocol);
@@ -162,18 +176,22 @@ export function writeFilter(writer: MessageWriter, filter: ConnectionFilter | nu
     writer.endNested(protocol);
     writer.endNested(tuple);
   }
-  if (filter !== null && filter.replySource !== null) {
+  if (filter.replySource !== null) {
     const tuple = writer.beginNested(CTA_TUPLE_REPLY);
     const ip = writer.beginNested(CTA_TUPLE_IP);
-    writer.attributeBytes(filter.family === 4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, filter.replySource.bytes);
+    writer.attributeBytes(CTA_IP_V4_SRC, filter.replySource.bytes);
     writer.endNested(ip);
     writer.endNested(tuple);
   }
-  if (filter !== null) {
+  if (filter.protocol !== 0 || filter.replySource !== null) {
     const flags = writer.beginNested(CTA_FILTER);
     if (filter.protocol !== 0) writer.attributeU32(CTA_FILTER_ORIG_FLAGS, FILTER_PROTO_NUM | FILTER_PROTO_DST_PORT);
     if (filter.replySource !== null) writer.attributeU32(CTA_FILTER_REPLY_FLAGS, FILTER_IP_SRC);
     writer.endNested(flags);
+  }
+  if (filter.translated) {
+    writer.attributeBe32(CTA_STATUS, IPS_DST_NAT);
+    writer.attributeBe32(CTA_STATUS_MASK, IPS_DST_NAT);
   }
   writer.end();
 }
@@ -236,18 +254,22 @@ function readTuple(attributes: AttributeReader, parts: TupleParts): void {
 }
 
 /**
- * Reads entries of protocols with ports from the text of /proc/net/nf_conntrack, one a line: `ipv4 2 udp 17 29 src=A dst=B
- * sport=1 dport=2 ... src=B dst=A sport=2 dport=1 ... zone=0 use=2` (net/netfilter/nf_conntrack_standalone.c).
+ * Reads entries from the text of /proc/net/nf_conntrack, one a line: `ipv4 2 udp 17 29 src=A dst=B sport=1 dport=2 ... src=B
+ * dst=A sport=2 dport=1 ... zone=0 use=2` (net/netfilter/nf_conntrack_standalone.c).
+ * @param ports the original destination ports of interest: most lines are for others, and cost less
  */
-export function parseConnections(text: string): Connection[] {
+export function parseConnections(text: string, ports: readonly number[]): Connection[] {
   const connections: Connection[] = [];
   for (const line of text.split("\n")) {
-    if (!line.includes(" dport=")) continue;
+    const at = line.indexOf(DESTINATION_PORT);
+    if (at < 0 || !ports.includes(parseInt(line.slice(at + DESTINATION_PORT.length), 10))) continue;
     const connection = parseConnection(line);
     if (connection !== null) connections.push(connection);
   }
   return connections;
 }
+
+const DESTINATION_PORT = " dport=";
 
 function parseConnection(line: string): Connection | null {
   const words = line.split(" ").filter((word) => word !== "");

@@ -31,19 +31,21 @@ export interface PublishedPort {
   readonly podPort: number;
 }
 
+/*
+ * What looking at the table costs, in microseconds. The kernel lists it bucket by bucket with a lock for each of them, full
+ * or empty, and there are 262,144 as a rule; an entry that its filter stops is cheap, one that reaches us is not.
+ */
+const LISTING_US = 8700;
+const STOPPED_ENTRY_US = 0.2;
+const ENTRY_US = 6.3;
+
 /**
- * The kernel lists its table bucket by bucket with a lock for each: 8.7 ms for the usual 262,144 buckets even if they are
- * empty, and 1.5 us an entry (0.2 us for one that it filters out). /proc/net/nf_conntrack takes no locks: 0.2 ms and 1.6 us
- * an entry; but before Linux 6.15 each page of it (20 entries) is found by counting from the beginning. Up to so many
- * entries it is the quicker way in all cases. Not every kernel has it.
+ * /proc/net/nf_conntrack takes no locks: 200 us and 2 us an entry. But before Linux 6.15 each page of it (20 entries) is
+ * found by counting from the beginning. Up to so many entries it is the quicker way all the same. Not every kernel has it.
  */
 const SMALL_TABLE = 1000;
 const TABLE_PATH = "/proc/self/net/nf_conntrack";
 const TABLE_BYTES = 1024 * 1024;
-
-/** A listing for each port means walking through all buckets each time; from so many entries for each it pays. */
-const ENTRIES_FOR_ONE_MORE = 10_000;
-const MOST_LISTINGS = 4;
 
 /**
  * After ports were published: removes the connections to them that go elsewhere, because they began before, or when the
@@ -55,14 +57,14 @@ const MOST_LISTINGS = 4;
 export function flushStale(socket: NetlinkSocket, ports: readonly PublishedPort[]): number {
   const entries = ports.length === 0 ? 0 : countEntries(socket);
   if (entries === 0) return 0;
-  const found = readSmallTable(entries) ?? listByPort(socket, ports, entries);
-  const certain: Connection[] = [];
-  const perhaps: Connection[] = [];
-  for (const connection of found) {
-    if (isPublished(connection, ports)) continue;
-    if (ports.some((port) => port.hostAddress !== null && isTo(connection, port))) certain.push(connection);
-    else if (ports.some((port) => isTo(connection, port))) perhaps.push(connection);
-  }
+  const isStale = (connection: Connection): boolean =>
+    !isPublished(connection, ports) && ports.some((port) => isTo(connection, port));
+  const stale =
+    readSmallTable(entries, ports, isStale) ?? listAll(socket, filtersByPort(ports, entries, false), isStale);
+  const toOneAddress = (connection: Connection): boolean =>
+    ports.some((port) => port.hostAddress !== null && isTo(connection, port));
+  const certain = stale.filter((connection) => toOneAddress(connection));
+  const perhaps = stale.filter((connection) => !toOneAddress(connection));
   return removeConnections(socket, certain.concat(toThisHost(perhaps)));
 }
 
@@ -76,11 +78,9 @@ export function flushStale(socket: NetlinkSocket, ports: readonly PublishedPort[
 export function flushTranslated(socket: NetlinkSocket, ports: readonly PublishedPort[]): number {
   const entries = ports.length === 0 ? 0 : countEntries(socket);
   if (entries === 0) return 0;
-  const found = readSmallTable(entries) ?? listByPod(socket, ports);
-  return removeConnections(
-    socket,
-    found.filter((connection) => isPublished(connection, ports)),
-  );
+  const isOwn = (connection: Connection): boolean => isPublished(connection, ports);
+  const own = readSmallTable(entries, ports, isOwn) ?? listAll(socket, filtersByPod(ports, entries), isOwn);
+  return removeConnections(socket, own);
 }
 
 /** Whether the connection is one to a published port that goes to the pod's. */
@@ -114,37 +114,52 @@ function toThisHost(connections: readonly Connection[]): Connection[] {
   }
 }
 
-/** The entries by way of /proc if they are few and the kernel offers it; null otherwise. */
-function readSmallTable(entries: number): Connection[] | null {
+/** The entries wanted by way of /proc if there are few and the kernel offers it; null otherwise. */
+function readSmallTable(
+  entries: number,
+  ports: readonly PublishedPort[],
+  isWanted: (connection: Connection) => boolean,
+): Connection[] | null {
   if (entries > SMALL_TABLE) return null;
   const text = readLargeText(TABLE_PATH, TABLE_BYTES);
-  return text === null ? null : parseConnections(text);
+  if (text === null) return null;
+  const hostPorts = ports.map((port) => port.hostPort);
+  return parseConnections(text, hostPorts).filter((connection) => isWanted(connection));
 }
 
-/** At least the entries whose original destination port is one of those published. */
-function listByPort(socket: NetlinkSocket, ports: readonly PublishedPort[], entries: number): Connection[] {
+/** Filters that let the connections to the published ports through: one a port, or one for all where that is cheaper. */
+function filtersByPort(ports: readonly PublishedPort[], entries: number, translated: boolean): ConnectionFilter[] {
   const filters: ConnectionFilter[] = [];
   for (const { protocol, hostPort, podAddress } of ports) {
     const { family } = podAddress;
     if (filters.some((f) => f.family === family && f.protocol === protocol && f.destinationPort === hostPort)) continue;
-    filters.push({ family, protocol, destinationPort: hostPort, replySource: null });
+    if (filters.length * (LISTING_US + entries * STOPPED_ENTRY_US) > entries * ENTRY_US) {
+      const both = ports.some((port) => port.podAddress.family !== family);
+      return [{ family: both ? 0 : family, protocol: 0, destinationPort: 0, replySource: null, translated }];
+    }
+    filters.push({ family, protocol, destinationPort: hostPort, replySource: null, translated });
   }
-  const few = filters.length <= MOST_LISTINGS && entries >= (filters.length - 1) * ENTRIES_FOR_ONE_MORE;
-  return few ? listAll(socket, filters) : listConnections(socket, null);
+  return filters;
 }
 
-/** At least the entries whose packets go to one of the pod's addresses. */
-function listByPod(socket: NetlinkSocket, ports: readonly PublishedPort[]): Connection[] {
+/** Filters that let the connections to the pod through: one an IPv4 address; for IPv6 that does not work. */
+function filtersByPod(ports: readonly PublishedPort[], entries: number): ConnectionFilter[] {
   const filters: ConnectionFilter[] = [];
   for (const { podAddress } of ports) {
+    if (podAddress.family === 6) continue;
     if (filters.some((f) => f.replySource !== null && sameAddress(f.replySource, podAddress))) continue;
-    filters.push({ family: podAddress.family, protocol: 0, destinationPort: 0, replySource: podAddress });
+    filters.push({ family: 4, protocol: 0, destinationPort: 0, replySource: podAddress, translated: true });
   }
-  return listAll(socket, filters);
+  const ports6 = ports.filter((port) => port.podAddress.family === 6);
+  return filters.concat(filtersByPort(ports6, entries, true));
 }
 
-function listAll(socket: NetlinkSocket, filters: readonly ConnectionFilter[]): Connection[] {
+function listAll(
+  socket: NetlinkSocket,
+  filters: readonly ConnectionFilter[],
+  isWanted: (connection: Connection) => boolean,
+): Connection[] {
   let found: Connection[] = [];
-  for (const filter of filters) found = found.concat(listConnections(socket, filter));
+  for (const filter of filters) found = found.concat(listConnections(socket, filter, isWanted));
   return found;
 }
