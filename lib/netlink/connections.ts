@@ -80,6 +80,15 @@ export interface ConnectionFilter {
   readonly translated: boolean;
 }
 
+/** Lets all entries of both families through. */
+export const NO_FILTER: ConnectionFilter = {
+  family: 0,
+  protocol: 0,
+  destinationPort: 0,
+  replySource: null,
+  translated: false,
+};
+
 /**
  * How many entries the namespace has. A kernel that lacks this interface, and so cannot remove any either, has none.
  * @throws NetlinkError, SystemError

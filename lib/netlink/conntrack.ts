@@ -4,16 +4,18 @@
  */
 import { readLargeText } from "../host/directory.ts";
 import { type Address, sameAddress } from "../ip/address.ts";
+import { EINVAL, EOPNOTSUPP } from "../sys/errno.ts";
 import {
   type Connection,
   type ConnectionFilter,
   countEntries,
   listConnections,
+  NO_FILTER,
   parseConnections,
   removeConnections,
 } from "./connections.ts";
 import { areLocal } from "./local.ts";
-import { NETLINK_ROUTE, NetlinkSocket } from "./socket.ts";
+import { NETLINK_ROUTE, NetlinkError, NetlinkSocket } from "./socket.ts";
 
 export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
@@ -159,7 +161,13 @@ function listAll(
   filters: readonly ConnectionFilter[],
   isWanted: (connection: Connection) => boolean,
 ): Connection[] {
-  let found: Connection[] = [];
-  for (const filter of filters) found = found.concat(listConnections(socket, filter, isWanted));
-  return found;
+  try {
+    let found: Connection[] = [];
+    for (const filter of filters) found = found.concat(listConnections(socket, filter, isWanted));
+    return found;
+  } catch (error) {
+    if (!(error instanceof NetlinkError) || (error.errno !== EINVAL && error.errno !== EOPNOTSUPP)) throw error;
+    /* A kernel that does not take such filters: every entry is looked at. */
+    return listConnections(socket, NO_FILTER, isWanted);
+  }
 }
