@@ -8,10 +8,19 @@
  *
  * Which executables are called is PODWIRE_BIN's matter; with those of the reference suite the laboratory itself is tried.
  */
-import { rm, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { execa } from "execa";
 import { expect } from "vitest";
-import { type CallOptions, type CallResult, expectSuccess, type JsonObject, Netns, Sandbox } from "../harness.ts";
+import {
+  binDirectory,
+  type CallOptions,
+  type CallResult,
+  expectSuccess,
+  type JsonObject,
+  Netns,
+  Sandbox,
+} from "../harness.ts";
 import { type Protocol, type Question, Traffic } from "./traffic.ts";
 
 export type Family = 4 | 6;
@@ -170,6 +179,8 @@ export class Node {
       `route add default via ${addressOf(first, 4)}`,
       `route add default via ${addressOf(first, 6)}`,
     ]);
+    /* Asking makes the kernel notice now that the carrier is there; else it takes a second, and IPv6 waits for it. */
+    await Promise.all([this.host.query("link", "show", "dev", link), other.query("link", "show", "dev", "eth0")]);
   }
 
   async #batch(netns: Netns, commands: readonly string[]): Promise<void> {
@@ -297,6 +308,35 @@ export class Node {
     return this.host.exec("nft", args);
   }
 
+  /** The connections the node knows, as "udp 192.0.2.2 192.0.2.1 40000 8080"; null where the kernel does not tell. */
+  async flows(): Promise<string[] | null> {
+    const text = await this.host.exec("cat", ["/proc/net/nf_conntrack"]).catch(() => null);
+    if (text === null) return null;
+    const flow = /^\S+ +\d+ (\S+) .*?src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/;
+    return text
+      .split("\n")
+      .map((line) => flow.exec(line)?.slice(1).join(" ") ?? "")
+      .filter((line) => line !== "");
+  }
+
+  /** The command that puts back what is missing in the packet filter, for a person or a timer. */
+  async repair(): Promise<CallResult> {
+    const { exitCode, signal, stdout, stderr, durationMs } = await execa(
+      "nsenter",
+      [`--net=${this.host.path}`, "--", join(binDirectory, "portmap"), "repair"],
+      { reject: false },
+    );
+    /* It talks to people: what it prints is no CNI result. */
+    return {
+      exitCode: exitCode ?? null,
+      signal: signal ?? null,
+      stdout: "",
+      stderr: stdout + stderr,
+      json: undefined,
+      durationMs,
+    };
+  }
+
   /** Everything in the node's packet filter, both kinds of tables, without counters. */
   async ruleset(): Promise<string> {
     return this.nft("--stateless", "list", "ruleset");
@@ -308,6 +348,27 @@ async function recordsOf(host: Netns): Promise<string | null> {
   const status = await stat(host.path).catch(() => null);
   return status === null ? null : `/run/podwire/net-${status.ino}`;
 }
+
+/** What attachments have left on a node: lines of the packet filter that name a pod or a container, ports, and records. */
+export async function remains(node: Node): Promise<string[]> {
+  const pods =
+    /10\.8[89]\.0\.\d|fd8[89]::|pwt-|CNI-DN-|CNI-SN-|CNI-[0-9a-f]{24}|(?<![0-9a-fx])8(0[89]|1\d)\d(?![0-9a-f])/;
+  const lines = (await node.ruleset()).split("\n").filter((line) => pods.test(line));
+  const records = await recordsOf(node.host);
+  const files = records === null ? [] : await readdir(records).catch(() => []);
+  const ports = (await portsLeft(node)).map((port) => `port ${port}`);
+  return [...lines.map((line) => line.trim()), ...ports, ...files.map((name) => `record ${name}`)];
+}
+
+/** The published ports, from 8080 to 8199, that the packet filter still knows of. */
+export async function portsLeft(node: Node): Promise<number[]> {
+  const found = (await node.ruleset()).matchAll(/(?<=^|[\s:,{])8(?:0[89]|1\d)\d(?=[\s:,}]|$)/gm);
+  return [...new Set([...found].map((match) => Number(match[0])))].sort((a, b) => a - b);
+}
+
+/** Both ways in which mappings are put into the packet filter. The suites say the same of both. */
+export const BACKENDS = ["nftables", "iptables"] as const;
+export type Backend = (typeof BACKENDS)[number];
 
 /** Runs a test on a node of its own. */
 export async function withNode(options: NodeOptions, test: (node: Node) => Promise<void>): Promise<void> {
@@ -323,10 +384,4 @@ export async function withNode(options: NodeOptions, test: (node: Node) => Promi
 export async function ruleCount(node: Node): Promise<number> {
   const { nftables } = JSON.parse(await node.nft("-j", "list", "ruleset")) as { nftables: JsonObject[] };
   return nftables.filter((entry) => "rule" in entry).length;
-}
-
-/** Whether this machine has what the iptables backend needs. */
-export async function hasIptables(): Promise<boolean> {
-  const { exitCode } = await execa("iptables", ["--version"], { reject: false });
-  return exitCode === 0;
 }

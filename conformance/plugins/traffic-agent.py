@@ -1,10 +1,11 @@
 """Servers and clients in many network namespaces, in one process: what traffic.ts starts and talks to.
 
-A line of JSON on standard input is a request, a line on standard output its answer; both carry the same "id". A socket stays in
-the namespace it was opened in, so one process serves a whole laboratory, and no attempt costs a start of anything.
+A line of JSON on standard input is a request, a line on standard output its answer; both carry the same "id". A socket
+stays in the namespace it was opened in, so one process serves a whole laboratory, and no attempt costs a start.
 """
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import queue
@@ -17,8 +18,9 @@ import time
 
 CLONE_NEWNET = 0x40000000
 IPPROTO_SCTP = 132
+IP_PKTINFO = 8
+SIOCGIFINDEX = 0x8933
 libc = ctypes.CDLL(None, use_errno=True)
-
 
 home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -101,8 +103,25 @@ class Server:
             self.socket.bind((address, self.port))
             if self.protocol == "tcp":
                 self.socket.listen(1024)
+        if request.get("group"):
+            self.join(request["group"], request["link"])
+        if self.protocol != "tcp" and family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        elif self.protocol != "tcp":
+            self.socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         self.family = family
         self.socket.setblocking(False)
+
+    def join(self, group, link):
+        """Makes the host listen to a multicast group; what comes is recorded, and nobody answers it."""
+        with socket_in(self.netns, socket.AF_PACKET, socket.SOCK_RAW) as there:
+            index = struct.unpack("i", fcntl.ioctl(there, SIOCGIFINDEX, struct.pack("16si12x", link.encode(), 0))[16:20])[0]
+        if ":" in group:
+            member = socket.inet_pton(socket.AF_INET6, group) + struct.pack("i", index)
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
+        else:
+            member = socket.inet_aton(group) + bytes(4) + struct.pack("i", index)
+            self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
 
     def serve(self):
         try:
@@ -113,16 +132,26 @@ class Server:
                     connection.settimeout(0.5)
                     connection.send(self.answer(peer[0], ""))
                 return
-            data, peer = self.socket.recvfrom(65536)
+            data, ancillary, _, peer = self.socket.recvmsg(65536, 256)
+            # The answer comes from the address that was asked, also where that is not the host's first.
+            source = [self.from_address(*item) for item in ancillary]
             if self.protocol == "udp":
-                self.socket.sendto(self.answer(peer[0], data.decode(errors="replace")), peer)
+                self.socket.sendmsg([self.answer(peer[0], data.decode(errors="replace"))], source, 0, peer)
                 return
             packet = sctp_read(data, self.family)
             if packet is not None and packet[1] == self.port and packet[2] == 1:
                 answer = self.answer(peer[0], packet[3]).decode()
-                self.socket.sendto(sctp_packet(self.port, packet[0], 0x01020304, 2, answer), (peer[0], 0))
+                reply = sctp_packet(self.port, packet[0], 0x01020304, 2, answer)
+                self.socket.sendmsg([reply], source, 0, (peer[0], 0))
         except OSError:
             return
+
+    @staticmethod
+    def from_address(level, kind, data):
+        """What the kernel told of the address that was asked (struct in_pktinfo, in6_pktinfo), to be sent from it."""
+        if level == socket.IPPROTO_IPV6:
+            return level, kind, data[:16] + bytes(4)
+        return level, kind, bytes(4) + data[8:12] + bytes(4)
 
     def answer(self, peer, text):
         self.seen.append([plain(peer), text])

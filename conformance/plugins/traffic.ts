@@ -18,6 +18,9 @@ export interface Server {
   /** All addresses of both families if left out; SCTP always listens on all of `family`. */
   readonly address?: string;
   readonly family?: 4 | 6;
+  /** A multicast group to listen to on `link`, as well. */
+  readonly group?: string;
+  readonly link?: string;
 }
 
 export interface Question {
@@ -205,7 +208,8 @@ function macBytes(mac: string): Buffer {
 
 /** The bytes of an address in network order. */
 export function addressBytes(address: string): Buffer {
-  if (!address.includes(":")) return Buffer.from(address.split(".").map(Number));
+  if (/^[\d.]+$/.test(address)) return Buffer.from(address.split(".").map(Number));
+  if (!address.includes(":")) throw new Error(`"${address}" is no address`);
   const [head = "", tail] = address.split("::");
   const words = (text: string) => (text === "" ? [] : text.split(":"));
   const [left, right] = [words(head), words(tail ?? "")];
