@@ -46,6 +46,11 @@ export function findIptables(family: Family, variant: IptablesVariant, action: "
   return null;
 }
 
+/** @throws CniError 100 if the node has no iptables */
+export function requireIptables(): void {
+  programOrThrow(4, "", "restore");
+}
+
 /**
  * Makes an attachment's rules, exactly once each whatever was there of them, and what is shared.
  * @throws CniError 11 if iptables' lock is held for too long; 100 if there is no iptables or it refuses

@@ -1,8 +1,9 @@
 /** Routes and neighbours (include/uapi/linux/rtnetlink.h, neighbour.h). */
 import { type Address, type Family, networkOf, type Prefix } from "../ip/address.ts";
+import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
 import { AttributeReader, type MessageWriter, NLM_F_CREATE, readU8 } from "./codec.ts";
-import type { NetlinkSocket } from "./socket.ts";
+import { NetlinkError, type NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWROUTE = 24;
 const RTM_GETROUTE = 26;
@@ -103,6 +104,23 @@ export function listRoutes(socket: NetlinkSocket, family: Family): ListedRoute[]
     },
   );
   return routes;
+}
+
+/** The index of the link through which the kernel sends to an address; 0 if it has no route there. @throws NetlinkError */
+export function getRouteLink(socket: NetlinkSocket, address: Address): number {
+  const writer = socket.request(RTM_GETROUTE, 0);
+  writer.u8(socketFamily(address));
+  writer.u8(address.bytes.length * 8);
+  for (let i = 0; i < 10; i += 1) writer.u8(0);
+  writer.attributeBytes(RTA_DST, address.bytes);
+  writer.end();
+  let link = 0;
+  const errors = socket.executeAll((message) => {
+    link = decodeRoute(message.body)?.link ?? 0;
+  });
+  const errno = errors[0] ?? 0;
+  if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);
+  return errno === 0 ? link : 0;
 }
 
 /** Reads the body of an RTM_NEWROUTE message; null if it is no unicast IP route. @throws NetlinkFormatError */

@@ -34,6 +34,7 @@ export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
 export const ENETDOWN = 100;
 export const ENETUNREACH = 101;
+export const EHOSTUNREACH = 113;
 export const ENOBUFS = 105;
 export const ESRCH = 3;
 
@@ -72,6 +73,7 @@ const TEXTS: readonly (readonly [number, string])[] = [
   [EADDRNOTAVAIL, "address not available"],
   [ENETDOWN, "network is down"],
   [ENETUNREACH, "network is unreachable"],
+  [EHOSTUNREACH, "no route to host"],
   [ENOBUFS, "no buffer space available"],
 ];
 

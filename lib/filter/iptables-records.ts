@@ -1,0 +1,74 @@
+/** What attachments have in the packet filter by the iptables backend: making it, and taking it away again. */
+import { type Family, sameAddress } from "../ip/address.ts";
+import { type HostPort, hostPortsIn } from "./hostports.ts";
+import { addIptables, removeIptables, repairIptables } from "./iptables.ts";
+import { type FilterElement, type FilterRecord, ownerHash } from "./record.ts";
+import { isDead, ownerText, portTaken } from "./rivals.ts";
+import type { RecordStore } from "./store.ts";
+
+/**
+ * Makes sure that nobody alive has the ports that a record's rules publish.
+ * @throws CniError 102 naming the holder, unless `lastWins`; 100, 11 from iptables
+ */
+export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: boolean): void {
+  for (const holder of holders(store, record)) {
+    const clash = clashOf(record, holder);
+    if (clash === null) continue;
+    if (isDead(holder)) {
+      removeRecordedIptables(holder);
+      store.drop(holder.owner);
+    } else if (!lastWins) {
+      throw portTaken(clash, ownerText(holder));
+    }
+  }
+}
+
+/** Makes a record's rules. @throws CniError 100, 11 from iptables; then none of them is left */
+export function addRecordedIptables(record: FilterRecord): void {
+  try {
+    for (const plan of record.iptables) addIptables(plan);
+  } catch (error) {
+    removeRecordedIptables(record);
+    throw error;
+  }
+}
+
+/** Removes the chains of a record and what leads to them, as far as they are there. */
+export function removeRecordedIptables(record: FilterRecord): void {
+  for (const plan of record.iptables) removeIptables(plan.family, "", () => [plan.chain]);
+}
+
+/** Puts back what is missing of the records' rules; whether anything was. */
+export function repairRecordedIptables(records: readonly FilterRecord[]): boolean {
+  let repaired = false;
+  for (const family of [4, 6] as Family[]) {
+    const plans = records.flatMap((record) => record.iptables.filter((plan) => plan.family === family));
+    if (repairIptables(plans)) repaired = true;
+  }
+  return repaired;
+}
+
+/** The other attachments that publish ports, by either backend. */
+function holders(store: RecordStore, record: FilterRecord): FilterRecord[] {
+  if (record.claims.length === 0) return [];
+  return store
+    .all()
+    .filter(
+      (other) => other.owner.plugin === record.owner.plugin && ownerHash(other.owner) !== ownerHash(record.owner),
+    );
+}
+
+/** A published port of the holder's that overlaps with one of the record's; null if none does. */
+function clashOf(record: FilterRecord, holder: FilterRecord): FilterElement | null {
+  const wanted = hostPortsIn(record.claims);
+  for (const element of [...holder.claims, ...holder.elements]) {
+    const theirs = hostPortsIn([element])[0];
+    if (theirs !== undefined && wanted.some((port) => overlaps(port, theirs))) return element;
+  }
+  return null;
+}
+
+function overlaps(a: HostPort, b: HostPort): boolean {
+  if (a.protocol !== b.protocol || a.hostPort !== b.hostPort || a.pod.family !== b.pod.family) return false;
+  return a.hostIp === null || b.hostIp === null || sameAddress(a.hostIp, b.hostIp);
+}

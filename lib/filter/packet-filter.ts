@@ -1,0 +1,414 @@
+/**
+ * The packet filter of this network namespace, as plugins use it: put in what an attachment needs, take it out, compare it,
+ * and put back what somebody else's flush took away. Each is one transaction of the kernel's. All changes are made under
+ * the lock of the records, so what is looked at stays as it is, but for strangers; if one comes in between, it is looked at
+ * again.
+ */
+import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
+import {
+  flushStale,
+  flushTranslated,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  type PublishedPort,
+} from "../netlink/conntrack.ts";
+import { NetlinkError } from "../netlink/socket.ts";
+import { type HostPort, isShared, portOf } from "./hostports.ts";
+import { checkIptables } from "./iptables.ts";
+import { addRecordedIptables, clearPorts, removeRecordedIptables, repairRecordedIptables } from "./iptables-records.ts";
+import {
+  type FilterChain,
+  type FilterElement,
+  type FilterOwner,
+  type FilterRecord,
+  formatElement,
+  ownerComment,
+  ownerHash,
+  recordName,
+  sameElement,
+} from "./record.ts";
+import { type ReferencePart, removeReference } from "./reference.ts";
+import { isAbout, liveRecords, missingTables, rebuild } from "./restore.ts";
+import { displace, opposite, rivalsOf } from "./rivals.ts";
+import { TABLE_NAMES, type TableName } from "./ruleset.ts";
+import { RecordStore } from "./store.ts";
+import { FilterTables, type FoundElement, refused, ruleCount, type Sight } from "./tables.ts";
+
+/** How often a change is begun again because a stranger has changed our tables in between. */
+const TRIES = 5;
+
+export class PacketFilter {
+  readonly tables = new FilterTables();
+
+  close(): void {
+    this.tables.close();
+  }
+
+  /**
+   * Makes the packet filter hold what a record says, and keeps the record.
+   * @param lastWins whether ports that live attachments hold are taken over instead of being refused
+   * @throws CniError 102 naming the holder of a port; 100, 11 if the kernel refuses. Then nothing has changed
+   */
+  put(record: FilterRecord, lastWins: boolean): void {
+    this.#locked((store) => {
+      const before = store.get(recordName(record.owner));
+      clearPorts(store, record, lastWins);
+      try {
+        if (record.elements.length > 0) this.#putElements(store, record, before, lastWins);
+        else store.put(record);
+        addRecordedIptables(record);
+      } catch (error) {
+        this.#takeBack(store, record, before);
+        throw error;
+      }
+    });
+  }
+
+  #putElements(store: RecordStore, record: FilterRecord, before: FilterRecord | null, lastWins: boolean): void {
+    for (let attempt = 0; attempt < TRIES; attempt += 1) {
+      const sight = this.#look(record);
+      const leaving = before === null ? [] : this.#leaving(before, record.elements);
+      for (const rival of rivalsOf(this.tables, record, sight)) {
+        if (leaving.some((other) => sameElement(other, rival.element))) continue;
+        leaving.push(...displace(this.tables, store, rival, record, lastWins));
+      }
+      const comment = ownerComment(record.owner);
+      const fresh: FilterElement[] = [];
+      for (let i = 0; i < record.elements.length; i += 1) {
+        const element = record.elements[i];
+        const found = sight.elements[i] ?? null;
+        if (element === undefined) continue;
+        if (found !== null && isAsWanted(found, element, comment)) continue;
+        if (found !== null && !leaving.some((other) => sameElement(other, element))) leaving.push(element);
+        fresh.push(element);
+      }
+      store.put(record);
+      if (this.#change(store, sight, record, leaving, fresh)) return;
+    }
+    throw keepsChanging();
+  }
+
+  /** After a failure: what was made is removed, and what was recorded before is recorded again. Hides no first cause. */
+  #takeBack(store: RecordStore, record: FilterRecord, before: FilterRecord | null): void {
+    try {
+      if (before === null) this.#removeRecord(store, record);
+      else store.put(before);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+    }
+  }
+
+  /** Everything a record is about, as the kernel has it now, and the elements that would be in its ports' way. */
+  #look(record: FilterRecord): Sight {
+    return this.tables.look(TABLE_NAMES, record.chains, [...record.elements, ...record.elements.map(opposite)]);
+  }
+
+  /** One transaction: what is missing of the tables with all that belongs in it, out with the old, in with the new. */
+  #change(
+    store: RecordStore,
+    sight: Sight,
+    record: FilterRecord,
+    leaving: readonly FilterElement[],
+    fresh: readonly FilterElement[],
+  ): boolean {
+    this.tables.begin();
+    const rebuilt = missingTables(sight.tables, (table) => isAbout(record, table));
+    if (rebuilt.length > 0) rebuild(this.tables, sight.tables, rebuilt, liveRecords(store));
+    const stays = (table: TableName): boolean => !rebuilt.includes(table);
+    this.tables.deleteElements(leaving.filter((element) => stays(element.table)));
+    for (let i = 0; i < record.chains.length; i += 1) {
+      const chain = record.chains[i];
+      if (chain !== undefined && stays(chain.table) && sight.chains[i] === null) this.tables.addChain(chain);
+    }
+    const own = fresh.filter((element) => stays(element.table));
+    this.tables.addElements(own, commentsOf(own, record.owner));
+    return this.tables.commit();
+  }
+
+  /** The elements of an owner's earlier record that are still there, still its own, and not wanted any more. */
+  #leaving(before: FilterRecord, wanted: readonly FilterElement[]): FilterElement[] {
+    const old = before.elements.filter(
+      (element) => !isShared(element.set) && !wanted.some((other) => sameElement(other, element)),
+    );
+    return this.tables.ownedBy(old, ownerHash(before.owner));
+  }
+
+  /**
+   * Removes what an owner has, whatever is left of it.
+   * @returns the record of what it had; null if there was none
+   * @throws CniError 100, 11
+   */
+  remove(owner: FilterOwner): FilterRecord | null {
+    const store = RecordStore.open(false);
+    if (store === null) {
+      /* Without any record something may be left only if somebody removed the records; that is told by comments. */
+      this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
+      return null;
+    }
+    try {
+      const record = store.get(recordName(owner));
+      if (record !== null) this.#removeRecord(store, record);
+      return record;
+    } finally {
+      store.close();
+    }
+  }
+
+  #removeRecord(store: RecordStore, record: FilterRecord): void {
+    if (record.iptables.length > 0) removeRecordedIptables(record);
+    if (record.elements.length === 0) {
+      store.drop(record.owner);
+      return;
+    }
+    for (let attempt = 0; attempt < TRIES; attempt += 1) {
+      const leaving = this.tables.ownedBy(
+        record.elements.filter((element) => !isShared(element.set)),
+        ownerHash(record.owner),
+      );
+      leaving.push(...this.#lastShared(record, leaving));
+      this.tables.begin();
+      this.tables.deleteElements(leaving);
+      for (const chain of this.#unusedChains(record, leaving)) this.tables.deleteChain(chain);
+      if (this.tables.commit()) {
+        store.drop(record.owner);
+        return;
+      }
+    }
+    throw keepsChanging();
+  }
+
+  /** The port marks of a record that no other mapping for one address needs when its own have gone. */
+  #lastShared(record: FilterRecord, leaving: readonly FilterElement[]): FilterElement[] {
+    const marks = record.elements.filter((element) => element.set.startsWith("hostip_ports"));
+    if (marks.length === 0) return [];
+    const sight = this.tables.look([], [], marks);
+    return marks.filter((mark, i) => {
+      if (sight.elements[i] === null) return false;
+      const set = mark.set === "hostip_ports4" ? "hostip_hostports4" : "hostip_hostports6";
+      return !this.tables
+        .elementsOf("inet", set)
+        .some((found) => portOf(found.element) === mark.key && !leaving.some((own) => sameElement(own, found.element)));
+    });
+  }
+
+  /** The shared chains that nothing refers to when these elements have gone. */
+  #unusedChains(record: FilterRecord, leaving: readonly FilterElement[]): FilterChain[] {
+    const uses = this.tables.look([], record.chains, []).chains;
+    return record.chains.filter((chain, i) => {
+      const own = leaving.filter((element) => element.data.endsWith(` ${chain.name}`)).length;
+      const count = uses[i] ?? null;
+      return count !== null && count <= ruleCount(chain) + own;
+    });
+  }
+
+  /**
+   * GC: removes what a plugin has for a network's attachments other than those to keep; also what no record knows of.
+   * @param keep the attachments that live on, each as "<container ID> <interface>"
+   * @returns the records of what was removed
+   */
+  sweep(network: string, plugin: string, keep: ReadonlySet<string>): FilterRecord[] {
+    const removed: FilterRecord[] = [];
+    const known: string[] = [];
+    const store = RecordStore.open(false);
+    try {
+      for (const record of store === null ? [] : store.all()) {
+        const { owner } = record;
+        if (owner.network !== network || owner.plugin !== plugin || keep.has(`${owner.containerId} ${owner.ifname}`)) {
+          known.push(ownerHash(owner));
+        } else if (store !== null) {
+          this.#removeRecord(store, record);
+          removed.push(record);
+        }
+      }
+      this.#removeFound((comment) => isOrphan(comment, network, known, keep));
+    } finally {
+      store?.close();
+    }
+    return removed;
+  }
+
+  /** Removes the elements whose comment is chosen, out of all our sets. */
+  #removeFound(chosen: (comment: string) => boolean): void {
+    const leaving: FilterElement[] = [];
+    const sight = this.tables.look(TABLE_NAMES, [], []);
+    for (let i = 0; i < TABLE_NAMES.length; i += 1) {
+      const table = TABLE_NAMES[i] ?? "inet";
+      if (sight.tables[i] === "missing") continue;
+      for (const set of this.tables.setsOf(table)) {
+        for (const found of this.tables.elementsOf(table, set)) {
+          if (found.comment !== "" && chosen(found.comment)) leaving.push(found.element);
+        }
+      }
+    }
+    if (leaving.length === 0) return;
+    this.tables.begin();
+    this.tables.deleteElements(leaving);
+    this.tables.commit();
+  }
+
+  /** What is missing or different of a record: each a line in nft's notation; empty if nothing is. */
+  differences(record: FilterRecord): string[] {
+    const lines = record.elements.length === 0 ? [] : this.#differencesInTables(record);
+    for (const plan of record.iptables) {
+      const line = checkIptables(plan);
+      if (line !== null) lines.push(line);
+    }
+    return lines;
+  }
+
+  #differencesInTables(record: FilterRecord): string[] {
+    const sight = this.tables.look(TABLE_NAMES, record.chains, record.elements);
+    const lines: string[] = [];
+    for (let i = 0; i < TABLE_NAMES.length; i += 1) {
+      const table = TABLE_NAMES[i] ?? "inet";
+      const used = isAbout(record, table);
+      if (used && sight.tables[i] === "missing") lines.push(`table ${table} podwire is missing`);
+      else if (used) lines.push(...this.tables.differences(table));
+    }
+    for (let i = 0; i < record.chains.length; i += 1) {
+      const chain = record.chains[i];
+      if (chain !== undefined && sight.chains[i] === null)
+        lines.push(`chain ${chain.table} podwire ${chain.name} is missing`);
+    }
+    for (let i = 0; i < record.elements.length; i += 1) {
+      const element = record.elements[i];
+      if (element !== undefined)
+        lines.push(...differenceIn(element, sight.elements[i] ?? null, ownerHash(record.owner)));
+    }
+    return lines;
+  }
+
+  /**
+   * Puts back what is missing of our tables, for all live attachments. With nothing missing it costs one question.
+   * @param wanted tables that are made even if nobody has anything in them
+   * @param thorough whether every rule and element is looked at, not only the tables
+   * @returns whether anything was missing
+   */
+  repair(wanted: readonly TableName[], thorough: boolean): boolean {
+    const sight = this.tables.look(TABLE_NAMES, [], []);
+    if (
+      !thorough &&
+      sight.tables.every((state, i) => state === "present" || !wanted.includes(TABLE_NAMES[i] ?? "inet"))
+    ) {
+      return false;
+    }
+    return this.#locked((store) => this.#repairLocked(store, wanted, thorough));
+  }
+
+  #repairLocked(store: RecordStore, wanted: readonly TableName[], thorough: boolean): boolean {
+    const records = liveRecords(store);
+    const repaired = thorough && repairRecordedIptables(records);
+    for (let attempt = 0; attempt < TRIES; attempt += 1) {
+      const sight = this.tables.look(TABLE_NAMES, [], []);
+      const needed = missingTables(
+        sight.tables,
+        (table) => wanted.includes(table) || records.some((record) => isAbout(record, table)),
+      );
+      for (const table of TABLE_NAMES) {
+        if (thorough && !needed.includes(table) && this.#isSpoilt(table, records)) needed.push(table);
+      }
+      if (needed.length === 0) return repaired;
+      this.tables.begin();
+      rebuild(this.tables, sight.tables, needed, records);
+      if (this.tables.commit()) return true;
+    }
+    throw keepsChanging();
+  }
+
+  /** Whether a table that is there lacks a rule, or an element of a live attachment. */
+  #isSpoilt(table: TableName, records: readonly FilterRecord[]): boolean {
+    if (!records.some((record) => isAbout(record, table))) return false;
+    if (this.tables.differences(table).length > 0) return true;
+    for (const record of records) {
+      const elements = record.elements.filter((element) => element.table === table);
+      const chains = record.chains.filter((chain) => chain.table === table);
+      const sight = this.tables.look([], chains, elements);
+      if (sight.elements.includes(null) || sight.chains.includes(null)) return true;
+    }
+    return false;
+  }
+
+  /**
+   * After ports were published: forgets connections to them that go elsewhere because they began before.
+   * @throws CniError 100, 11
+   */
+  forgetConnections(ports: readonly HostPort[]): void {
+    asked("remove connections to the published ports", () => flushStale(this.tables.socket, publishedPorts(ports)));
+  }
+
+  /** After ports are no longer published: forgets the connections to them that go to the pod. @throws CniError 100, 11 */
+  forgetTranslated(ports: readonly HostPort[]): void {
+    asked("remove connections of the pod", () => flushTranslated(this.tables.socket, publishedPorts(ports)));
+  }
+
+  /**
+   * Removes what the reference suite left for an attachment: a node can be moved over while pods run.
+   * @throws CniError 100, 11
+   */
+  removeReference(owner: FilterOwner, parts: readonly ReferencePart[]): void {
+    removeReference(this.tables.socket, owner, parts);
+  }
+
+  #locked<T>(action: (store: RecordStore) => T): T {
+    const store = RecordStore.open(true);
+    if (store === null) throw new Error("a directory that was made is not there");
+    try {
+      return action(store);
+    } finally {
+      store.close();
+    }
+  }
+}
+
+function publishedPorts(ports: readonly HostPort[]): PublishedPort[] {
+  return ports.map(({ protocol, hostIp, hostPort, pod, containerPort }) => ({
+    protocol: protocol === "tcp" ? IPPROTO_TCP : protocol === "udp" ? IPPROTO_UDP : IPPROTO_SCTP,
+    hostAddress: hostIp,
+    hostPort,
+    podAddress: pod,
+    podPort: containerPort,
+  }));
+}
+
+function asked(what: string, action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof NetlinkError) throw refused(error, what);
+    throw error;
+  }
+}
+
+function isAsWanted(found: FoundElement, wanted: FilterElement, comment: string): boolean {
+  return found.element.data === wanted.data && (isShared(wanted.set) || found.comment === comment);
+}
+
+function commentsOf(elements: readonly FilterElement[], owner: FilterOwner): string[] {
+  const comment = ownerComment(owner);
+  return elements.map((element) => (isShared(element.set) ? "" : comment));
+}
+
+/** Whether an element's comment is of an attachment of the network that is neither known nor to be kept. */
+function isOrphan(comment: string, network: string, known: readonly string[], keep: ReadonlySet<string>): boolean {
+  const words = comment.split(" ");
+  if (words.length !== 4 || words[1] !== network || known.includes(words[0] ?? "")) return false;
+  return !keep.has(`${words[2] ?? ""} ${words[3] ?? ""}`);
+}
+
+function differenceIn(element: FilterElement, found: FoundElement | null, hash: string): string[] {
+  if (found === null) return [`${formatElement(element)} is missing`];
+  if (found.element.data !== element.data) {
+    return [`${formatElement(element)} expected, found ${formatElement(found.element)}`];
+  }
+  if (isShared(element.set) || found.comment.startsWith(hash)) return [];
+  return [`${formatElement(element)} is another's: ${found.comment}`];
+}
+
+function keepsChanging(): CniError {
+  return new CniError(
+    TRY_AGAIN_LATER,
+    "the packet filter kept changing while it was being changed",
+    "another program removes Podwire's tables again and again",
+  );
+}

@@ -1,0 +1,182 @@
+/**
+ * What the packet filter holds for one attachment, as a value and as a file. The file lets DEL find its elements without a
+ * search, and lets everybody put back what a third party's flush took away. Pure.
+ */
+import { createHash } from "node:crypto";
+import type { Resident } from "../host/liveness.ts";
+import type { NamespaceIdentity } from "../host/namespace.ts";
+import { hexOf, isDigits } from "../text.ts";
+import { addToPlan, emptyPlan, formatPlan, type RecordedPlan } from "./iptables-lines.ts";
+import type { IptablesPlan } from "./iptables-rules.ts";
+import type { TableName } from "./ruleset.ts";
+
+/** Whose it is: an interface of a container in a network, and the plugin that made it. */
+export interface FilterOwner {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+  readonly plugin: string;
+}
+
+/** An element of one of the ruleset's sets, in nft's notation: key "tcp . 8080", data "10.1.0.5 . 80", "goto x" or "". */
+export interface FilterElement {
+  readonly table: TableName;
+  readonly set: string;
+  readonly key: string;
+  readonly data: string;
+}
+
+/** A chain that attachments share; its name is derived from its rules, so two of one name are the same. */
+export interface FilterChain {
+  readonly table: TableName;
+  readonly name: string;
+  readonly rules: readonly string[];
+}
+
+/** All that one plugin has put into the packet filter for one attachment. */
+export interface FilterRecord {
+  readonly owner: FilterOwner;
+  readonly netns: NamespaceIdentity;
+  /** When it was made, in milliseconds since the boot. */
+  readonly timeMs: number;
+  readonly chains: readonly FilterChain[];
+  readonly elements: readonly FilterElement[];
+  /** The rules of the iptables backend, one plan for each IP version; empty with nftables. */
+  readonly iptables: readonly IptablesPlan[];
+  /** The ports that those rules publish, as the elements that nftables would have for them. */
+  readonly claims: readonly FilterElement[];
+}
+
+const HEADER = "podwire packet filter record 1";
+/** What nft shows of a comment (NFTNL_UDATA_COMMENT_MAXLEN in libnftnl). */
+const MAX_COMMENT = 128;
+
+/** Sixteen hex digits that stand for a container's interface, whatever its network is called now. */
+export function ownerHash(owner: FilterOwner): string {
+  const digest = createHash("sha256").update(`${owner.containerId}\n${owner.ifname}`).digest();
+  return hexOf(digest.subarray(0, 8), "");
+}
+
+/** The name of the file that holds an owner's record. */
+export function recordName(owner: FilterOwner): string {
+  return `${ownerHash(owner)}.${owner.plugin}`;
+}
+
+/** The comment of an owner's elements: for DEL by its first word, for people by the rest. */
+export function ownerComment(owner: FilterOwner): string {
+  return `${ownerHash(owner)} ${owner.network} ${owner.containerId} ${owner.ifname}`.slice(0, MAX_COMMENT);
+}
+
+export function sameElement(a: FilterElement, b: FilterElement): boolean {
+  return a.table === b.table && a.set === b.set && a.key === b.key;
+}
+
+/** An element as nft would print it. */
+export function formatElement(element: FilterElement): string {
+  const data = element.data === "" ? "" : ` : ${element.data}`;
+  return `${element.table} podwire ${element.set} { ${element.key}${data} }`;
+}
+
+/** The record of what the nftables backend does for an owner. */
+export function nftablesRecord(
+  owner: FilterOwner,
+  netns: NamespaceIdentity,
+  timeMs: number,
+  chains: readonly FilterChain[],
+  elements: readonly FilterElement[],
+): FilterRecord {
+  return { owner, netns, timeMs, chains, elements, iptables: [], claims: [] };
+}
+
+/** The record as far as the attachment's life is concerned. `boot` is this one: records do not outlive it. */
+export function residentOf(record: FilterRecord, boot: string): Resident {
+  return { containerId: record.owner.containerId, netns: record.netns, boot, timeMs: record.timeMs };
+}
+
+/** The record's text, a line for each part. */
+export function formatRecord(record: FilterRecord): string {
+  const { owner, netns } = record;
+  const lines = [
+    HEADER,
+    `owner ${owner.network} ${owner.containerId} ${owner.ifname} ${owner.plugin}`,
+    `netns ${netns.device} ${netns.inode} ${netns.path}`,
+    `since-boot-ms ${record.timeMs}`,
+  ];
+  for (const chain of record.chains) {
+    lines.push(`chain ${chain.table} ${chain.name}`);
+    for (const rule of chain.rules) lines.push(`rule ${rule}`);
+  }
+  for (const element of record.elements) lines.push(`element ${elementText(element)}`);
+  for (const element of record.claims) lines.push(`claim ${elementText(element)}`);
+  for (const plan of record.iptables) lines.push(...formatPlan(plan));
+  lines.push("end");
+  return `${lines.join("\n")}\n`;
+}
+
+/** Reads a record; null for one that is empty, torn or altered beyond use. */
+export function parseRecord(text: string): FilterRecord | null {
+  const lines = text.split("\n");
+  if (lines.length < 6 || lines[0] !== HEADER || lines[lines.length - 2] !== "end") return null;
+  const names = wordsOf(lines[1] ?? "", "owner ");
+  const netns = wordsOf(lines[2] ?? "", "netns ");
+  const time = wordsOf(lines[3] ?? "", "since-boot-ms ")[0] ?? "";
+  if (names.length !== 4 || netns.length < 3 || !isNumber(netns[0]) || !isNumber(netns[1]) || !isNumber(time))
+    return null;
+  const chains: FilterChain[] = [];
+  const elements: FilterElement[] = [];
+  const claims: FilterElement[] = [];
+  const iptables: RecordedPlan[] = [];
+  for (const line of lines.slice(4, lines.length - 2)) {
+    const words = line.split(" ");
+    const table: TableName = words[1] === "bridge" ? "bridge" : "inet";
+    const last = chains[chains.length - 1];
+    const plan = iptables[iptables.length - 1];
+    if (words[0] === "iptables" && words.length === 4) {
+      iptables.push(emptyPlan(words));
+    } else if (plan !== undefined && line.startsWith("iptables-")) {
+      addToPlan(plan, line);
+    } else if (words[0] === "chain") {
+      chains.push({ table, name: words[2] ?? "", rules: [] });
+    } else if (words[0] === "rule" && last !== undefined) {
+      chains[chains.length - 1] = { table: last.table, name: last.name, rules: [...last.rules, line.slice(5)] };
+    } else if (words[0] === "element" && words.length > 3) {
+      elements.push(elementOf(table, words[2] ?? "", words.slice(3).join(" ")));
+    } else if (words[0] === "claim" && words.length > 3) {
+      claims.push(elementOf(table, words[2] ?? "", words.slice(3).join(" ")));
+    } else {
+      return null;
+    }
+  }
+  return {
+    owner: { network: names[0] ?? "", containerId: names[1] ?? "", ifname: names[2] ?? "", plugin: names[3] ?? "" },
+    netns: {
+      device: parseInt(netns[0] ?? "0", 10),
+      inode: parseInt(netns[1] ?? "0", 10),
+      path: netns.slice(2).join(" "),
+    },
+    timeMs: parseInt(time, 10),
+    chains,
+    elements,
+    iptables,
+    claims,
+  };
+}
+
+function elementText(element: FilterElement): string {
+  const { table, set, key, data } = element;
+  return `${table} ${set} ${key}${data === "" ? "" : ` : ${data}`}`;
+}
+
+function elementOf(table: TableName, set: string, text: string): FilterElement {
+  const colon = text.indexOf(" : ");
+  if (colon < 0) return { table, set, key: text, data: "" };
+  return { table, set, key: text.slice(0, colon), data: text.slice(colon + 3) };
+}
+
+function wordsOf(line: string, start: string): string[] {
+  return line.startsWith(start) ? line.slice(start.length).split(" ") : [];
+}
+
+function isNumber(text: string | undefined): boolean {
+  return text !== undefined && text.length <= 15 && isDigits(text);
+}

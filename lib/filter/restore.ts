@@ -1,0 +1,63 @@
+/** Making our tables anew, with what belongs to the attachments that live. */
+import { bootId } from "../host/boot.ts";
+import { LivenessTest } from "../host/liveness.ts";
+import { isShared } from "./hostports.ts";
+import { type FilterElement, type FilterRecord, ownerComment, residentOf } from "./record.ts";
+import { TABLE_NAMES, type TableName } from "./ruleset.ts";
+import type { RecordStore } from "./store.ts";
+import type { FilterTables, TableState } from "./tables.ts";
+
+/** The records of attachments that are not known to be dead. */
+export function liveRecords(store: RecordStore): FilterRecord[] {
+  const boot = bootId();
+  const test = new LivenessTest(boot);
+  const records = store.all();
+  for (const record of records) test.note(residentOf(record, boot));
+  return records.filter((record) => test.of(residentOf(record, boot)) !== "dead");
+}
+
+/** Whether a record has anything in a table. */
+export function isAbout(record: FilterRecord, table: TableName): boolean {
+  return record.elements.some((element) => element.table === table);
+}
+
+/** The tables that have to be made: missing ones if they are wanted, outdated ones in any case. */
+export function missingTables(states: readonly TableState[], wanted: (table: TableName) => boolean): TableName[] {
+  return TABLE_NAMES.filter((table, i) => {
+    const state = states[i] ?? "missing";
+    return state === "outdated" || (state === "missing" && wanted(table));
+  });
+}
+
+/** Writes tables with the chains and elements of records into the batch; of two elements of one key the later one counts. */
+export function rebuild(
+  tables: FilterTables,
+  states: readonly TableState[],
+  needed: readonly TableName[],
+  records: readonly FilterRecord[],
+): void {
+  for (const table of needed) tables.addTable(table, states[TABLE_NAMES.indexOf(table)] !== "missing");
+  const chains: string[] = [];
+  const byKey = new Map<string, FilterElement>();
+  const comments = new Map<string, string>();
+  for (const record of records) {
+    for (const chain of record.chains) {
+      if (!needed.includes(chain.table) || chains.includes(chain.name)) continue;
+      chains.push(chain.name);
+      tables.addChain(chain);
+    }
+    for (const element of record.elements) {
+      if (!needed.includes(element.table)) continue;
+      const key = `${element.set} ${element.key}`;
+      byKey.set(key, element);
+      comments.set(key, isShared(element.set) ? "" : ownerComment(record.owner));
+    }
+  }
+  const elements: FilterElement[] = [];
+  const texts: string[] = [];
+  for (const [key, element] of byKey) {
+    elements.push(element);
+    texts.push(comments.get(key) ?? "");
+  }
+  tables.addElements(elements, texts);
+}

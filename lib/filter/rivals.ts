@@ -1,0 +1,105 @@
+/** Who else has the port: overlaps are those that bind(2) would see, and the dead make way. */
+import { CniError, CONFLICT } from "../errors.ts";
+import { bootId } from "../host/boot.ts";
+import { LivenessTest } from "../host/liveness.ts";
+import { describeHostPort, isHostPort, portOf } from "./hostports.ts";
+import { type FilterElement, type FilterRecord, ownerHash, residentOf, sameElement } from "./record.ts";
+import type { RecordStore } from "./store.ts";
+import type { FilterTables, FoundElement, Sight } from "./tables.ts";
+
+/**
+ * The element that would overlap with a published port without having its key: for one address the one for all, for all
+ * the mark that there is one for an address. Other elements are their own.
+ */
+export function opposite(element: FilterElement): FilterElement {
+  if (!isHostPort(element)) return element;
+  const n = element.set.endsWith("6") ? "6" : "4";
+  const set = element.set.startsWith("hostip_") ? `hostports${n}` : `hostip_ports${n}`;
+  return { table: element.table, set, key: portOf(element), data: "" };
+}
+
+/**
+ * Published ports of others that are in the way of a record's.
+ * @param sight of the record's elements, then of their opposites
+ */
+export function rivalsOf(tables: FilterTables, record: FilterRecord, sight: Sight): FoundElement[] {
+  const rivals: FoundElement[] = [];
+  const hash = ownerHash(record.owner);
+  const count = record.elements.length;
+  for (let i = 0; i < count; i += 1) {
+    const element = record.elements[i];
+    if (element === undefined || !isHostPort(element)) continue;
+    const same = sight.elements[i] ?? null;
+    if (same !== null) rivals.push(same);
+    const other = sight.elements[count + i] ?? null;
+    if (other === null) continue;
+    if (isHostPort(other.element)) rivals.push(other);
+    else rivals.push(...specific(tables, element));
+  }
+  return rivals.filter((rival) => !rival.comment.startsWith(hash));
+}
+
+/** The mappings for one address that have the port of a mapping for all of them. */
+function specific(tables: FilterTables, element: FilterElement): FoundElement[] {
+  const port = portOf(element);
+  return tables.elementsOf("inet", `hostip_${element.set}`).filter((found) => portOf(found.element) === port);
+}
+
+/**
+ * Decides about a port of somebody else's that is in the way.
+ * @returns the elements that make way
+ * @throws CniError 102 if it stays
+ */
+export function displace(
+  tables: FilterTables,
+  store: RecordStore,
+  rival: FoundElement,
+  record: FilterRecord,
+  lastWins: boolean,
+): FilterElement[] {
+  const hash = rival.comment.split(" ")[0] ?? "";
+  const holder = hash.length === 16 ? store.get(`${hash}.${record.owner.plugin}`) : null;
+  if (holder !== null && isDead(holder)) {
+    store.drop(holder.owner);
+    return tables.ownedBy(holder.elements, hash);
+  }
+  if (!lastWins) throw portTaken(rival.element, holder === null ? ownerWords(rival.comment) : ownerText(holder));
+  const lost = [rival.element, conditionOf(rival.element)];
+  if (holder !== null) {
+    const kept = holder.elements.filter((element) => !lost.some((other) => sameElement(other, element)));
+    store.put({ ...holder, elements: kept });
+  }
+  return tables.ownedBy(lost, hash);
+}
+
+export function isDead(record: FilterRecord): boolean {
+  const boot = bootId();
+  return new LivenessTest(boot).of(residentOf(record, boot)) === "dead";
+}
+
+/** The element that holds the conditions of a published port. */
+function conditionOf(element: FilterElement): FilterElement {
+  const prefix = element.set.startsWith("hostip_") ? "hostip_" : "";
+  return { table: element.table, set: `${prefix}conditional${element.set.slice(-1)}`, key: element.key, data: "" };
+}
+
+export function ownerText(record: FilterRecord): string {
+  const { owner } = record;
+  return `container ${owner.containerId} (${owner.ifname}) in network ${owner.network}`;
+}
+
+/** The holder as far as an element's comment tells. */
+function ownerWords(comment: string): string {
+  const words = comment.split(" ");
+  return words.length < 4
+    ? `"${comment}"`
+    : `container ${words[2] ?? ""} (${words[3] ?? ""}) in network ${words[1] ?? ""}`;
+}
+
+export function portTaken(element: FilterElement, holder: string): CniError {
+  return new CniError(
+    CONFLICT,
+    `host port ${describeHostPort(element)} is taken by ${holder}`,
+    `remove that container, or publish another port; with "conflicts": "last-wins" the last one gets the port`,
+  );
+}

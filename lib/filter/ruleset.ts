@@ -1,0 +1,198 @@
+/**
+ * Podwire's own tables in the packet filter, in nft's syntax. Their rules are the same however many pods there are: all that
+ * belongs to a pod is an element of a set or map, and a packet finds it by one lookup. Only the first packet of a
+ * connection takes these ways.
+ *
+ * Destination NAT comes right after the standard priority: what kube-proxy or Docker translate is theirs. Nothing is
+ * translated but what is addressed to this host, so forwarded traffic to the same port passes untouched.
+ */
+import { type Hook, NFPROTO_BRIDGE, NFPROTO_INET } from "../netlink/nftables/objects.ts";
+
+/** Which of the two tables, as nft calls its family. Both are called "podwire". */
+export type TableName = "inet" | "bridge";
+
+export const TABLE = "podwire";
+/** To be raised with every change of the ruleset: a table with another comment is replaced, its elements put back. */
+export const TABLE_COMMENT = "podwire ruleset 1";
+
+export const TABLE_NAMES: readonly TableName[] = ["inet", "bridge"];
+
+export function familyOf(table: TableName): number {
+  return table === "inet" ? NFPROTO_INET : NFPROTO_BRIDGE;
+}
+
+/** A set, or with `data` a map, with the types of its parts as nft names them: "inet_proto . inet_service". */
+export interface SetDefinition {
+  readonly name: string;
+  readonly key: string;
+  readonly data: string;
+}
+
+export interface ChainDefinition {
+  readonly name: string;
+  readonly hook: Hook | null;
+  readonly rules: readonly string[];
+}
+
+export interface TableDefinition {
+  readonly sets: readonly SetDefinition[];
+  readonly chains: readonly ChainDefinition[];
+}
+
+/** The link group of the host ends of all pods (`ip link show group 7368548`): "pod" in ASCII. */
+export const POD_LINK_GROUP = 0x706f64;
+
+const NF_INET_PRE_ROUTING = 0;
+const NF_INET_LOCAL_OUT = 3;
+const NF_INET_POST_ROUTING = 4;
+
+/* enum nf_ip_hook_priorities in linux/netfilter_ipv4.h, nf_br_hook_priorities in linux/netfilter_bridge.h */
+const PRIORITY_RAW = -300;
+const PRIORITY_AFTER_DSTNAT = -99;
+const PRIORITY_SRCNAT = 100;
+const PRIORITY_BRIDGE_DSTNAT = -300;
+
+let nat: TableDefinition | null = null;
+let bridge: TableDefinition | null = null;
+
+/** A table's sets, chains and rules; made when first asked for. */
+export function tableDefinition(table: TableName): TableDefinition {
+  if (table === "inet") {
+    nat ??= natTable();
+    return nat;
+  }
+  bridge ??= bridgeTable();
+  return bridge;
+}
+
+/** Of a table's sets the one of that name. @throws Error if the ruleset has none */
+export function setDefinition(table: TableName, name: string): SetDefinition {
+  const found = tableDefinition(table).sets.find((set) => set.name === name);
+  if (found === undefined) throw new Error(`the ruleset has no set ${table} ${name}`);
+  return found;
+}
+
+/** Published ports and masquerading, IPv4 and IPv6 alike. */
+function natTable(): TableDefinition {
+  const sets: SetDefinition[] = [
+    { name: "localnet_links", key: "ifname", data: "" },
+    { name: "localhost4", key: "ipv4_addr", data: "" },
+  ];
+  const conditional: string[] = [];
+  const translate: string[] = [];
+  const postrouting: string[] = [
+    /* The node's own 127.0.0.1, which means itself to the pod. (For ::1 Linux has no way.) */
+    "ct status dnat ip saddr 127.0.0.0/8 ip daddr @localhost4 masquerade fully-random",
+  ];
+  for (const n of ["4", "6"]) {
+    const ip = n === "4" ? "ip" : "ip6";
+    const address = `ipv${n}_addr`;
+    const anyAddress = "inet_proto . inet_service";
+    const oneAddress = `${address} . ${anyAddress}`;
+    const pod = `${address} . inet_service`;
+    sets.push(
+      { name: `hostports${n}`, key: anyAddress, data: pod },
+      { name: `hostip_hostports${n}`, key: oneAddress, data: pod },
+      /* Ports of which `hostip_hostports` has an element: a mapping for any address is not to overlap with those. */
+      { name: `hostip_ports${n}`, key: anyAddress, data: "" },
+      { name: `conditional${n}`, key: anyAddress, data: "verdict" },
+      { name: `hostip_conditional${n}`, key: oneAddress, data: "verdict" },
+      { name: `masq_all${n}`, key: oneAddress, data: "" },
+      { name: `hairpin${n}`, key: `${address} . ${address}`, data: "" },
+      { name: `same_link${n}`, key: `${address} . ifname`, data: "" },
+      { name: `masquerade${n}`, key: address, data: "verdict" },
+    );
+    const any = "meta l4proto . th dport";
+    const one = `${ip} daddr . ${any}`;
+    conditional.push(`${one} vmap @hostip_conditional${n}`, `meta nfproto ipv${n} ${any} vmap @conditional${n}`);
+    translate.push(
+      `dnat ${ip} to ${one} map @hostip_hostports${n}`,
+      `meta nfproto ipv${n} dnat ${ip} to ${any} map @hostports${n}`,
+    );
+    postrouting.push(
+      `ct status dnat ${one} @masq_all${n} masquerade fully-random`,
+      /* A pod that reaches itself through the host. */
+      `ct status dnat ${ip} saddr . ${ip} daddr @hairpin${n} masquerade fully-random`,
+      /* A neighbour on the pod's bridge: the pod would answer it directly, past the translation. */
+      `ct status dnat ${ip} daddr . iifname @same_link${n} masquerade fully-random`,
+      `${ip} saddr vmap @masquerade${n}`,
+    );
+  }
+  const local = "fib daddr type local goto hostports";
+  return {
+    sets,
+    chains: [
+      { name: "translate", hook: null, rules: translate },
+      { name: "hostports", hook: null, rules: [...conditional, "goto translate"] },
+      {
+        name: "raw",
+        hook: { type: "filter", hook: NF_INET_PRE_ROUTING, priority: PRIORITY_RAW },
+        /* What route_localnet would let in from the wire (CVE-2020-8558). */
+        rules: [
+          "iifname @localnet_links ip daddr 127.0.0.0/8 drop",
+          "iifname @localnet_links ip saddr 127.0.0.0/8 drop",
+        ],
+      },
+      {
+        name: "prerouting",
+        hook: { type: "nat", hook: NF_INET_PRE_ROUTING, priority: PRIORITY_AFTER_DSTNAT },
+        rules: [local],
+      },
+      {
+        name: "output",
+        hook: { type: "nat", hook: NF_INET_LOCAL_OUT, priority: PRIORITY_AFTER_DSTNAT },
+        rules: [local],
+      },
+      {
+        name: "postrouting",
+        hook: { type: "nat", hook: NF_INET_POST_ROUTING, priority: PRIORITY_SRCNAT },
+        rules: postrouting,
+      },
+    ],
+  };
+}
+
+/** What a pod's link may send into its bridge. */
+function bridgeTable(): TableDefinition {
+  return {
+    sets: [
+      { name: "checked_links", key: "ifname", data: "verdict" },
+      { name: "macs", key: "ifname . ether_addr", data: "" },
+      { name: "addresses4", key: "ifname . ipv4_addr", data: "" },
+      { name: "addresses6", key: "ifname . ipv6_addr", data: "" },
+    ],
+    chains: [
+      {
+        name: "check_mac",
+        hook: null,
+        rules: ["iifname . ether saddr != @macs drop", "ether type arp iifname . arp saddr ether != @macs drop"],
+      },
+      {
+        name: "check_address",
+        hook: null,
+        rules: [
+          "ether type ip iifname . ip saddr != @addresses4 drop",
+          "ether type ip return",
+          /* An ARP probe has no sender's address yet (RFC 5227); the unspecified one asks for duplicates (RFC 4862). */
+          "ether type arp arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @addresses4 drop",
+          "ether type arp return",
+          "ether type ip6 ip6 saddr != :: iifname . ip6 saddr != @addresses6 drop",
+          /* The target that an advertisement claims, behind ICMPv6's eight bytes (RFC 4861 section 4.4). */
+          "icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @addresses6 drop",
+          "ether type ip6 return",
+          "drop",
+        ],
+      },
+      { name: "check_both", hook: null, rules: ["jump check_mac", "goto check_address"] },
+      {
+        name: "prerouting",
+        hook: { type: "filter", hook: NF_INET_PRE_ROUTING, priority: PRIORITY_BRIDGE_DSTNAT },
+        rules: [
+          /* No pod is a router to the node or its neighbours (CVE-2020-10749). */
+          `iifgroup ${POD_LINK_GROUP} icmpv6 type nd-router-advert drop`,
+          "iifname vmap @checked_links",
+        ],
+      },
+    ],
+  };
+}

@@ -1,0 +1,47 @@
+/** Checks of what a pod's link sends into its bridge: Ethernet and IP source addresses. Pure. */
+import { type Address, formatAddress } from "../ip/address.ts";
+import { formatMac } from "../ip/mac.ts";
+import type { FilterElement } from "./record.ts";
+
+/**
+ * The elements that hold a link to its Ethernet address and, with `addresses`, to those IP addresses and the link-local one
+ * that follows from the Ethernet address.
+ * @param link the host end's name
+ * @param checkMac whether the Ethernet address is checked
+ * @param addresses the IP addresses the pod may send from; null if those are not checked
+ */
+export function sourceCheckElements(
+  link: string,
+  mac: Uint8Array,
+  checkMac: boolean,
+  addresses: readonly Address[] | null,
+): FilterElement[] {
+  const chain = addresses === null ? "check_mac" : checkMac ? "check_both" : "check_address";
+  const elements: FilterElement[] = [];
+  if (checkMac) elements.push(elementOf("macs", `${link} . ${formatMac(mac)}`, ""));
+  if (addresses !== null) {
+    for (const address of [...addresses, linkLocal(mac)]) {
+      elements.push(elementOf(`addresses${address.family}`, `${link} . ${formatAddress(address)}`, ""));
+    }
+  }
+  /* Last, since from then on only what stands in the other sets may pass. */
+  elements.push(elementOf("checked_links", link, `jump ${chain}`));
+  return elements;
+}
+
+function elementOf(set: string, key: string, data: string): FilterElement {
+  return { table: "bridge", set, key, data };
+}
+
+/** fe80::/64 with the modified EUI-64 identifier of an Ethernet address (RFC 4291 appendix A). */
+function linkLocal(mac: Uint8Array): Address {
+  const bytes = new Uint8Array(16);
+  bytes[0] = 0xfe;
+  bytes[1] = 0x80;
+  bytes.set(mac.subarray(0, 3), 8);
+  bytes[8] = (bytes[8] ?? 0) ^ 0x02;
+  bytes[11] = 0xff;
+  bytes[12] = 0xfe;
+  bytes.set(mac.subarray(3, 6), 13);
+  return { family: 6, bytes };
+}

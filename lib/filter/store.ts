@@ -1,0 +1,123 @@
+/**
+ * The records of what attachments have in the packet filter: files on a file system in memory, since the packet filter does
+ * not outlive a reboot either. One directory for each network namespace that plugins run in; whoever has it open in this
+ * way holds its lock, which also orders all changes to the packet filter.
+ */
+import { existsAt, listNames, openDirectory, openOrMakeDirectory, readTextAt, writeTextAt } from "../host/directory.ts";
+import { lockExclusive } from "../host/lock.ts";
+import { identify } from "../host/namespace.ts";
+import { ENOENT, SystemError } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+import { type FilterOwner, type FilterRecord, formatRecord, parseRecord, recordName } from "./record.ts";
+
+const ROOT = "/run/podwire";
+const TEMPORARY = "new";
+/** A pod with hundreds of ports has some ten kilobytes. */
+const MAX_RECORD_BYTES = 1 << 20;
+/** Longer than any call holds the lock, shorter than runtimes wait for a plugin. */
+const LOCK_DEADLINE_MS = 20_000;
+
+export class RecordStore {
+  readonly #directory: number;
+  readonly #name: string;
+
+  private constructor(directory: number, name: string) {
+    this.#directory = directory;
+    this.#name = name;
+  }
+
+  /**
+   * Opens this network namespace's records and waits for their lock.
+   * @param make whether the directory is made if there is none; otherwise null is returned then
+   * @throws SystemError; CniError 11 if another process holds the lock for too long
+   */
+  static open(make: boolean): RecordStore | null {
+    const name = directoryName();
+    for (;;) {
+      const directory = make ? made(name) : existing(name);
+      if (directory < 0) return null;
+      try {
+        lockExclusive(directory, `${ROOT}/${name}`, LOCK_DEADLINE_MS);
+      } catch (error) {
+        sys.close(directory);
+        throw error;
+      }
+      /* The one who had the lock may have removed the directory with its last record. */
+      if ((sys.fstat(directory)?.links ?? 0) > 0) return new RecordStore(directory, name);
+      sys.close(directory);
+    }
+  }
+
+  /** Whether an owner has a record, without waiting for anybody. */
+  static has(owner: FilterOwner): boolean {
+    return existsAt(sys.AT_FDCWD, `${ROOT}/${directoryName()}/${recordName(owner)}`);
+  }
+
+  /** Gives the lock back. A directory without records is removed. */
+  close(): void {
+    const root = openDirectory(sys.AT_FDCWD, ROOT);
+    if (root >= 0) sys.unlinkat(root, this.#name, sys.AT_REMOVEDIR);
+    sys.close(root);
+    sys.close(this.#directory);
+  }
+
+  /** The record under a file's name; null if there is none that can be read. */
+  get(name: string): FilterRecord | null {
+    const text = readTextAt(this.#directory, name, MAX_RECORD_BYTES);
+    return text === null ? null : parseRecord(text);
+  }
+
+  /** @throws SystemError; then nothing has changed */
+  put(record: FilterRecord): void {
+    const name = recordName(record.owner);
+    writeTextAt(
+      this.#directory,
+      TEMPORARY,
+      name,
+      formatRecord(record),
+      `the record ${ROOT}/${this.#name}/${name}`,
+      true,
+    );
+  }
+
+  /** Removes a record if it is there. @throws SystemError */
+  drop(owner: FilterOwner): void {
+    const name = recordName(owner);
+    const done = sys.unlinkat(this.#directory, name, 0);
+    if (done < 0 && done !== -ENOENT) throw new SystemError(-done, `remove ${ROOT}/${this.#name}/${name}`);
+  }
+
+  /** All records that can be read, those made first coming first. */
+  all(): FilterRecord[] {
+    const records: FilterRecord[] = [];
+    for (const name of listNames(this.#directory)) {
+      const record = name === TEMPORARY ? null : this.get(name);
+      if (record !== null && recordName(record.owner) === name) records.push(record);
+    }
+    return records.sort((a, b) => a.timeMs - b.timeMs);
+  }
+}
+
+/** The directory's name within ROOT: the number of the network namespace that the process is in. */
+function directoryName(): string {
+  return `net-${identify("/proc/self/ns/net").inode}`;
+}
+
+function existing(name: string): number {
+  const root = openDirectory(sys.AT_FDCWD, ROOT);
+  if (root < 0) return root;
+  try {
+    return openDirectory(root, name);
+  } finally {
+    sys.close(root);
+  }
+}
+
+function made(name: string): number {
+  const root = openOrMakeDirectory(sys.AT_FDCWD, ROOT);
+  try {
+    return openOrMakeDirectory(root, name);
+  } finally {
+    sys.close(root);
+  }
+}

@@ -1,0 +1,328 @@
+/**
+ * Our tables as the kernel holds them: reading elements and chains, and writing changes into a batch. What is written is
+ * noted, so that a refusal by the kernel names the object it is about.
+ */
+import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
+import { MessageWriter } from "../netlink/codec.ts";
+import { decodeChain, decodeElements, decodeTable } from "../netlink/nftables/decode.ts";
+import { writeExpressions } from "../netlink/nftables/expressions.ts";
+import {
+  writeDeleteChain,
+  writeDeleteElements,
+  writeDeleteTable,
+  writeNewChain,
+  writeNewElements,
+  writeNewRule,
+  writeNewSet,
+  writeNewTable,
+} from "../netlink/nftables/messages.ts";
+import type { Element, Expression, Field, NftSet } from "../netlink/nftables/objects.ts";
+import { listElements, listRules, writeGetChain, writeGetElement, writeGetTable } from "../netlink/nftables/queries.ts";
+import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
+import { EINTR, ENOBUFS, ENOENT, ENOMEM, SystemError } from "../sys/errno.ts";
+import { elementOf, formatData } from "./elements.ts";
+import { compileRule, compileRules } from "./language.ts";
+import { type FilterChain, type FilterElement, formatElement } from "./record.ts";
+import { familyOf, setDefinition, TABLE, TABLE_COMMENT, type TableName, tableDefinition } from "./ruleset.ts";
+import { decodeValues, encodeValues, fieldsNamed } from "./values.ts";
+
+/** "outdated": of another version of Podwire, with other rules. */
+export type TableState = "present" | "missing" | "outdated";
+
+/** An element as the kernel has it. */
+export interface FoundElement {
+  readonly element: FilterElement;
+  readonly comment: string;
+}
+
+/** What a look at the kernel has found, for each question in its place. */
+export interface Sight {
+  readonly tables: readonly TableState[];
+  /** How often each chain is used, its own rules included; null for one that is missing. */
+  readonly chains: readonly (number | null)[];
+  readonly elements: readonly (FoundElement | null)[];
+}
+
+/** The netfilter socket and the batch being written on it. */
+export class FilterTables {
+  #socket: NetlinkSocket | null = null;
+  #labels: string[] = [];
+
+  /** Opened when it is first needed. @throws CniError 100 if the kernel has no netfilter */
+  get socket(): NetlinkSocket {
+    const socket = this.#socket ?? openSocket();
+    this.#socket = socket;
+    return socket;
+  }
+
+  close(): void {
+    this.#socket?.close();
+  }
+
+  /** Asks for the state of tables, chains and elements in one send. @throws CniError 100, 11 */
+  look(tables: readonly TableName[], chains: readonly FilterChain[], elements: readonly FilterElement[]): Sight {
+    for (const table of tables) writeGetTable(this.socket, familyOf(table), TABLE);
+    for (const chain of chains) writeGetChain(this.socket, familyOf(chain.table), TABLE, chain.name);
+    for (const { table, set, key } of elements) {
+      const kernel = kernelSet(table, set);
+      writeGetElement(this.socket, kernel, encodeValues(kernel.key, key));
+    }
+    const firstElement = tables.length + chains.length;
+    const states: TableState[] = tables.map(() => "missing");
+    const uses: (number | null)[] = chains.map(() => null);
+    const found: (FoundElement | null)[] = elements.map(() => null);
+    const errors = this.socket.executeAll((message, index) => {
+      if (index < tables.length) {
+        states[index] = decodeTable(message.body).comment === TABLE_COMMENT ? "present" : "outdated";
+      } else if (index < firstElement) {
+        uses[index - tables.length] = decodeChain(message.body).uses;
+      } else {
+        const asked = elements[index - firstElement];
+        const element = decodeElements(message.body)[0];
+        if (asked !== undefined && element !== undefined) {
+          found[index - firstElement] = foundElement(asked.table, asked.set, element);
+        }
+      }
+    });
+    for (const errno of errors) {
+      if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
+    }
+    return { tables: states, chains: uses, elements: found };
+  }
+
+  /** All elements of one of our sets; none if there is no such set. */
+  elementsOf(table: TableName, set: string): FoundElement[] {
+    const found: FoundElement[] = [];
+    try {
+      for (const element of listElements(this.socket, kernelSet(table, set))) {
+        found.push(foundElement(table, set, element));
+      }
+    } catch (error) {
+      if (error instanceof NetlinkError && error.errno === ENOENT) return [];
+      if (error instanceof NetlinkError) throw refused(error, `list ${table} ${TABLE} ${set}`);
+      throw error;
+    }
+    return found;
+  }
+
+  /** Those of the elements that are there and carry an owner's comment, which begins with its hash. */
+  ownedBy(elements: readonly FilterElement[], hash: string): FilterElement[] {
+    const found = this.look([], [], elements).elements;
+    return elements.filter((_element, i) => found[i]?.comment.startsWith(hash) ?? false);
+  }
+
+  /** The names of a table's sets. */
+  setsOf(table: TableName): string[] {
+    return tableDefinition(table).sets.map((set) => set.name);
+  }
+
+  /** What is different about the rules of a table that is there, a line for each chain. */
+  differences(table: TableName): string[] {
+    const lines: string[] = [];
+    for (const { name, rules } of tableDefinition(table).chains) {
+      const found = this.#rulesOf(table, name);
+      const same = found.length === rules.length && rules.every((rule, i) => isRule(found[i], familyOf(table), rule));
+      if (!same) lines.push(`chain ${table} ${TABLE} ${name} has other rules than it was made with`);
+    }
+    return lines;
+  }
+
+  #rulesOf(table: TableName, chain: string): readonly Expression[][] {
+    const found: Expression[][] = [];
+    try {
+      for (const rule of listRules(this.socket, familyOf(table), TABLE, chain)) found.push([...rule.expressions]);
+    } catch (error) {
+      if (error instanceof NetlinkError) throw refused(error, `list chain ${table} ${TABLE} ${chain}`);
+      throw error;
+    }
+    return found;
+  }
+
+  /** Begins a change; nothing of it is so before `commit`. */
+  begin(): void {
+    this.#labels = [];
+    this.socket.beginBatch();
+  }
+
+  /** Makes a table of ours with its sets, chains and rules. With `replace`, one that is there goes first. */
+  addTable(table: TableName, replace: boolean): void {
+    const family = familyOf(table);
+    const label = `table ${table} ${TABLE}`;
+    if (replace) {
+      writeDeleteTable(this.socket, family, TABLE);
+      this.#note(`replace ${label}`);
+    }
+    writeNewTable(this.socket, { family, name: TABLE, comment: TABLE_COMMENT }, 0);
+    this.#note(`make ${label}`);
+    const definition = tableDefinition(table);
+    for (const { name } of definition.sets) {
+      writeNewSet(this.socket, kernelSet(table, name), 0);
+      this.#note(`make set ${table} ${TABLE} ${name}`);
+    }
+    for (const { name, hook } of definition.chains) {
+      writeNewChain(this.socket, { family, table: TABLE, name, hook, uses: 0 }, 0);
+      this.#note(`make chain ${table} ${TABLE} ${name}`);
+    }
+    for (const { name, rules } of definition.chains) this.#addRules(table, name, rules);
+  }
+
+  addChain(chain: FilterChain): void {
+    writeNewChain(
+      this.socket,
+      { family: familyOf(chain.table), table: TABLE, name: chain.name, hook: null, uses: 0 },
+      0,
+    );
+    this.#note(`make chain ${chain.table} ${TABLE} ${chain.name}`);
+    this.#addRules(chain.table, chain.name, chain.rules);
+  }
+
+  #addRules(table: TableName, chain: string, rules: readonly string[]): void {
+    const family = familyOf(table);
+    for (const rule of rules) {
+      for (const expressions of compileRules(family, rule)) {
+        writeNewRule(this.socket, { family, table: TABLE, chain, expressions, comment: "", handle: 0n });
+      }
+      this.#note(`add rule ${table} ${TABLE} ${chain} ${rule}`);
+    }
+  }
+
+  deleteChain(chain: FilterChain): void {
+    writeDeleteChain(this.socket, familyOf(chain.table), TABLE, chain.name);
+    this.#note(`delete chain ${chain.table} ${TABLE} ${chain.name}`);
+  }
+
+  /** Adds elements; `comments` has the comment of each. */
+  addElements(elements: readonly FilterElement[], comments: readonly string[]): void {
+    for (const group of bySet(elements, comments)) {
+      const kernel = kernelSet(group.table, group.set);
+      const list = group.elements.map((element, i) =>
+        elementOf(kernel, element.key, element.data, group.comments[i] ?? ""),
+      );
+      writeNewElements(this.socket, kernel, list);
+      this.#note(`add to ${describeGroup(group)}`);
+    }
+  }
+
+  deleteElements(elements: readonly FilterElement[]): void {
+    for (const group of bySet(elements, [])) {
+      const kernel = kernelSet(group.table, group.set);
+      const list: Element[] = [];
+      for (const element of group.elements) {
+        list.push({ key: encodeValues(kernel.key, element.key), data: null, verdict: null, comment: "" });
+      }
+      writeDeleteElements(this.socket, kernel, list);
+      this.#note(`delete from ${describeGroup(group)}`);
+    }
+  }
+
+  /** Says what the requests written since the last note are about. */
+  #note(label: string): void {
+    while (this.#labels.length < this.socket.batchLength) this.#labels.push(label);
+  }
+
+  /**
+   * Makes the change.
+   * @returns false if the kernel refused since what was looked at is gone or has changed by now
+   * @throws CniError 100 that names the object it refused, 11 if trying again may help
+   */
+  commit(): boolean {
+    try {
+      this.socket.commitBatch();
+      return true;
+    } catch (error) {
+      if (!(error instanceof NetlinkError)) throw error;
+      const label = this.#labels[error.index] ?? "change the packet filter";
+      if (error.errno === ENOENT && !label.startsWith("make") && !label.startsWith("add rule")) return false;
+      throw refused(error, label);
+    }
+  }
+}
+
+/** The elements of one set, with the comment of each. */
+interface Group {
+  readonly table: TableName;
+  readonly set: string;
+  readonly elements: FilterElement[];
+  readonly comments: string[];
+}
+
+function bySet(elements: readonly FilterElement[], comments: readonly string[]): Group[] {
+  const groups: Group[] = [];
+  const places = new Map<string, number>();
+  for (let i = 0; i < elements.length; i += 1) {
+    const element = elements[i];
+    if (element === undefined) continue;
+    const name = `${element.table} ${element.set}`;
+    const group = groups[places.get(name) ?? groups.length];
+    if (group === undefined) {
+      places.set(name, groups.length);
+      groups.push({ table: element.table, set: element.set, elements: [element], comments: [comments[i] ?? ""] });
+    } else {
+      group.elements.push(element);
+      group.comments.push(comments[i] ?? "");
+    }
+  }
+  return groups;
+}
+
+/** One element as it is, several as their set. */
+function describeGroup(group: Group): string {
+  const only = group.elements.length === 1 ? group.elements[0] : undefined;
+  return only === undefined ? `${group.table} ${TABLE} ${group.set}` : formatElement(only);
+}
+
+/** How many rules of the kernel's a shared chain is made of. */
+export function ruleCount(chain: FilterChain): number {
+  let count = 0;
+  for (const rule of chain.rules) count += compileRules(familyOf(chain.table), rule).length;
+  return count;
+}
+
+/** One of the ruleset's sets as the kernel knows it. */
+export function kernelSet(table: TableName, name: string): NftSet {
+  const { key, data } = setDefinition(table, name);
+  return { family: familyOf(table), table: TABLE, name, key: fieldsOf(key), data: fieldsOf(data) };
+}
+
+function fieldsOf(text: string): Field[] {
+  return text === "" ? [] : fieldsNamed(text);
+}
+
+function foundElement(table: TableName, set: string, element: Element): FoundElement {
+  const kernel = kernelSet(table, set);
+  const key = decodeValues(kernel.key, element.key);
+  return { element: { table, set, key, data: formatData(kernel, element) }, comment: element.comment };
+}
+
+/** Whether the kernel's rule is the one of a text: both as they are sent. */
+function isRule(found: readonly Expression[] | undefined, family: number, rule: string): boolean {
+  if (found === undefined || found.some((expression) => expression.kind === "unknown")) return false;
+  const theirs = sentBytes(found);
+  const ours = sentBytes(compileRule(family, rule));
+  if (theirs.length !== ours.length) return false;
+  for (let i = 0; i < ours.length; i += 1) {
+    if (theirs[i] !== ours[i]) return false;
+  }
+  return true;
+}
+
+function sentBytes(expressions: readonly Expression[]): Uint8Array {
+  const writer = new MessageWriter();
+  writeExpressions(writer, 0, expressions);
+  return writer.bytes;
+}
+
+function openSocket(): NetlinkSocket {
+  try {
+    return new NetlinkSocket(NETLINK_NETFILTER);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new CniError(KERNEL_REFUSED, `this kernel has no nf_tables: ${error.message}`);
+  }
+}
+
+/** A refusal by the kernel of what was attempted. */
+export function refused(error: NetlinkError, action: string): CniError {
+  const again = [EINTR, ENOBUFS, ENOMEM].includes(error.errno);
+  return new CniError(again ? TRY_AGAIN_LATER : KERNEL_REFUSED, `cannot ${action}: ${error.message}`);
+}
