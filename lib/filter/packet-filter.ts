@@ -167,9 +167,10 @@ export class PacketFilter {
         ownerHash(record.owner),
       );
       leaving.push(...this.#lastShared(record, leaving));
+      const unused = this.#unusedChains(record, leaving);
       this.tables.begin();
       this.tables.deleteElements(leaving);
-      for (const chain of this.#unusedChains(record, leaving)) this.tables.deleteChain(chain);
+      for (const chain of unused) this.tables.deleteChain(chain);
       if (this.tables.commit()) {
         store.drop(record.owner);
         return;

@@ -206,6 +206,7 @@ export class NetlinkSocket {
    * @throws SystemError
    */
   executeAll(handler: MessageHandler): number[] {
+    if (this.#pending.count === 0) return [];
     const first = this.#sequence;
     const queries = this.#queries;
     const errors: number[] = [];
@@ -288,6 +289,8 @@ export class NetlinkSocket {
   }
 
   #send(): number {
+    /* The kernel would wait for the rest of the batch, and we for the kernel. */
+    if (this.#batch) throw new Error("a batch is sent by commitBatch only");
     const count = this.#pending.count;
     const bytes = this.#pending.bytes;
     if (bytes.length > LARGE_SEND_BYTES) sys.setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes.length);
