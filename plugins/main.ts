@@ -5,5 +5,6 @@ import * as sys from "../lib/sys/sys.ts";
 import project from "../package.json" with { type: "json" };
 import { bridge } from "./bridge/main.ts";
 import { loopback } from "./loopback/main.ts";
+import { portmap } from "./portmap/main.ts";
 
-sys.exit(run([bridge, hostLocal, loopback], project.version));
+sys.exit(run([bridge, hostLocal, loopback, portmap], project.version));

@@ -22,6 +22,7 @@ const IFLA_MASTER = 10;
 const IFLA_OPERSTATE = 16;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
+const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 export const IFLA_EXT_MASK = 29;
 const IFLA_NUM_TX_QUEUES = 31;
@@ -99,6 +100,8 @@ export interface NewVeth {
   readonly name: string;
   readonly mac: Uint8Array;
   readonly mtu: number;
+  /** The link group of this end, 0 for the default one. */
+  readonly group: number;
   /** The bridge's index, 0 for none. */
   readonly master: number;
   readonly peerName: string;
@@ -131,6 +134,7 @@ export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
   writer.attributeText(IFLA_IFNAME, veth.name);
   writer.attributeBytes(IFLA_ADDRESS, veth.mac);
   if (veth.mtu > 0) writer.attributeU32(IFLA_MTU, veth.mtu);
+  if (veth.group > 0) writer.attributeU32(IFLA_GROUP, veth.group);
   writeOneQueue(writer);
   if (veth.master > 0) writer.attributeU32(IFLA_MASTER, veth.master);
   const info = writer.beginNested(IFLA_LINKINFO);
@@ -173,6 +177,19 @@ export function writePort(
   const data = writer.beginNested(IFLA_INFO_SLAVE_DATA);
   writer.attributeU8(IFLA_BRPORT_MODE, hairpin ? 1 : 0);
   writer.attributeU8(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0);
+  writer.endNested(data);
+  writer.endNested(info);
+  writer.end();
+}
+
+/** Writes a request that turns hairpin mode of a bridge port on. */
+export function writeHairpin(socket: NetlinkSocket, index: number): void {
+  const writer = socket.request(RTM_NEWLINK, 0);
+  writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
+  const info = writer.beginNested(IFLA_LINKINFO);
+  writer.attributeText(IFLA_INFO_SLAVE_KIND, "bridge");
+  const data = writer.beginNested(IFLA_INFO_SLAVE_DATA);
+  writer.attributeU8(IFLA_BRPORT_MODE, 1);
   writer.endNested(data);
   writer.endNested(info);
   writer.end();

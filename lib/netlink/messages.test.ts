@@ -123,6 +123,7 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
         name: "veth0",
         mac: mac("02:00:00:00:00:02"),
         mtu: 1400,
+        group: 0,
         master: BRIDGE,
         peerName: "eth0",
         peerMac: mac("02:00:00:00:00:03"),

@@ -8,8 +8,9 @@ import { type Kernel, kernelRefused } from "./kernel.ts";
 import { applyAnnouncement } from "./kinds/announcement.ts";
 import { applyBridge } from "./kinds/bridge.ts";
 import { writeAddress, writeRoute, writeUp } from "./kinds/container.ts";
+import { applyFilter, applyFlows, applyGuard, takeBackFilter } from "./kinds/filter.ts";
 import { applyForgottenNeighbour, applyForwarding, applyGateways } from "./kinds/gateways.ts";
-import { applyPort, applyVeth, takeBackVeth } from "./kinds/veth.ts";
+import { applyHairpin, applyPort, applyVeth, takeBackVeth } from "./kinds/veth.ts";
 import { applyVlanGateway } from "./kinds/vlan-gateway.ts";
 import type { KernelObject, LinkUpObject, SysctlObject, Where } from "./objects.ts";
 
@@ -133,6 +134,18 @@ function applyOne(kernel: Kernel, object: KernelObject): void {
     case "announcement":
       applyAnnouncement(kernel, object);
       return;
+    case "filter":
+      applyFilter(kernel, object);
+      return;
+    case "guard":
+      applyGuard(kernel);
+      return;
+    case "hairpin":
+      applyHairpin(kernel, object);
+      return;
+    case "flows":
+      applyFlows(kernel, object);
+      return;
     default:
   }
 }
@@ -141,6 +154,8 @@ function applyOne(kernel: Kernel, object: KernelObject): void {
 export function takeBack(kernel: Kernel, made: readonly KernelObject[]): void {
   for (let i = made.length - 1; i >= 0; i -= 1) {
     const object = made[i];
-    if (object !== undefined && object.kind === "veth") takeBackVeth(kernel, object);
+    if (object === undefined) continue;
+    if (object.kind === "veth") takeBackVeth(kernel, object);
+    else if (object.kind === "filter") takeBackFilter(kernel, object);
   }
 }

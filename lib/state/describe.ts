@@ -28,6 +28,14 @@ export function describe(object: KernelObject): string {
       return `turn IPv${object.family} forwarding on`;
     case "forgotten-neighbour":
       return `forget the neighbour ${formatAddress(object.address)} on ${object.link}`;
+    case "filter":
+      return `put ${object.record.owner.ifname} into the packet filter`;
+    case "guard":
+      return "make the packet filter's rules for pods' links";
+    case "hairpin":
+      return `turn hairpin mode of ${object.port} on`;
+    case "flows":
+      return "forget connections to the published ports";
     case "announcement":
       return `announce the addresses of ${object.containerLink}`;
   }

@@ -1,5 +1,6 @@
 /** The kernel as a call sees it: the plugin's own namespace and the container's, each through a socket of its own. */
 import { CniError, INVALID_NETNS, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
+import { PacketFilter } from "../filter/packet-filter.ts";
 import { inNamespace, type Namespace } from "../host/namespace.ts";
 import { getLinkByName, type Link } from "../netlink/link.ts";
 import { NETLINK_ROUTE, type NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
@@ -11,6 +12,7 @@ export class Kernel {
   readonly host: NetlinkSocket;
   readonly namespace: Namespace | null;
   #container: NetlinkSocket | null = null;
+  #filter: PacketFilter | null = null;
   readonly #indexes = new Map<string, number>();
   readonly #links = new Map<string, Link>();
 
@@ -40,6 +42,13 @@ export class Kernel {
 
   socket(where: Where): NetlinkSocket {
     return where === "host" ? this.host : this.container;
+  }
+
+  /** The host's packet filter; its socket is opened when it is first needed. */
+  get filter(): PacketFilter {
+    const filter = this.#filter ?? new PacketFilter();
+    this.#filter = filter;
+    return filter;
   }
 
   /** The index of a link that must be there; asked once. @throws CniError 100 */
@@ -75,6 +84,7 @@ export class Kernel {
   close(): void {
     this.host.close();
     this.#container?.close();
+    this.#filter?.close();
   }
 }
 

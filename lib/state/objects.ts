@@ -3,6 +3,8 @@
  * has to come into being. The engine (apply.ts, compare.ts, remove.ts) knows how to make it so, how to tell whether it is
  * so, and how to take it away; a plugin only describes.
  */
+import type { HostPort } from "../filter/hostports.ts";
+import type { FilterRecord } from "../filter/record.ts";
 import type { Address, Family, Prefix } from "../ip/address.ts";
 import type { Route } from "../netlink/route.ts";
 import type { VlanRange } from "../netlink/vlan.ts";
@@ -122,6 +124,31 @@ export interface AnnouncementObject {
   readonly containerMac: Uint8Array;
 }
 
+/** What the attachment has in the packet filter: all of it in one transaction. */
+export interface FilterObject {
+  readonly kind: "filter";
+  readonly record: FilterRecord;
+  /** Whether host ports that live attachments hold are taken over instead of being refused. */
+  readonly lastWins: boolean;
+}
+
+/** The packet filter's rules for all pods' links, router advertisements above all. Shared; a kernel may be without. */
+export interface GuardObject {
+  readonly kind: "guard";
+}
+
+/** Hairpin mode of a bridge port: what a pod sends to itself through the host comes back. */
+export interface HairpinObject {
+  readonly kind: "hairpin";
+  readonly port: string;
+}
+
+/** Connections to newly published ports that the kernel still treats as before: it forgets them. */
+export interface FlowsObject {
+  readonly kind: "flows";
+  readonly ports: readonly HostPort[];
+}
+
 export type KernelObject =
   | BridgeObject
   | VethObject
@@ -134,4 +161,8 @@ export type KernelObject =
   | GatewaysObject
   | ForwardingObject
   | ForgottenNeighbourObject
-  | AnnouncementObject;
+  | AnnouncementObject
+  | FilterObject
+  | GuardObject
+  | HairpinObject
+  | FlowsObject;

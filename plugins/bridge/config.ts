@@ -5,7 +5,9 @@ import { validateInterfaceName } from "../../lib/cni/environment.ts";
 import type { Fields } from "../../lib/cni/fields.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import type { Dns } from "../../lib/cni/result.ts";
-import { CniError, INVALID_ENVIRONMENT, UNSUPPORTED_FIELD } from "../../lib/errors.ts";
+import { CniError, INVALID_ENVIRONMENT } from "../../lib/errors.ts";
+import type { Backend } from "../../lib/filter/backend.ts";
+import { type Prefix, parsePrefix } from "../../lib/ip/address.ts";
 import { isUnicastMac, parseMac } from "../../lib/ip/mac.ts";
 import type { VlanRange } from "../../lib/netlink/vlan.ts";
 import { clip } from "../../lib/text.ts";
@@ -30,6 +32,13 @@ export interface BridgeConfig {
   readonly duplicateAddressDetection: boolean;
   readonly disableContainerInterface: boolean;
   readonly portIsolation: boolean;
+  readonly ipMasq: boolean;
+  /** "" leaves the choice to what the kernel has. */
+  readonly ipMasqBackend: Backend | "";
+  /** Destinations outside the pod's own network that see the pod's address all the same. */
+  readonly nonMasqueradeCidrs: readonly Prefix[];
+  readonly macSpoofCheck: boolean;
+  readonly ipSpoofCheck: boolean;
   /** The Ethernet address asked for; null for a derived one. */
   readonly mac: Uint8Array | null;
   /** The IPAM plugin's name; "" for a network without addresses. */
@@ -44,14 +53,11 @@ const MAX_VLAN = 4094;
 
 /**
  * Reads the configuration of a call.
- * @throws CniError 7 with the field's path, 4 for CNI_ARGS, 2 for what is not supported yet
+ * @throws CniError 7 with the field's path, 4 for CNI_ARGS
  */
 export function readBridgeConfig(call: Call): BridgeConfig {
   const { config, request } = call;
   const fields = config.fields;
-  for (const key of ["ipMasq", "macspoofchk"]) {
-    if (fields.boolean(key, false)) throw unsupported(key);
-  }
   const bridge = bridgeName(fields);
   const hairpinMode = fields.boolean("hairpinMode", false);
   const promiscMode = fields.boolean("promiscMode", false);
@@ -66,6 +72,10 @@ export function readBridgeConfig(call: Call): BridgeConfig {
       "disableContainerInterface",
       "cannot use IPAM when DisableContainerInterface flag is set: addresses on a link that is down are of no use",
     );
+  }
+  const ipSpoofCheck = fields.boolean("ipSpoofCheck", false);
+  if (ipSpoofCheck && ipam === "") {
+    throw fields.invalid("ipSpoofCheck", "a network without IPAM has no addresses to hold a pod to");
   }
   const vlan = fields.integer("vlan", -MAX_MTU, MAX_MTU) ?? 0;
   if (vlan < 0 || vlan > MAX_VLAN) {
@@ -86,6 +96,11 @@ export function readBridgeConfig(call: Call): BridgeConfig {
     duplicateAddressDetection: fields.boolean("enabledad", false),
     disableContainerInterface,
     portIsolation: fields.boolean("portIsolation", false),
+    ipMasq: fields.boolean("ipMasq", false),
+    ipMasqBackend: readBackend(fields),
+    nonMasqueradeCidrs: readCidrs(fields, "nonMasqueradeCIDRs"),
+    macSpoofCheck: fields.boolean("macspoofchk", false),
+    ipSpoofCheck,
     mac: requestedMac(config, request.args),
     ipam,
     dns: config.dns(),
@@ -107,6 +122,20 @@ function bridgeName(fields: Fields): string {
     throw error;
   }
   return name;
+}
+
+function readBackend(fields: Fields): Backend | "" {
+  const backend = fields.string("ipMasqBackend", "");
+  if (backend === "" || backend === "nftables" || backend === "iptables") return backend;
+  throw fields.invalid("ipMasqBackend", `unknown ipmasq backend "${clip(backend)}": it is "nftables" or "iptables"`);
+}
+
+function readCidrs(fields: Fields, key: string): Prefix[] {
+  return fields.strings(key).map((text, i) => {
+    const prefix = parsePrefix(text);
+    if (prefix === null) throw fields.invalid(`${key}[${i}]`, `"${clip(text)}" is no prefix such as 10.244.0.0/16`);
+    return prefix;
+  });
 }
 
 function readMtu(fields: Fields): number {
@@ -168,12 +197,4 @@ function checkedMac(text: string, fields: Fields): Uint8Array {
   const mac = parseMac(text);
   if (mac !== null && isUnicastMac(mac)) return mac;
   throw fields.invalid("mac", `"${clip(text)}" is not an Ethernet address an interface can have`);
-}
-
-function unsupported(key: string): CniError {
-  return new CniError(
-    UNSUPPORTED_FIELD,
-    `unsupported field "${key}": true`,
-    `this version of Podwire has no packet filter yet; remove "${key}", or use the reference bridge plugin for this network`,
-  );
 }

@@ -9,7 +9,15 @@ import {
 } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
-import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
+import type { FilterOwner } from "../../lib/filter/record.ts";
+import { sinceBootMs } from "../../lib/host/boot.ts";
+import {
+  type Namespace,
+  type NamespaceIdentity,
+  NO_NAMESPACE,
+  openNamespace,
+  tryOpenNamespace,
+} from "../../lib/host/namespace.ts";
 import { hasIpv6 } from "../../lib/host/sysctl.ts";
 import { formatPrefix } from "../../lib/ip/address.ts";
 import { formatMac, parseMac } from "../../lib/ip/mac.ts";
@@ -49,7 +57,7 @@ function add(call: Call): Result {
     refuseSecond(kernel, call.request.ifname);
     try {
       const lease = config.ipam === "" ? NO_RESULT : leased(call, config);
-      const input = planInput(call, config, lease);
+      const input = planInput(call, config, lease, namespace);
       return planResult(input, attach(kernel, input, call.request.netns), lease);
     } catch (error) {
       release(call, config.ipam, kernel);
@@ -106,7 +114,7 @@ function release(call: Call, ipam: string, kernel: Kernel): void {
   }
 }
 
-function planInput(call: Call, config: BridgeConfig, lease: Result): PlanInput {
+function planInput(call: Call, config: BridgeConfig, lease: Result, namespace: Namespace): PlanInput {
   const ips = completeGateways(config, lease.ips);
   return {
     config,
@@ -115,6 +123,9 @@ function planInput(call: Call, config: BridgeConfig, lease: Result): PlanInput {
     containerMtu: config.mtu,
     ips,
     routes: completeRoutes(config, ips, lease.routes),
+    owner: ownerOf(call),
+    netns: identityOf(namespace),
+    timeMs: sinceBootMs(),
   };
 }
 
@@ -147,6 +158,15 @@ function interfacesOf(kernel: Kernel, input: PlanInput, sandbox: string): Result
     interfaces.push(resultInterface(link.name, link.mac, link.mtu, ""));
   }
   return interfaces;
+}
+
+function ownerOf(call: Call): FilterOwner {
+  const { network, containerId, ifname } = attachmentOf(call);
+  return { network, containerId, ifname, plugin: "bridge" };
+}
+
+function identityOf(namespace: Namespace): NamespaceIdentity {
+  return { path: namespace.path, device: namespace.device, inode: namespace.inode };
 }
 
 function attachmentOf(call: Call): Attachment {
@@ -200,6 +220,9 @@ function expected(call: Call, config: BridgeConfig, previous: Result): PlanInput
     containerMtu: inside.mtu > 0 ? inside.mtu : config.mtu,
     ips: previous.ips.filter((ip) => ip.interface === null || ip.interface === index),
     routes: previous.routes,
+    owner: ownerOf(call),
+    netns: NO_NAMESPACE,
+    timeMs: 0,
   };
 }
 
@@ -209,6 +232,9 @@ function del(call: Call): void {
   try {
     const kernel = new Kernel(namespace);
     try {
+      /* Before the links: the kernel clears up after both at the same time, in what the second one takes anyway. */
+      kernel.filter.remove(ownerOf(call));
+      kernel.filter.removeReference(ownerOf(call), ["masquerade", "spoofcheck"]);
       removeAttachment(kernel, attachmentOf(call));
     } finally {
       kernel.close();
@@ -228,6 +254,7 @@ function gc(call: Call): void {
     try {
       const keep: Attachment[] = [];
       for (const item of valid) keep.push({ network, containerId: item.containerId, ifname: item.ifname });
+      kernel.filter.sweep(network, "bridge", new Set(keep.map((item) => `${item.containerId} ${item.ifname}`)));
       removeStaleAttachments(kernel, network, keep);
     } finally {
       kernel.close();
@@ -241,6 +268,7 @@ function status(call: Call): void {
   const config = readBridgeConfig(call);
   const kernel = new Kernel(null);
   try {
+    if (config.ipMasq || config.macSpoofCheck || config.ipSpoofCheck) kernel.filter.repair(["inet", "bridge"], false);
     const link = getLinkByName(kernel.host, config.bridge);
     if (link !== null) requireUsable(link, config.filtersVlans);
     const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;

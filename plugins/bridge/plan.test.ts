@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { EMPTY_DNS, type ResultIp, type ResultRoute, resultRoute } from "../../lib/cni/result.ts";
 import { CniError } from "../../lib/errors.ts";
+import { formatElement } from "../../lib/filter/record.ts";
+import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import {
   type Address,
   formatAddress,
@@ -9,6 +11,7 @@ import {
   parseAddress,
   parsePrefix,
 } from "../../lib/ip/address.ts";
+import { formatMac } from "../../lib/ip/mac.ts";
 import { attachmentNames, OWNER_MARK } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
 import type { BridgeConfig } from "./config.ts";
@@ -29,9 +32,20 @@ const PLAIN: BridgeConfig = {
   duplicateAddressDetection: false,
   disableContainerInterface: false,
   portIsolation: false,
+  ipMasq: false,
+  ipMasqBackend: "",
+  nonMasqueradeCidrs: [],
+  macSpoofCheck: false,
+  ipSpoofCheck: false,
   mac: null,
   ipam: "host-local",
   dns: null,
+};
+
+const WHO = {
+  owner: { network: "n1", containerId: "c1", ifname: "eth0", plugin: "bridge" },
+  netns: NO_NAMESPACE,
+  timeMs: 0,
 };
 
 const address = (text: string): Address => parseAddress(text) as Address;
@@ -62,6 +76,7 @@ function plan(
     containerMtu: full.mtu,
     ips: complete,
     routes: completeRoutes(full, complete, routes),
+    ...WHO,
   });
 }
 
@@ -84,6 +99,11 @@ function line(object: KernelObject): string {
       return `forget ${formatAddress(object.address)} on ${object.link}`;
     case "announcement":
       return `announce ${object.containerLink}`;
+    case "filter":
+    case "guard":
+    case "hairpin":
+    case "flows":
+      return object.kind;
     default:
       return `${object.kind} ${object.name}`;
   }
@@ -105,9 +125,64 @@ const WIRED = [
   `veth ${names.hostLink}`,
   ...QUIET("host", names.hostLink),
   `port ${names.hostLink}`,
+  "guard",
   ...QUIET("container", "eth0"),
   "container ipv4.conf.eth0.arp_notify=1",
 ];
+
+describe("the packet filter", () => {
+  const both = [ip("10.77.0.5/24"), ip("fd77::5/64")];
+  const elements = (config: Partial<BridgeConfig>): string[] =>
+    find(plan(config, both), "filter").record.elements.map(formatElement);
+
+  test("is left alone but for the guard unless something is asked for", () => {
+    expect(find(plan({ isGateway: true }, both), "filter")).toBeUndefined();
+  });
+
+  test("masquerades what leaves the pod's subnets and the exempt ranges", () => {
+    const { record } = find(plan({ ipMasq: true, nonMasqueradeCidrs: [prefix("10.0.0.0/8")] }, both), "filter");
+    const chain = record.chains[0];
+    expect(chain?.name).toMatch(/^masquerade-n1-[0-9a-f]{8}$/);
+    expect(chain?.rules).toEqual([
+      "ip daddr 10.77.0.0/24 return",
+      "ip6 daddr fd77::/64 return",
+      "ip daddr 10.0.0.0/8 return",
+      "ip daddr 224.0.0.0/4 return",
+      "ip6 daddr ff00::/8 return",
+      "masquerade fully-random",
+    ]);
+    expect(record.elements.map(formatElement)).toEqual([
+      `inet podwire masquerade4 { 10.77.0.5 : goto ${chain?.name} }`,
+      `inet podwire masquerade6 { fd77::5 : goto ${chain?.name} }`,
+    ]);
+  });
+
+  test("other exempt ranges make another chain, the same ones the same", () => {
+    const name = (cidr: string, address: string): string | undefined =>
+      find(plan({ ipMasq: true, nonMasqueradeCidrs: [prefix(cidr)] }, [ip(address)]), "filter").record.chains[0]?.name;
+    expect(name("10.0.0.0/8", "10.77.0.5/24")).toBe(name("10.9.0.0/8", "10.77.0.6/24"));
+    expect(name("10.0.0.0/8", "10.77.0.5/24")).not.toBe(name("10.0.0.0/9", "10.77.0.5/24"));
+  });
+
+  test("holds the link to its Ethernet address", () => {
+    const mac = formatMac(names.containerMac);
+    expect(elements({ macSpoofCheck: true })).toEqual([
+      `bridge podwire macs { ${names.hostLink} . ${mac} }`,
+      `bridge podwire checked_links { ${names.hostLink} : jump check_mac }`,
+    ]);
+  });
+
+  test("holds the link to its addresses and the link-local one of its Ethernet address", () => {
+    const mac = new Uint8Array([0x02, 0x11, 0x22, 0x33, 0x44, 0x55]);
+    expect(elements({ ipSpoofCheck: true, mac })).toEqual([
+      `bridge podwire addresses4 { ${names.hostLink} . 10.77.0.5 }`,
+      `bridge podwire addresses6 { ${names.hostLink} . fd77::5 }`,
+      `bridge podwire addresses6 { ${names.hostLink} . fe80::11:22ff:fe33:4455 }`,
+      `bridge podwire checked_links { ${names.hostLink} : jump check_address }`,
+    ]);
+    expect(elements({ ipSpoofCheck: true, macSpoofCheck: true }).at(-1)).toContain("jump check_both");
+  });
+});
 
 describe("a plan", () => {
   test("of a network without addresses", () => {
@@ -320,6 +395,7 @@ test("the result tells of the container's interface for each address, and the co
     containerMtu: 0,
     ips: [ip("10.77.0.5/24")],
     routes: [],
+    ...WHO,
   };
   const lease = { interfaces: [], ips: [], routes: [], dns: { ...EMPTY_DNS, domain: "y" } };
   expect(planResult(input, [], lease)).toMatchObject({ ips: [{ interface: 2 }], dns: { domain: "x" } });

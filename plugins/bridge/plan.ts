@@ -10,6 +10,16 @@ import {
   resultRoute,
 } from "../../lib/cni/result.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
+import { masqueradeChain, masqueradeElements } from "../../lib/filter/masquerade.ts";
+import {
+  type FilterChain,
+  type FilterElement,
+  type FilterOwner,
+  type FilterRecord,
+  nftablesRecord,
+} from "../../lib/filter/record.ts";
+import { sourceCheckElements } from "../../lib/filter/source-check.ts";
+import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import {
   type Address,
   contains,
@@ -36,6 +46,10 @@ export interface PlanInput {
   /** The container's addresses, each with the gateway filled in that it is to have (`completeGateways`). */
   readonly ips: readonly ResultIp[];
   readonly routes: readonly ResultRoute[];
+  readonly owner: FilterOwner;
+  /** The container's namespace and the milliseconds since boot, for the record of what the packet filter holds. */
+  readonly netns: NamespaceIdentity;
+  readonly timeMs: number;
 }
 
 const SCOPE_UNIVERSE = 0;
@@ -109,6 +123,9 @@ export function planBridge(input: PlanInput): KernelObject[] {
     vlans: config.filtersVlans ? portVlans(config) : null,
     dropDefaultVlan: !config.preserveDefaultVlan,
   });
+  plan.push({ kind: "guard" });
+  const record = filterRecord(input);
+  if (record !== null) plan.push({ kind: "filter", record, lastWins: false });
   pushContainer(plan, input);
   if (config.isGateway && input.ips.length > 0) pushGateway(plan, input);
   if (!config.disableContainerInterface) {
@@ -120,6 +137,25 @@ export function planBridge(input: PlanInput): KernelObject[] {
     });
   }
   return plan;
+}
+
+/** What the attachment needs in the packet filter; null if nothing. */
+function filterRecord(input: PlanInput): FilterRecord | null {
+  const { config, names, owner, netns, timeMs } = input;
+  const addresses = input.ips.map((ip) => ip.address);
+  const chains: FilterChain[] = [];
+  const elements: FilterElement[] = [];
+  if (config.ipMasq && addresses.length > 0) {
+    const chain = masqueradeChain(owner.network, addresses, config.nonMasqueradeCidrs);
+    chains.push(chain);
+    elements.push(...masqueradeElements(chain, addresses));
+  }
+  if (config.macSpoofCheck || config.ipSpoofCheck) {
+    const mac = config.mac ?? names.containerMac;
+    const allowed = config.ipSpoofCheck ? addresses.map((prefix) => prefix.address) : null;
+    elements.push(...sourceCheckElements(names.hostLink, mac, config.macSpoofCheck, allowed));
+  }
+  return elements.length === 0 ? null : nftablesRecord(owner, netns, timeMs, chains, elements);
 }
 
 /** The result's interfaces: bridge, host end, container end, and the VLAN's gateway link where there is one. */

@@ -1,11 +1,13 @@
 /** The veth pair of an attachment and its end in the bridge. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
+import { POD_LINK_GROUP } from "../../filter/ruleset.ts";
 import { formatMac } from "../../ip/mac.ts";
 import {
   getLinkByIndex,
   getLinkByName,
   type Link,
   writeDeleteLink,
+  writeHairpin,
   writeNewVeth,
   writePort,
 } from "../../netlink/link.ts";
@@ -13,7 +15,7 @@ import { NetlinkError } from "../../netlink/socket.ts";
 import { DEFAULT_VLAN, listPortVlans, writePortVlans } from "../../netlink/vlan.ts";
 import { EEXIST, ENODEV, EXFULL } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
-import type { PortObject, VethObject } from "../objects.ts";
+import type { HairpinObject, PortObject, VethObject } from "../objects.ts";
 
 /** Makes the pair, both ends down. The namespace takes its end with it when it goes. */
 export function applyVeth(kernel: Kernel, object: VethObject): void {
@@ -36,6 +38,7 @@ function create(kernel: Kernel, object: VethObject): void {
       name: object.name,
       mac: object.mac,
       mtu: object.mtu,
+      group: POD_LINK_GROUP,
       master: kernel.index("host", object.bridge),
       peerName: object.containerName,
       peerMac: object.containerMac,
@@ -140,13 +143,24 @@ export function differenceInPort(kernel: Kernel, object: PortObject): string | n
   if (link === null) return `host link ${object.name} is missing`;
   if (!link.up) return `host link ${object.name} is down`;
   if (link.port === null) return `host link ${object.name} is no port of a bridge`;
-  if (link.port.hairpin !== object.hairpin) {
-    return differs(object.name, "hairpin mode", onOff(object.hairpin), onOff(link.port.hairpin));
-  }
+  /* portmap turns it on where a pod is to reach itself. */
+  if (object.hairpin && !link.port.hairpin) return differs(object.name, "hairpin mode", "on", "off");
   if (link.port.isolated !== object.isolated) {
     return differs(object.name, "isolation", onOff(object.isolated), onOff(link.port.isolated));
   }
   return object.vlans === null ? null : differenceInVlans(kernel, object, link.index);
+}
+
+/** Turns hairpin mode on where it is off. */
+export function applyHairpin(kernel: Kernel, object: HairpinObject): void {
+  if (kernel.link("host", object.port).port?.hairpin === true) return;
+  writeHairpin(kernel.host, kernel.index("host", object.port));
+  kernel.host.run();
+}
+
+export function differenceInHairpin(kernel: Kernel, object: HairpinObject): string | null {
+  const port = getLinkByName(kernel.host, object.port)?.port ?? null;
+  return port === null || port.hairpin ? null : differs(object.port, "hairpin mode", "on", "off");
 }
 
 function differenceInVlans(kernel: Kernel, object: PortObject, index: number): string | null {

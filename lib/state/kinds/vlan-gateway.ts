@@ -13,6 +13,7 @@ export function applyVlanGateway(kernel: Kernel, object: VlanGatewayObject): voi
     name: object.portName,
     mac: nodeMac(object.portName),
     mtu: object.mtu,
+    group: 0,
     master: kernel.index("host", object.bridge),
     peerName: object.name,
     peerMac: nodeMac(object.name),
