@@ -1,6 +1,7 @@
 /** What the benchmark leaves behind: the numbers, a table, a picture, and the table in the README. */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { type Chart, plot, type Series } from "./plot.ts";
 
 export interface Row {
   readonly name: string;
@@ -11,6 +12,36 @@ export interface Row {
   readonly ratio: number;
   /** Calls of each suite. */
   readonly runs: number;
+  /** Where the reference has a choice: its median with each backend, and the one that `reference` has. */
+  readonly backends: Backends | null;
+}
+
+export interface Backends {
+  readonly iptables: number;
+  readonly nftables: number;
+  readonly faster: string;
+}
+
+/** What a call costs with no mapping and with a thousand present: medians in ms, and the median of the ratios. */
+export interface Growth {
+  readonly name: string;
+  /** "Podwire", "reference, nftables". */
+  readonly suite: string;
+  readonly without: number;
+  readonly with: number;
+  readonly ratio: number;
+}
+
+/** Connections set up to a published port, one after another. */
+export interface DataPath {
+  /** "Podwire", "reference, nftables", "no mapping". */
+  readonly variant: string;
+  /** How many ports are published; 0 if the pod is called by its own address. */
+  readonly mappings: number;
+  readonly perSecond: number;
+  /** Of connect(): from the first packet to the answer. */
+  readonly medianUs: number;
+  readonly p99Us: number;
 }
 
 export interface Report {
@@ -21,22 +52,30 @@ export interface Report {
   /** Why the reference is not the wanted version; empty if it is. */
   readonly note: string;
   readonly rows: readonly Row[];
+  readonly growth: readonly Growth[];
+  readonly dataPath: readonly DataPath[];
 }
 
 const BEGIN = "<!-- begin: written by make bench -->";
 const END = "<!-- end: written by make bench -->";
 
-/** Writes all of it below the repository's directory. */
+/** Writes what has been measured of the parts into a directory. */
+export async function writeParts(directory: string, report: Report): Promise<void> {
+  await mkdir(join(directory, "results"), { recursive: true });
+  await writeFile(join(directory, "results/latest.json"), `${JSON.stringify(report, null, 2)}\n`);
+  await writeFile(join(directory, "RESULTS.md"), markdown(report));
+  await writeFile(join(directory, "results.svg"), picture(report));
+  if (report.dataPath.length > 0) await writeFile(join(directory, "datapath.svg"), dataPathPicture(report));
+}
+
+/** Writes all of it below the repository's directory, and the table of its README. */
 export async function writeReport(repository: string, report: Report): Promise<void> {
-  await mkdir(join(repository, "bench/results"), { recursive: true });
-  await writeFile(join(repository, "bench/results/latest.json"), `${JSON.stringify(report, null, 2)}\n`);
-  await writeFile(join(repository, "bench/RESULTS.md"), markdown(report));
-  await writeFile(join(repository, "bench/results.svg"), picture(report));
+  await writeParts(join(repository, "bench"), report);
   const readme = join(repository, "README.md");
   const text = await readFile(readme, "utf8").catch(() => "");
   const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)];
   if (begin < 0 || end < begin) return;
-  const block = `${BEGIN}\n${caption(report)}\n\n${table(report.rows)}\n${END}`;
+  const block = `${BEGIN}\n${caption(report)}\n\n${table(headlines(report.rows))}\n${END}`;
   await writeFile(readme, text.slice(0, begin) + block + text.slice(end + END.length));
 }
 
@@ -65,6 +104,76 @@ function table(rows: readonly Row[]): string {
   return ["| | Podwire | reference | ratio |", "|---|---:|---:|---:|", ...lines].join("\n");
 }
 
+/** What the README shows: not the counts of system calls, which interest few. */
+function headlines(rows: readonly Row[]): Row[] {
+  return rows.filter((row) => !row.name.includes("system calls"));
+}
+
+/** Both backends of the reference, where it has a choice. */
+function backendTable(rows: readonly Row[]): string {
+  const lines = rows.flatMap(({ name, unit, podwire, ratio, backends }) =>
+    backends === null
+      ? []
+      : `| ${name} | ${quantity(podwire, unit)} | ${quantity(backends.nftables, unit)} | ` +
+        `${quantity(backends.iptables, unit)} | ${share(ratio)} |`,
+  );
+  const head = "| | Podwire | reference, nftables | reference, iptables | ratio to the faster |";
+  return [head, "|---|---:|---:|---:|---:|", ...lines].join("\n");
+}
+
+function growthTable(growth: readonly Growth[]): string {
+  const lines = growth.map(
+    ({ name, suite, without, with: withMany, ratio }) =>
+      `| ${name} | ${suite} | ${quantity(without, "ms")} | ${quantity(withMany, "ms")} | ${share(ratio)} |`,
+  );
+  return ["| | | no mapping | 1,000 mappings | ratio |", "|---|---|---:|---:|---:|", ...lines].join("\n");
+}
+
+function dataPathTable(results: readonly DataPath[]): string {
+  const direct = results.find(({ mappings }) => mappings === 0)?.medianUs ?? Number.NaN;
+  const lines = results.map(({ variant, mappings, perSecond, medianUs, p99Us }) => {
+    const added = mappings === 0 ? "-" : `${(medianUs - direct).toFixed(1)} us`;
+    const count = mappings === 0 ? "-" : mappings.toLocaleString("en");
+    const rate = Math.round(perSecond).toLocaleString("en");
+    return `| ${variant} | ${count} | ${rate} | ${medianUs.toFixed(1)} us | ${added} | ${p99Us.toFixed(0)} us |`;
+  });
+  return [
+    "| | mappings | connections a second | median time to connect | added by the mapping | 99th percentile |",
+    "|---|---:|---:|---:|---:|---:|",
+    ...lines,
+  ].join("\n");
+}
+
+const STYLES: Readonly<Record<string, Series["style"]>> = {
+  Podwire: "podwire",
+  "reference, nftables": "nftables",
+  "reference, iptables": "iptables",
+};
+
+/** Connections a second and the time of one, over the number of mappings. */
+function dataPathPicture({ dataPath }: Report): string {
+  const variants = [...new Set(dataPath.map(({ variant }) => variant))];
+  const series = (value: (result: DataPath) => number): Series[] =>
+    variants.map((name) => {
+      const points = dataPath
+        .filter(({ variant }) => variant === name)
+        .map((result) => [Math.max(1, result.mappings), value(result)] as const);
+      return { name, style: STYLES[name] ?? "none", points };
+    });
+  const xTicks = [...new Set(dataPath.map(({ mappings }) => mappings))].filter((count) => count > 0);
+  const common = { xTicks, xLabel: "published ports on the node" };
+  const charts: Chart[] = [
+    { ...common, title: "connections a second", logarithmic: false, series: series((result) => result.perSecond) },
+    {
+      ...common,
+      title: "median time to connect, microseconds",
+      logarithmic: true,
+      series: series((result) => result.medianUs),
+    },
+  ];
+  return plot("Connections to a published port", charts);
+}
+
 function markdown(report: Report): string {
   return `# Podwire beside the reference plugins
 
@@ -74,10 +183,38 @@ ${caption(report)} Made by \`make bench\`; the numbers with all digits are in [r
 
 ${table(report.rows)}
 
-How it is measured: each suite has a network namespace as its host and a lease directory of its own on the same disk.
+## The reference's two backends
+
+${backendTable(report.rows)}
+
+DEL with masquerade and the nftables backend ends with an error of the reference's where \`iptables\` is the program that
+speaks nf_tables: it asks that for a chain that its other backend might have left. The attachment is gone by then; the
+time is that of the whole call.
+
+## What one more call costs when there are many
+
+${growthTable(report.growth)}
+
+A call for a pod with one port, on a node where nothing else is published and on one with 1,000 published ports: of 1,000
+pods with one port each for Podwire, of 10 pods with 100 ports each for the reference.
+
+## Connections to a published port
+
+![Connections to a published port](datapath.svg)
+
+${dataPathTable(report.dataPath)}
+
+One client connects from another network namespace, again and again, to a pod behind a bridge (connect.c); the mapping in
+use stands in the middle of the others. "No mapping" is the pod called by its own address. The rules of the reference are
+written in bulk in the shape that it writes, which is compared with what it makes for one pod (datapath.ts).
+
+## How the times are taken
+
+Each suite has a network namespace as its host and a lease directory of its own on the same disk.
 The calls of the two alternate, so that whatever else the machine does hits both; a time is from before vfork to after
 wait4 (timer.c), the ratio the median over the pairs. Lease directories start out in the reference's format; one call
-of each suite goes ahead of the measured ones. Every attachment gets a fresh interface, IPv4 only; every call must
+of each suite goes ahead of the measured ones. The reference has two backends for the packet filter: both are measured,
+and the row has the faster one. Every attachment gets a fresh interface, IPv4 only; every call must
 succeed, and no address may be given twice.
 `;
 }

@@ -1,8 +1,11 @@
 /**
  * `make bench`: Podwire and the reference plugins, turn about, in one run. Writes bench/results/latest.json,
- * bench/RESULTS.md, bench/results.svg, and the table in README.md.
+ * bench/RESULTS.md, the pictures beside it, and the table in README.md.
  *
- *   node bench/run.ts
+ *   node bench/run.ts              all of it
+ *   node bench/run.ts PART...      only these parts (PARTS below), and what it writes goes to .cache/bench-parts
+ *
+ * PODWIRE_BIN names another directory of executables than bin/.
  */
 import { readFileSync } from "node:fs";
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -11,71 +14,20 @@ import { join, resolve } from "node:path";
 import { execa } from "execa";
 import { findReference } from "../hack/reference.ts";
 import { furnishSandbox, inSandbox, runInSandbox } from "../hack/sandbox.ts";
-import { type Call, median, prepareTimer, run, type Suite, type Timing, trace } from "./calls.ts";
-import { type Report, type Row, writeReport } from "./report.ts";
+import { prepareTimer, run, type Suite, trace } from "./calls.ts";
+import { benchDataPath } from "./datapath.ts";
+import { benchChain, benchGrowth, benchMasquerade, benchPorts, benchProcesses } from "./filter.ts";
+import { add, addCount, compare, memory, outputOf, type Pair, prepareMeasuring, rows } from "./measure.ts";
+import { type Growth, type Report, writeParts, writeReport } from "./report.ts";
 
 const repository = resolve(import.meta.dirname, "..");
 /** On the disk, as a node's leases are. */
 const scratch = join(repository, ".cache/bench");
-const PLUGINS = ["bridge", "host-local", "loopback"];
+const PLUGINS = ["bridge", "host-local", "loopback", "portmap"];
 const PODS = 100;
 /** Of these, so many are attached one after another. */
 const SEQUENTIAL = 50;
 const PARALLEL_ROUNDS = 3;
-
-type Pair = readonly [Suite, Suite];
-type Prepared = Omit<Call, "suite" | "output">;
-
-const rows: Row[] = [];
-const memory = { podwire: 0, reference: 0 };
-
-/** Measures `count` calls of each suite, turn about and taking turns at being first. */
-async function compare(name: string, suites: Pair, count: number, make: (suite: Suite, index: number) => Prepared) {
-  const calls: Call[] = [];
-  for (let index = 0; index < count; index += 1) {
-    for (const suite of index % 2 === 0 ? suites : suites.toReversed()) {
-      const call = make(suite, index);
-      calls.push({ suite, output: outputOf(suite, call.verb, index), ...call });
-    }
-  }
-  const [timings] = await run(calls);
-  record(name, timings);
-}
-
-/** The file for what a call prints. */
-function outputOf(suite: Suite, verb: string, index: number): string {
-  return join(scratch, `output-${suite.name}-${verb}-${index}.json`);
-}
-
-/** Adds a row: medians in milliseconds, and the median of the ratios of each pair. */
-function record(name: string, timings: readonly Timing[]): void {
-  const times = (suite: Suite["name"]) =>
-    timings.filter((timing) => timing.call.suite.name === suite).map((timing) => timing.ns / 1e6);
-  for (const { call, rssKb } of timings) memory[call.suite.name] = Math.max(memory[call.suite.name], rssKb);
-  add(name, times("podwire"), times("reference"));
-}
-
-function add(name: string, podwire: readonly number[], reference: readonly number[]): void {
-  const ratios = podwire.map((time, index) => time / (reference[index] ?? Number.NaN));
-  const row = {
-    name,
-    unit: "ms" as const,
-    podwire: median(podwire),
-    reference: median(reference),
-    ratio: median(ratios),
-    runs: podwire.length,
-  };
-  rows.push(row);
-  console.log(
-    `${name.padEnd(44)} ${row.podwire.toFixed(2).padStart(9)} ms ${row.reference.toFixed(2).padStart(9)} ms ` +
-      `${row.ratio.toFixed(3).padStart(7)}`,
-  );
-}
-
-function addCount(name: string, unit: Row["unit"], podwire: number, reference: number): void {
-  rows.push({ name, unit, podwire, reference, ratio: podwire / reference, runs: 1 });
-  console.log(`${name.padEnd(44)} ${String(podwire).padStart(9)} ${unit} ${String(reference).padStart(9)} ${unit}`);
-}
 
 const network = (suite: Suite, name: string, dataDir: string, extra: object = {}) => ({
   cniVersion: "1.0.0",
@@ -184,7 +136,7 @@ async function benchParallel(suites: Pair): Promise<void> {
           output: outputOf(suite, verb, index),
         }));
         const [, total] = await run(calls, "together");
-        times[verb][suite.name].push(total / 1e6);
+        times[verb][suite.side].push(total / 1e6);
         if (verb === "ADD") assertDistinct(calls.map((call) => call.output));
       }
     }
@@ -226,30 +178,56 @@ async function benchSizes([podwire, reference]: Pair): Promise<void> {
   addCount(`${PLUGINS.join(" + ")} on disk`, "kB", ...(await both(PLUGINS)));
 }
 
+/** What can be measured alone, in the order of measuring. */
+const PARTS = ["version", "bridge", "parallel", "counts", "masquerade", "portmap", "chain", "growth", "path", "leases"];
+
+const chosen = process.argv.slice(2);
+
+function wanted(part: string): boolean {
+  return chosen.length === 0 || chosen.includes(part);
+}
+
+/** The parts that time calls, leases excepted; what grows with the number of mappings is returned. */
+async function measureParts(suites: Pair): Promise<Growth[]> {
+  if (wanted("version")) await benchVersion(suites);
+  if (wanted("bridge")) await benchBridge(suites, "bridge + host-local", "plain", {});
+  if (wanted("parallel")) await benchParallel(suites);
+  if (wanted("counts")) await benchCounts(suites);
+  if (wanted("masquerade")) await benchMasquerade(suites);
+  if (wanted("portmap")) {
+    await benchPorts(suites, 1);
+    await benchPorts(suites, 10);
+  }
+  if (wanted("chain")) await benchChain(suites);
+  if (wanted("counts")) await benchProcesses(suites);
+  return wanted("growth") ? await benchGrowth(suites) : [];
+}
+
 async function inside(): Promise<number> {
   await furnishSandbox();
   const reference = await findReference();
-  const suite = (name: Suite["name"], directory: string): Suite => ({
-    ...{ name, directory, host: `/run/netns/${name}`, state: join(scratch, name) },
+  const suite = (side: Suite["side"], directory: string): Suite => ({
+    ...{ side, name: side, backend: "", directory, host: `/run/netns/${side}`, state: join(scratch, side) },
   });
   const suites: Pair = [
     suite("podwire", resolve(process.env.PODWIRE_BIN ?? join(repository, "bin"))),
     suite("reference", reference.directory),
   ];
   await prepareTimer(join(repository, "bench/timer.c"), scratch);
+  prepareMeasuring(scratch);
   const names = suites.flatMap(({ name }) => [name, ...Array.from({ length: PODS }, (_, pod) => `${name}-${pod}`)]);
   await execa("ip", ["-batch", "-"], { input: names.map((name) => `netns add ${name}\n`).join("") });
   for (const { name } of suites) await execa("ip", ["-n", name, "link", "set", "lo", "up"]);
   console.log(`reference: ${reference.version}${reference.note === "" ? "" : ` (${reference.note})`}\n`);
-  console.log(`${"".padEnd(44)} ${"Podwire".padStart(12)} ${"reference".padStart(12)} ${"ratio".padStart(7)}`);
-  await benchVersion(suites);
-  await benchBridge(suites, "bridge + host-local", "plain", {});
-  await benchParallel(suites);
-  await benchCounts(suites);
+  console.log(`${"".padEnd(60)} ${"Podwire".padStart(12)} ${"reference".padStart(12)} ${"ratio".padStart(7)}`);
+  const growth = await measureParts(suites);
+  const dataPath = wanted("path") ? await benchDataPath(suites, repository, scratch) : [];
   /* Last, because the disk is busy for a while after so many files have been made and removed. */
-  await benchHostLocal(suites, 0, 50);
-  await benchHostLocal(suites, 1000, 50);
-  await benchHostLocal(suites, 60_000, 5);
+  if (wanted("leases")) {
+    await benchHostLocal(suites, 0, 50);
+    await benchHostLocal(suites, 1000, 50);
+    await benchHostLocal(suites, 60_000, 5);
+  }
   addCount("most memory of a timed call (wait4, ru_maxrss)", "kB", memory.podwire, memory.reference);
   await benchSizes(suites);
   const project = JSON.parse(await readFile(join(repository, "package.json"), "utf8")) as { version: string };
@@ -260,16 +238,24 @@ async function inside(): Promise<number> {
     reference: reference.version,
     note: reference.note,
     rows,
+    growth,
+    dataPath,
   };
-  await writeReport(repository, report);
+  if (chosen.length === 0) await writeReport(repository, report);
+  else await writeParts(join(repository, ".cache/bench-parts"), report);
   return 0;
 }
 
 async function outside(): Promise<number> {
+  const unknown = chosen.filter((part) => !PARTS.includes(part));
+  if (unknown.length > 0) {
+    console.error(`there is no part ${unknown.join(", ")}; there are ${PARTS.join(", ")}`);
+    return 2;
+  }
   await rm(scratch, { recursive: true, force: true });
   try {
     await findReference();
-    return await runInSandbox(import.meta.filename, []);
+    return await runInSandbox(import.meta.filename, chosen);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
