@@ -79,11 +79,6 @@ const BREAKAGES: readonly (readonly [string, Break, RegExp])[] = [
     /^veth\w+ has MAC 02:00:00:00:00:99, expected /,
   ],
   [
-    "hairpin mode is on",
-    ({ lab, port }) => lab.host.exec("bridge", ["link", "set", "dev", port, "hairpin", "on"]),
-    /^veth\w+ has hairpin mode on, expected off$/,
-  ],
-  [
     "isolation is on",
     ({ lab, port }) => lab.host.exec("bridge", ["link", "set", "dev", port, "isolated", "on"]),
     /^veth\w+ has isolation on, expected off$/,
@@ -298,6 +293,9 @@ describe("CHECK is content", () => {
 
   test("with settings that other plugins changed", async () => {
     await pod.exec("sh", ["-c", "echo 0 > /proc/sys/net/ipv4/conf/eth0/arp_notify"]);
+    /* portmap does so where a pod has to reach itself by a published port. */
+    const port = (result.interfaces as { name: string }[])[1]?.name ?? "";
+    await lab.host.exec("bridge", ["link", "set", "dev", port, "hairpin", "on"]);
     expectSuccess(await lab.check(pod, result, CONFIG));
   });
 

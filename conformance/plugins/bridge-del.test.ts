@@ -272,6 +272,6 @@ describe("STATUS", () => {
   test("a configuration that ADD would refuse", () =>
     withLab(async (lab) => {
       expectError(await status(lab, { mtu: 5 }), { code: 7, msg: /"mtu"/ });
-      expectError(await status(lab, { ipMasq: true }), { code: 2 });
+      expectError(await status(lab, { ipMasqBackend: "ipfw" }), { code: 7, msg: /"ipMasqBackend"/ });
     }));
 });

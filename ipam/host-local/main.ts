@@ -26,6 +26,7 @@ export const hostLocal: Plugin = {
   del,
   gc,
   status,
+  repair: null,
 };
 
 function add(call: Call): Result {

@@ -25,4 +25,6 @@ export interface Plugin {
   gc(call: Call): void;
   /** Returns if an ADD could be served now. */
   status(call: Call): void;
+  /** For `<plugin> repair`: puts back what others have flushed, and returns whether anything was missing. Null: no such command. */
+  readonly repair: (() => boolean) | null;
 }

@@ -12,7 +12,7 @@ import {
   IO_FAILURE,
   TRY_AGAIN_LATER,
 } from "../errors.ts";
-import { readAll, writeAll } from "../host/io.ts";
+import { readAll, warn, writeAll } from "../host/io.ts";
 import { EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { MAX_CONFIG_BYTES, readConfig, versionForErrors } from "./config.ts";
@@ -40,8 +40,13 @@ export function run(plugins: readonly Plugin[], release: string): number {
   let input: Uint8Array | null = null;
   try {
     const plugin = chosenPlugin(plugins);
+    const command = process.argv[2] ?? "";
+    if (command !== "") {
+      runCommand(plugin, command);
+      return 0;
+    }
     if (environmentVariable("CNI_COMMAND") === "") {
-      writeAll(2, encode(aboutText(plugin, release)), "standard error");
+      warn(aboutText(plugin, release));
       return 0;
     }
     const request = readRequest(environmentVariable);
@@ -87,8 +92,24 @@ function baseName(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
+/** What people and timers call, without CNI's environment. */
+function runCommand(plugin: Plugin, command: string): void {
+  const { name, repair } = plugin;
+  if (command !== "repair" || repair === null) {
+    throw new CniError(
+      INVALID_ENVIRONMENT,
+      `unknown command: ${name} ${command.slice(0, 80)}`,
+      `runtimes call ${name} without arguments${repair === null ? "" : `; people may call "${name} repair"`}`,
+    );
+  }
+  if (repair())
+    writeAll(1, encode(`${name}: the packet filter lacked something; it was put back\n`), "standard output");
+}
+
 function aboutText(plugin: Plugin, release: string): string {
-  return `CNI ${plugin.name} plugin podwire ${release}\nCNI protocol versions supported: ${plugin.versions.join(", ")}\n`;
+  const usage =
+    plugin.repair === null ? "" : `\n${plugin.name} repair: put back what was flushed from the packet filter`;
+  return `CNI ${plugin.name} plugin podwire ${release}\nCNI protocol versions supported: ${plugin.versions.join(", ")}${usage}\n`;
 }
 
 function versionAnswer(plugin: Plugin) {
@@ -177,7 +198,7 @@ function printResult(call: Call, plugin: Plugin): void {
     try {
       plugin.del(call);
     } catch (second) {
-      writeAll(2, encode(`while taking back: ${String(second)}\n`), "standard error");
+      warn(`while taking back: ${String(second)}\n`);
     }
     throw error;
   }

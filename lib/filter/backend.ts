@@ -1,23 +1,46 @@
 /** The two ways into the kernel's packet filter, and which of them a node has. */
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
-import { findIptables } from "./iptables.ts";
+import { warn } from "../host/io.ts";
+import { findIptables, requireIptables } from "./iptables.ts";
 import type { PacketFilter } from "./packet-filter.ts";
 
 export type Backend = "nftables" | "iptables";
+
+/** Which backend it is, and why it is not nftables if it was not asked for: "" if there is nothing to say. */
+export interface Choice {
+  readonly backend: Backend;
+  readonly note: string;
+}
 
 /**
  * The backend to use: the one asked for, else nftables, else, where the kernel lacks that, iptables.
  * @param wanted "" for any
  * @throws CniError 100 if there is neither
  */
-export function chooseBackend(filter: PacketFilter, wanted: Backend | ""): Backend {
-  if (wanted !== "") return wanted;
+export function chooseBackend(filter: PacketFilter, wanted: Backend | ""): Choice {
+  if (wanted !== "") return { backend: wanted, note: "" };
   try {
-    filter.repair(["inet"], false);
-    return "nftables";
+    filter.requireNftables();
+    return { backend: "nftables", note: "" };
   } catch (error) {
     if (!(error instanceof CniError) || error.code !== KERNEL_REFUSED) throw error;
     if (findIptables(4, "", "restore") === null) throw error;
-    return "iptables";
+    return { backend: "iptables", note: `iptables is used instead of nftables: ${error.message}` };
+  }
+}
+
+/**
+ * STATUS: whether there is a backend, and puts back what somebody has flushed of it. A fallback is told on standard error.
+ * @throws CniError 100 if there is none, 11
+ */
+export function checkBackend(filter: PacketFilter, wanted: Backend | ""): void {
+  const { backend, note } = chooseBackend(filter, wanted);
+  if (note !== "") warn(`${note}\n`);
+  if (backend === "nftables") {
+    filter.restore(["inet"]);
+  } else {
+    /* Only the program knows what is there. */
+    requireIptables();
+    filter.restoreAll();
   }
 }

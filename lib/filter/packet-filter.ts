@@ -14,26 +14,26 @@ import {
   type PublishedPort,
 } from "../netlink/conntrack.ts";
 import { NetlinkError } from "../netlink/socket.ts";
-import { type HostPort, isShared, portOf } from "./hostports.ts";
+import { differencesInTables, isSpoilt } from "./comparison.ts";
+import { type HostPort, isShared } from "./hostports.ts";
 import { checkIptables } from "./iptables.ts";
 import { addRecordedIptables, clearPorts, removeRecordedIptables, repairRecordedIptables } from "./iptables-records.ts";
+import { commentedElements, unneededChains, unneededMarks } from "./leftovers.ts";
 import {
-  type FilterChain,
   type FilterElement,
   type FilterOwner,
   type FilterRecord,
-  formatElement,
   ownerComment,
   ownerHash,
   recordName,
   sameElement,
 } from "./record.ts";
 import { type ReferencePart, removeReference } from "./reference.ts";
-import { isAbout, liveRecords, missingTables, rebuild } from "./restore.ts";
+import { isAbout, liveRecords, missingTables, rebuild, restoreLocalnet } from "./restore.ts";
 import { displace, opposite, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import { RecordStore } from "./store.ts";
-import { FilterTables, type FoundElement, refused, ruleCount, type Sight } from "./tables.ts";
+import { FilterTables, type FoundElement, refused, type Sight } from "./tables.ts";
 
 /** How often a change is begun again because a stranger has changed our tables in between. */
 const TRIES = 5;
@@ -83,6 +83,7 @@ export class PacketFilter {
         if (found !== null && !leaving.some((other) => sameElement(other, element))) leaving.push(element);
         fresh.push(element);
       }
+      leaving.push(...unneededMarks(this.tables, leaving, record.elements));
       store.put(record);
       if (this.#change(store, sight, record, leaving, fresh)) return;
     }
@@ -157,50 +158,24 @@ export class PacketFilter {
 
   #removeRecord(store: RecordStore, record: FilterRecord): void {
     if (record.iptables.length > 0) removeRecordedIptables(record);
-    if (record.elements.length === 0) {
-      store.drop(record.owner);
-      return;
-    }
+    if (record.elements.length > 0) this.#removeElements(record);
+    store.drop(record.owner);
+  }
+
+  #removeElements(record: FilterRecord): void {
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       const leaving = this.tables.ownedBy(
         record.elements.filter((element) => !isShared(element.set)),
         ownerHash(record.owner),
       );
-      leaving.push(...this.#lastShared(record, leaving));
-      const unused = this.#unusedChains(record, leaving);
+      const marks = unneededMarks(this.tables, leaving, []);
+      const chains = unneededChains(this.tables, record.chains, leaving);
       this.tables.begin();
-      this.tables.deleteElements(leaving);
-      for (const chain of unused) this.tables.deleteChain(chain);
-      if (this.tables.commit()) {
-        store.drop(record.owner);
-        return;
-      }
+      this.tables.deleteElements([...leaving, ...marks]);
+      for (const chain of chains) this.tables.deleteChain(chain);
+      if (this.tables.commit()) return;
     }
     throw keepsChanging();
-  }
-
-  /** The port marks of a record that no other mapping for one address needs when its own have gone. */
-  #lastShared(record: FilterRecord, leaving: readonly FilterElement[]): FilterElement[] {
-    const marks = record.elements.filter((element) => element.set.startsWith("hostip_ports"));
-    if (marks.length === 0) return [];
-    const sight = this.tables.look([], [], marks);
-    return marks.filter((mark, i) => {
-      if (sight.elements[i] === null) return false;
-      const set = mark.set === "hostip_ports4" ? "hostip_hostports4" : "hostip_hostports6";
-      return !this.tables
-        .elementsOf("inet", set)
-        .some((found) => portOf(found.element) === mark.key && !leaving.some((own) => sameElement(own, found.element)));
-    });
-  }
-
-  /** The shared chains that nothing refers to when these elements have gone. */
-  #unusedChains(record: FilterRecord, leaving: readonly FilterElement[]): FilterChain[] {
-    const uses = this.tables.look([], record.chains, []).chains;
-    return record.chains.filter((chain, i) => {
-      const own = leaving.filter((element) => element.data.endsWith(` ${chain.name}`)).length;
-      const count = uses[i] ?? null;
-      return count !== null && count <= ruleCount(chain) + own;
-    });
   }
 
   /**
@@ -231,26 +206,17 @@ export class PacketFilter {
 
   /** Removes the elements whose comment is chosen, out of all our sets. */
   #removeFound(chosen: (comment: string) => boolean): void {
-    const leaving: FilterElement[] = [];
-    const sight = this.tables.look(TABLE_NAMES, [], []);
-    for (let i = 0; i < TABLE_NAMES.length; i += 1) {
-      const table = TABLE_NAMES[i] ?? "inet";
-      if (sight.tables[i] === "missing") continue;
-      for (const set of this.tables.setsOf(table)) {
-        for (const found of this.tables.elementsOf(table, set)) {
-          if (found.comment !== "" && chosen(found.comment)) leaving.push(found.element);
-        }
-      }
-    }
+    const leaving = commentedElements(this.tables, chosen);
     if (leaving.length === 0) return;
+    const marks = unneededMarks(this.tables, leaving, []);
     this.tables.begin();
-    this.tables.deleteElements(leaving);
+    this.tables.deleteElements([...leaving, ...marks]);
     this.tables.commit();
   }
 
   /** What is missing or different of a record: each a line in nft's notation; empty if nothing is. */
   differences(record: FilterRecord): string[] {
-    const lines = record.elements.length === 0 ? [] : this.#differencesInTables(record);
+    const lines = record.elements.length === 0 ? [] : differencesInTables(this.tables, record);
     for (const plan of record.iptables) {
       const line = checkIptables(plan);
       if (line !== null) lines.push(line);
@@ -258,48 +224,49 @@ export class PacketFilter {
     return lines;
   }
 
-  #differencesInTables(record: FilterRecord): string[] {
-    const sight = this.tables.look(TABLE_NAMES, record.chains, record.elements);
-    const lines: string[] = [];
-    for (let i = 0; i < TABLE_NAMES.length; i += 1) {
-      const table = TABLE_NAMES[i] ?? "inet";
-      const used = isAbout(record, table);
-      if (used && sight.tables[i] === "missing") lines.push(`table ${table} podwire is missing`);
-      else if (used) lines.push(...this.tables.differences(table));
-    }
-    for (let i = 0; i < record.chains.length; i += 1) {
-      const chain = record.chains[i];
-      if (chain !== undefined && sight.chains[i] === null)
-        lines.push(`chain ${chain.table} podwire ${chain.name} is missing`);
-    }
-    for (let i = 0; i < record.elements.length; i += 1) {
-      const element = record.elements[i];
-      if (element !== undefined)
-        lines.push(...differenceIn(element, sight.elements[i] ?? null, ownerHash(record.owner)));
-    }
-    return lines;
+  /**
+   * Makes sure of tables. Those that are missing are made, with what belongs to all live attachments; with nothing missing
+   * it costs one question.
+   * @returns whether anything was missing
+   * @throws CniError 100 if this kernel cannot have them, 11
+   */
+  ensure(tables: readonly TableName[]): boolean {
+    if (this.#has(tables)) return false;
+    return this.#locked((store) => this.#repair(store, tables, false));
   }
 
   /**
-   * Puts back what is missing of our tables, for all live attachments. With nothing missing it costs one question.
-   * @param wanted tables that are made even if nobody has anything in them
-   * @param thorough whether every rule and element is looked at, not only the tables
+   * Puts back tables that somebody has removed, with what belongs to all live attachments. With nothing missing it costs one
+   * question; where nobody has anything nothing is made.
    * @returns whether anything was missing
+   * @throws CniError 100, 11
    */
-  repair(wanted: readonly TableName[], thorough: boolean): boolean {
-    const sight = this.tables.look(TABLE_NAMES, [], []);
-    if (
-      !thorough &&
-      sight.tables.every((state, i) => state === "present" || !wanted.includes(TABLE_NAMES[i] ?? "inet"))
-    ) {
-      return false;
-    }
-    return this.#locked((store) => this.#repairLocked(store, wanted, thorough));
+  restore(tables: readonly TableName[]): boolean {
+    if (this.#has(tables)) return false;
+    return this.#withRecords((store) => this.#repair(store, tables, false));
   }
 
-  #repairLocked(store: RecordStore, wanted: readonly TableName[], thorough: boolean): boolean {
+  /**
+   * Puts back whatever is missing for live attachments, down to a single rule or element, of both backends.
+   * @returns whether anything was missing
+   * @throws CniError 100, 11
+   */
+  restoreAll(): boolean {
+    return this.#withRecords((store) => this.#repair(store, [], true));
+  }
+
+  /** Asks the kernel for nf_tables. @throws CniError 100 if it has none */
+  requireNftables(): void {
+    this.#has(["inet"]);
+  }
+
+  #has(tables: readonly TableName[]): boolean {
+    return this.tables.look(tables, [], []).tables.every((state) => state === "present");
+  }
+
+  #repair(store: RecordStore, wanted: readonly TableName[], thorough: boolean): boolean {
     const records = liveRecords(store);
-    const repaired = thorough && repairRecordedIptables(records);
+    const repaired = thorough && [restoreLocalnet(records), repairRecordedIptables(records)].includes(true);
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       const sight = this.tables.look(TABLE_NAMES, [], []);
       const needed = missingTables(
@@ -307,7 +274,7 @@ export class PacketFilter {
         (table) => wanted.includes(table) || records.some((record) => isAbout(record, table)),
       );
       for (const table of TABLE_NAMES) {
-        if (thorough && !needed.includes(table) && this.#isSpoilt(table, records)) needed.push(table);
+        if (thorough && !needed.includes(table) && isSpoilt(this.tables, table, records)) needed.push(table);
       }
       if (needed.length === 0) return repaired;
       this.tables.begin();
@@ -315,19 +282,6 @@ export class PacketFilter {
       if (this.tables.commit()) return true;
     }
     throw keepsChanging();
-  }
-
-  /** Whether a table that is there lacks a rule, or an element of a live attachment. */
-  #isSpoilt(table: TableName, records: readonly FilterRecord[]): boolean {
-    if (!records.some((record) => isAbout(record, table))) return false;
-    if (this.tables.differences(table).length > 0) return true;
-    for (const record of records) {
-      const elements = record.elements.filter((element) => element.table === table);
-      const chains = record.chains.filter((chain) => chain.table === table);
-      const sight = this.tables.look([], chains, elements);
-      if (sight.elements.includes(null) || sight.chains.includes(null)) return true;
-    }
-    return false;
   }
 
   /**
@@ -354,6 +308,17 @@ export class PacketFilter {
   #locked<T>(action: (store: RecordStore) => T): T {
     const store = RecordStore.open(true);
     if (store === null) throw new Error("a directory that was made is not there");
+    try {
+      return action(store);
+    } finally {
+      store.close();
+    }
+  }
+
+  /** False where no attachment has a record. */
+  #withRecords(action: (store: RecordStore) => boolean): boolean {
+    const store = RecordStore.open(false);
+    if (store === null) return false;
     try {
       return action(store);
     } finally {
@@ -395,15 +360,6 @@ function isOrphan(comment: string, network: string, known: readonly string[], ke
   const words = comment.split(" ");
   if (words.length !== 4 || words[1] !== network || known.includes(words[0] ?? "")) return false;
   return !keep.has(`${words[2] ?? ""} ${words[3] ?? ""}`);
-}
-
-function differenceIn(element: FilterElement, found: FoundElement | null, hash: string): string[] {
-  if (found === null) return [`${formatElement(element)} is missing`];
-  if (found.element.data !== element.data) {
-    return [`${formatElement(element)} expected, found ${formatElement(found.element)}`];
-  }
-  if (isShared(element.set) || found.comment.startsWith(hash)) return [];
-  return [`${formatElement(element)} is another's: ${found.comment}`];
 }
 
 function keepsChanging(): CniError {

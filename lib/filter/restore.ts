@@ -1,6 +1,7 @@
 /** Making our tables anew, with what belongs to the attachments that live. */
 import { bootId } from "../host/boot.ts";
 import { LivenessTest } from "../host/liveness.ts";
+import { ensureSysctl, readSysctl } from "../host/sysctl.ts";
 import { isShared } from "./hostports.ts";
 import { type FilterElement, type FilterRecord, ownerComment, residentOf } from "./record.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
@@ -14,6 +15,28 @@ export function liveRecords(store: RecordStore): FilterRecord[] {
   const records = store.all();
   for (const record of records) test.note(residentOf(record, boot));
   return records.filter((record) => test.of(residentOf(record, boot)) !== "dead");
+}
+
+/** The setting that lets packets for 127.0.0.0/8 be routed out of a link. */
+export function localnetSetting(link: string): string[] {
+  return ["net", "ipv4", "conf", link, "route_localnet"];
+}
+
+/** Sets again what reloads of sysctl.conf set back, on the links that need it; whether it was. */
+export function restoreLocalnet(records: readonly FilterRecord[]): boolean {
+  const links: string[] = [];
+  for (const record of records) {
+    for (const element of record.elements) if (element.set === "localnet_links") links.push(element.key);
+    for (const plan of record.iptables) links.push(plan.localnetLink);
+  }
+  let restored = false;
+  for (const link of links) {
+    const setting = localnetSetting(link);
+    if (link === "" || readSysctl(setting) !== "0") continue;
+    ensureSysctl(setting, "1");
+    restored = true;
+  }
+  return restored;
 }
 
 /** Whether a record has anything in a table. */

@@ -35,6 +35,12 @@ export function writeAll(fd: number, bytes: Uint8Array, name: string): void {
   }
 }
 
+/** Tells people something on standard error; whether anybody listens does not matter. */
+export function warn(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  sys.write(2, bytes, 0, bytes.length);
+}
+
 /** The text of a small file of the kernel's or the system's, without surrounding white space; null if it cannot be read. */
 export function readText(path: string): string | null {
   const fd = sys.open(path, sys.O_RDONLY);

@@ -10,6 +10,7 @@ import { applyBridge } from "./kinds/bridge.ts";
 import { writeAddress, writeRoute, writeUp } from "./kinds/container.ts";
 import { applyFilter, applyFlows, applyGuard, takeBackFilter } from "./kinds/filter.ts";
 import { applyForgottenNeighbour, applyForwarding, applyGateways } from "./kinds/gateways.ts";
+import { applyLocalnet } from "./kinds/localnet.ts";
 import { applyHairpin, applyPort, applyVeth, takeBackVeth } from "./kinds/veth.ts";
 import { applyVlanGateway } from "./kinds/vlan-gateway.ts";
 import type { KernelObject, LinkUpObject, SysctlObject, Where } from "./objects.ts";
@@ -139,6 +140,9 @@ function applyOne(kernel: Kernel, object: KernelObject): void {
       return;
     case "guard":
       applyGuard(kernel);
+      return;
+    case "localnet":
+      applyLocalnet(object);
       return;
     case "hairpin":
       applyHairpin(kernel, object);

@@ -5,8 +5,9 @@ import { type Kernel, kernelRefused } from "./kernel.ts";
 import { differenceInAnnouncement } from "./kinds/announcement.ts";
 import { differenceInBridge } from "./kinds/bridge.ts";
 import { differenceInAddress, differenceInRoute, differenceInUp } from "./kinds/container.ts";
-import { differenceInFilter } from "./kinds/filter.ts";
+import { checkFilter } from "./kinds/filter.ts";
 import { differenceInForwarding, differenceInGateways } from "./kinds/gateways.ts";
+import { differenceInLocalnet } from "./kinds/localnet.ts";
 import { differenceInHairpin, differenceInPort, differenceInVeth } from "./kinds/veth.ts";
 import { differenceInVlanGateway } from "./kinds/vlan-gateway.ts";
 import type { KernelObject } from "./objects.ts";
@@ -54,10 +55,13 @@ function differenceIn(kernel: Kernel, object: KernelObject): string | null {
       return differenceInForwarding(object);
     case "announcement":
       return differenceInAnnouncement(kernel, object);
+    case "localnet":
+      return differenceInLocalnet(object);
     case "hairpin":
       return differenceInHairpin(kernel, object);
     case "filter":
-      return differenceInFilter(kernel, object);
+      checkFilter(kernel, object);
+      return null;
     default:
       return null;
   }

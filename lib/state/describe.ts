@@ -32,6 +32,8 @@ export function describe(object: KernelObject): string {
       return `put ${object.record.owner.ifname} into the packet filter`;
     case "guard":
       return "make the packet filter's rules for pods' links";
+    case "localnet":
+      return `set net.ipv4.conf.${object.link}.route_localnet`;
     case "hairpin":
       return `turn hairpin mode of ${object.port} on`;
     case "flows":

@@ -49,6 +49,12 @@ export interface PortObject {
   readonly dropDefaultVlan: boolean;
 }
 
+/** A link of the host that 127.0.0.1 leads out of; the packet filter keeps others from coming in that way. Shared. */
+export interface LocalnetObject {
+  readonly kind: "localnet";
+  readonly link: string;
+}
+
 /** The gateway's own link where a VLAN is in use: a veth pair on the host with one end in the bridge. Shared, like the bridge. */
 export interface VlanGatewayObject {
   readonly kind: "vlan-gateway";
@@ -165,4 +171,5 @@ export type KernelObject =
   | FilterObject
   | GuardObject
   | HairpinObject
+  | LocalnetObject
   | FlowsObject;

@@ -9,6 +9,7 @@ import {
 } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { type Backend, checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
 import type { FilterOwner } from "../../lib/filter/record.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import {
@@ -26,8 +27,10 @@ import { apply, takeBack } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { requireUsable } from "../../lib/state/kinds/bridge.ts";
+import { applyGuard } from "../../lib/state/kinds/filter.ts";
 import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
 import { removeAttachment, removeStaleAttachments } from "../../lib/state/remove.ts";
+import { repair } from "../../lib/state/repair.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { type BridgeConfig, ipamType, readBridgeConfig } from "./config.ts";
 import { completeGateways, completeRoutes, gatewayLink, type PlanInput, planBridge, planResult } from "./plan.ts";
@@ -46,6 +49,7 @@ export const bridge: Plugin = {
   del,
   gc,
   status,
+  repair,
 };
 
 function add(call: Call): Result {
@@ -57,7 +61,7 @@ function add(call: Call): Result {
     refuseSecond(kernel, call.request.ifname);
     try {
       const lease = config.ipam === "" ? NO_RESULT : leased(call, config);
-      const input = planInput(call, config, lease, namespace);
+      const input = planInput(call, config, lease, kernel, namespace);
       return planResult(input, attach(kernel, input, call.request.netns), lease);
     } catch (error) {
       release(call, config.ipam, kernel);
@@ -114,7 +118,7 @@ function release(call: Call, ipam: string, kernel: Kernel): void {
   }
 }
 
-function planInput(call: Call, config: BridgeConfig, lease: Result, namespace: Namespace): PlanInput {
+function planInput(call: Call, config: BridgeConfig, lease: Result, kernel: Kernel, namespace: Namespace): PlanInput {
   const ips = completeGateways(config, lease.ips);
   return {
     config,
@@ -123,6 +127,7 @@ function planInput(call: Call, config: BridgeConfig, lease: Result, namespace: N
     containerMtu: config.mtu,
     ips,
     routes: completeRoutes(config, ips, lease.routes),
+    masqueradeBackend: masqueradeBackend(kernel, config),
     owner: ownerOf(call),
     netns: identityOf(namespace),
     timeMs: sinceBootMs(),
@@ -160,6 +165,10 @@ function interfacesOf(kernel: Kernel, input: PlanInput, sandbox: string): Result
   return interfaces;
 }
 
+function masqueradeBackend(kernel: Kernel, config: BridgeConfig): Backend {
+  return config.ipMasq ? chooseBackend(kernel.filter, config.ipMasqBackend).backend : "nftables";
+}
+
 function ownerOf(call: Call): FilterOwner {
   const { network, containerId, ifname } = attachmentOf(call);
   return { network, containerId, ifname, plugin: "bridge" };
@@ -188,7 +197,7 @@ function check(call: Call): void {
     if (config.ipam !== "") call.delegates.check(config.ipam);
     const kernel = new Kernel(namespace);
     try {
-      compare(kernel, planBridge(expected(call, config, previous)));
+      compare(kernel, planBridge(expected(kernel, call, config, previous)));
     } finally {
       kernel.close();
     }
@@ -201,7 +210,7 @@ function check(call: Call): void {
  * The plan that ADD had, with what the last plugin of the chain reported in place of what was derived: plugins behind us
  * may have changed Ethernet address and MTU, and the host end may have been made by another suite.
  */
-function expected(call: Call, config: BridgeConfig, previous: Result): PlanInput {
+function expected(kernel: Kernel, call: Call, config: BridgeConfig, previous: Result): PlanInput {
   const { ifname, netns } = call.request;
   const index = previous.interfaces.findIndex((item) => item.name === ifname && item.sandbox !== "");
   const inside = previous.interfaces[index] ?? resultInterface(ifname, "", 0, netns);
@@ -220,6 +229,7 @@ function expected(call: Call, config: BridgeConfig, previous: Result): PlanInput
     containerMtu: inside.mtu > 0 ? inside.mtu : config.mtu,
     ips: previous.ips.filter((ip) => ip.interface === null || ip.interface === index),
     routes: previous.routes,
+    masqueradeBackend: masqueradeBackend(kernel, config),
     owner: ownerOf(call),
     netns: NO_NAMESPACE,
     timeMs: 0,
@@ -268,10 +278,11 @@ function status(call: Call): void {
   const config = readBridgeConfig(call);
   const kernel = new Kernel(null);
   try {
-    if (config.ipMasq || config.macSpoofCheck || config.ipSpoofCheck) kernel.filter.repair(["inet", "bridge"], false);
+    if (config.ipMasq) checkBackend(kernel.filter, config.ipMasqBackend);
     const link = getLinkByName(kernel.host, config.bridge);
     if (link !== null) requireUsable(link, config.filtersVlans);
     const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;
+    if (ports > 0) applyGuard(kernel);
     if (ports >= MAX_PORTS) {
       throw notAvailable(`bridge ${config.bridge} is full`, `it has ${ports} ports of at most ${MAX_PORTS}`);
     }

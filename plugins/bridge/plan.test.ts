@@ -43,6 +43,7 @@ const PLAIN: BridgeConfig = {
 };
 
 const WHO = {
+  masqueradeBackend: "nftables" as const,
   owner: { network: "n1", containerId: "c1", ifname: "eth0", plugin: "bridge" },
   netns: NO_NAMESPACE,
   timeMs: 0,
@@ -102,6 +103,7 @@ function line(object: KernelObject): string {
     case "filter":
     case "guard":
     case "hairpin":
+    case "localnet":
     case "flows":
       return object.kind;
     default:

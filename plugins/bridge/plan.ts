@@ -10,14 +10,10 @@ import {
   resultRoute,
 } from "../../lib/cni/result.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
+import type { Backend } from "../../lib/filter/backend.ts";
+import { type IptablesPlan, masqueradeRules } from "../../lib/filter/iptables-rules.ts";
 import { masqueradeChain, masqueradeElements } from "../../lib/filter/masquerade.ts";
-import {
-  type FilterChain,
-  type FilterElement,
-  type FilterOwner,
-  type FilterRecord,
-  nftablesRecord,
-} from "../../lib/filter/record.ts";
+import type { FilterChain, FilterElement, FilterOwner, FilterRecord } from "../../lib/filter/record.ts";
 import { sourceCheckElements } from "../../lib/filter/source-check.ts";
 import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import {
@@ -46,6 +42,7 @@ export interface PlanInput {
   /** The container's addresses, each with the gateway filled in that it is to have (`completeGateways`). */
   readonly ips: readonly ResultIp[];
   readonly routes: readonly ResultRoute[];
+  readonly masqueradeBackend: Backend;
   readonly owner: FilterOwner;
   /** The container's namespace and the milliseconds since boot, for the record of what the packet filter holds. */
   readonly netns: NamespaceIdentity;
@@ -145,17 +142,25 @@ function filterRecord(input: PlanInput): FilterRecord | null {
   const addresses = input.ips.map((ip) => ip.address);
   const chains: FilterChain[] = [];
   const elements: FilterElement[] = [];
-  if (config.ipMasq && addresses.length > 0) {
+  const iptables: IptablesPlan[] = [];
+  if (config.ipMasq && input.masqueradeBackend === "iptables") {
+    for (const family of [4, 6] as Family[]) {
+      const own = addresses.filter((prefix) => prefix.address.family === family);
+      if (own.length > 0) iptables.push(masqueradeRules(owner, own, config.nonMasqueradeCidrs, family));
+    }
+  } else if (config.ipMasq && addresses.length > 0) {
     const chain = masqueradeChain(owner.network, addresses, config.nonMasqueradeCidrs);
     chains.push(chain);
     elements.push(...masqueradeElements(chain, addresses));
   }
-  if (config.macSpoofCheck || config.ipSpoofCheck) {
-    const mac = config.mac ?? names.containerMac;
+  const mac = config.mac ?? names.containerMac;
+  /* CHECK may not know it, if the previous result does not tell. */
+  if ((config.macSpoofCheck || config.ipSpoofCheck) && mac.length > 0) {
     const allowed = config.ipSpoofCheck ? addresses.map((prefix) => prefix.address) : null;
     elements.push(...sourceCheckElements(names.hostLink, mac, config.macSpoofCheck, allowed));
   }
-  return elements.length === 0 ? null : nftablesRecord(owner, netns, timeMs, chains, elements);
+  if (elements.length === 0 && iptables.length === 0) return null;
+  return { owner, netns, timeMs, chains, elements, iptables, claims: [] };
 }
 
 /** The result's interfaces: bridge, host end, container end, and the VLAN's gateway link where there is one. */

@@ -22,6 +22,7 @@ export const loopback: Plugin = {
   del,
   gc: () => {},
   status: () => {},
+  repair: null,
 };
 
 function add(call: Call): Result {

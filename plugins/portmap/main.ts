@@ -3,9 +3,8 @@ import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, NOT_AVAILABLE } from "../../lib/errors.ts";
-import { chooseBackend } from "../../lib/filter/backend.ts";
+import { checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
 import { hostPortsIn } from "../../lib/filter/hostports.ts";
-import { requireIptables } from "../../lib/filter/iptables.ts";
 import { compileConditions } from "../../lib/filter/language.ts";
 import { PacketFilter } from "../../lib/filter/packet-filter.ts";
 import type { FilterOwner } from "../../lib/filter/record.ts";
@@ -23,6 +22,7 @@ import { apply } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { attachmentNames } from "../../lib/state/names.ts";
+import { repair } from "../../lib/state/repair.ts";
 import { type PortmapConfig, readMappingsForRemoval, readPortmapConfig } from "./config.ts";
 import { type PlanInput, type PodAddress, planPortmap, podAddresses } from "./plan.ts";
 
@@ -34,6 +34,7 @@ export const portmap: Plugin = {
   del,
   gc,
   status,
+  repair,
 };
 
 function add(call: Call): Result {
@@ -90,14 +91,11 @@ function gc(call: Call): void {
   }
 }
 
-/** Puts back what somebody has flushed. The iptables backend has to ask its program for that. */
 function status(call: Call): void {
   const config = checkedConfig(call);
   const filter = new PacketFilter();
   try {
-    const backend = chooseBackend(filter, config.backend);
-    if (backend === "iptables") requireIptables();
-    filter.repair(backend === "nftables" ? ["inet"] : [], backend === "iptables");
+    checkBackend(filter, config.backend);
   } catch (error) {
     if (error instanceof CniError) throw new CniError(NOT_AVAILABLE, error.message, error.details);
     throw error;
@@ -110,15 +108,15 @@ function status(call: Call): void {
 function checkedConfig(call: Call): PortmapConfig {
   const config = readPortmapConfig(call);
   if (config.backend === "iptables") return config;
-  checkConditions(call, "conditionsV4", config.conditions4);
-  checkConditions(call, "conditionsV6", config.conditions6);
+  checkConditions(call, "conditionsV4", "ipv4", config.conditions4);
+  checkConditions(call, "conditionsV6", "ipv6", config.conditions6);
   return config;
 }
 
-function checkConditions(call: Call, key: string, tokens: readonly string[]): void {
+function checkConditions(call: Call, key: string, protocol: string, tokens: readonly string[]): void {
   if (tokens.length === 0) return;
   try {
-    compileConditions(NFPROTO_INET, tokens);
+    compileConditions(NFPROTO_INET, ["meta", "nfproto", protocol, ...tokens]);
   } catch (error) {
     if (!(error instanceof LanguageError)) throw error;
     throw call.config.fields.invalid(key, `${error.message}${error.details === "" ? "" : `: ${error.details}`}`);
@@ -160,7 +158,7 @@ function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: 
     if (link !== null && filtered && reflectingPort === "") reflectingPort = portOf(kernel, call, previous, link);
   }
   const { request } = call;
-  const backend = chooseBackend(kernel.filter, config.backend);
+  const { backend } = chooseBackend(kernel.filter, config.backend);
   return {
     config,
     backend,

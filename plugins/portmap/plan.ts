@@ -77,8 +77,7 @@ export function planPortmap(input: PlanInput): KernelObject[] {
   for (const pod of input.pod) {
     const link = localnetLinkOf(config, pod);
     if (link === "") continue;
-    const path = ["net", "ipv4", "conf", link, "route_localnet"];
-    plan.push({ kind: "sysctl", where: "host", path, value: "1", optional: true });
+    plan.push({ kind: "localnet", link });
   }
   if (config.snat && input.reflectingPort !== "") plan.push({ kind: "hairpin", port: input.reflectingPort });
   const ports: HostPort[] = [];

@@ -1,8 +1,10 @@
 /** What an attachment has in the packet filter. */
-import { CniError, KERNEL_REFUSED } from "../../errors.ts";
-import type { TableName } from "../../filter/ruleset.ts";
+import { CHECK_FAILED, CniError, KERNEL_REFUSED } from "../../errors.ts";
 import type { Kernel } from "../kernel.ts";
 import type { FilterObject, FlowsObject } from "../objects.ts";
+
+/** How many of the things that are missing an error lists. */
+const SHOWN = 3;
 
 export function applyFilter(kernel: Kernel, object: FilterObject): void {
   kernel.filter.put(object.record, object.lastWins);
@@ -13,12 +15,13 @@ export function applyFlows(kernel: Kernel, object: FlowsObject): void {
   kernel.filter.forgetConnections(object.ports);
 }
 
-/** The rules for all pods' links; where the kernel cannot have them, pods get along without. */
-export function applyGuard(kernel: Kernel): void {
+/** The rules for all pods' links; where the kernel cannot have them, pods get along without. Tells whether they were missing. */
+export function applyGuard(kernel: Kernel): boolean {
   try {
-    kernel.filter.repair(["bridge"], false);
+    return kernel.filter.ensure(["bridge"]);
   } catch (error) {
     if (!(error instanceof CniError) || error.code !== KERNEL_REFUSED) throw error;
+    return false;
   }
 }
 
@@ -32,15 +35,21 @@ export function takeBackFilter(kernel: Kernel, object: FilterObject): void {
 }
 
 /**
- * What is missing of it or different; null if nothing is. What a third party has flushed is put back at once, for all live
- * attachments: nobody gains by waiting for another call.
+ * Compares it with what is there. What a third party has flushed is put back at once, for all live attachments: nobody gains
+ * by waiting for another call.
+ * @throws CniError 101 that names what is missing or different
  */
-export function differenceInFilter(kernel: Kernel, object: FilterObject): string | null {
+export function checkFilter(kernel: Kernel, object: FilterObject): void {
   const lines = kernel.filter.differences(object.record);
-  if (lines.length === 0) return null;
-  const tables: TableName[] = [];
-  kernel.filter.repair(tables, true);
-  const left = kernel.filter.differences(object.record).length;
-  const more = lines.length === 1 ? "" : ` and ${lines.length - 1} more`;
-  return `in the packet filter: ${lines[0]}${more}${left === 0 ? "; it was put back" : ""}`;
+  if (lines.length === 0) return;
+  kernel.filter.restoreAll();
+  const left = kernel.filter.differences(object.record);
+  const more = lines.length <= SHOWN ? "" : `; and ${lines.length - SHOWN} more`;
+  throw new CniError(
+    CHECK_FAILED,
+    `in the packet filter: ${lines.slice(0, SHOWN).join("; ")}${more}`,
+    left.length === 0
+      ? "somebody flushed or changed it; it has been put back, for all live attachments"
+      : "somebody flushed or changed it, and it could not be put back; DEL and ADD the container to make it again",
+  );
 }

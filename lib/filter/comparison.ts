@@ -1,0 +1,55 @@
+/** Our tables compared with what is recorded. */
+import { isHostPort, isShared } from "./hostports.ts";
+import { type FilterElement, type FilterRecord, formatElement, ownerHash } from "./record.ts";
+import { isAbout } from "./restore.ts";
+import { TABLE_NAMES, type TableName } from "./ruleset.ts";
+import type { FilterTables, FoundElement } from "./tables.ts";
+
+/** What is missing or different of a record's elements and chains and the tables they are in: lines, ports first. */
+export function differencesInTables(tables: FilterTables, record: FilterRecord): string[] {
+  const sight = tables.look(TABLE_NAMES, record.chains, record.elements);
+  const ports: string[] = [];
+  const others: string[] = [];
+  for (let i = 0; i < record.elements.length; i += 1) {
+    const element = record.elements[i];
+    if (element === undefined) continue;
+    const line = differenceIn(element, sight.elements[i] ?? null, ownerHash(record.owner));
+    if (line !== "") (isHostPort(element) ? ports : others).push(line);
+  }
+  for (let i = 0; i < record.chains.length; i += 1) {
+    const chain = record.chains[i];
+    if (chain !== undefined && (sight.chains[i] ?? null) === null) {
+      others.push(`chain ${chain.table} podwire ${chain.name} is missing`);
+    }
+  }
+  for (let i = 0; i < TABLE_NAMES.length; i += 1) {
+    const table = TABLE_NAMES[i] ?? "inet";
+    if (!isAbout(record, table)) continue;
+    if (sight.tables[i] === "missing") others.push(`table ${table} podwire is missing`);
+    else others.push(...tables.differences(table));
+  }
+  return [...ports, ...others];
+}
+
+/** Whether a table that is there lacks a rule, or an element or chain of one of the records. */
+export function isSpoilt(tables: FilterTables, table: TableName, records: readonly FilterRecord[]): boolean {
+  const about = records.filter((record) => isAbout(record, table));
+  if (about.length === 0) return false;
+  if (tables.differences(table).length > 0) return true;
+  return about.some((record) => {
+    const elements = record.elements.filter((element) => element.table === table);
+    const chains = record.chains.filter((chain) => chain.table === table);
+    const sight = tables.look([], chains, elements);
+    return sight.elements.includes(null) || sight.chains.includes(null);
+  });
+}
+
+/** A line, or "" for an element that is as it should be. */
+function differenceIn(element: FilterElement, found: FoundElement | null, hash: string): string {
+  if (found === null) return `${formatElement(element)} is missing`;
+  if (found.element.data !== element.data) {
+    return `${formatElement(element)} expected, found ${formatElement(found.element)}`;
+  }
+  if (isShared(element.set) || found.comment.startsWith(hash)) return "";
+  return `${formatElement(element)} is another's: ${found.comment}`;
+}
