@@ -44,11 +44,11 @@ export function isAbout(record: FilterRecord, table: TableName): boolean {
   return record.elements.some((element) => element.table === table);
 }
 
-/** The tables that have to be made: missing ones if they are wanted, outdated ones in any case. */
+/** The tables that have to be made: missing ones if they are wanted, unusable ones in any case. */
 export function missingTables(states: readonly TableState[], wanted: (table: TableName) => boolean): TableName[] {
   return TABLE_NAMES.filter((table, i) => {
     const state = states[i] ?? "missing";
-    return state === "outdated" || (state === "missing" && wanted(table));
+    return state === "unusable" || (state === "missing" && wanted(table));
   });
 }
 

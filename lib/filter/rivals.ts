@@ -72,9 +72,13 @@ export function displace(
   return tables.ownedBy(lost, hash);
 }
 
+/**
+ * Whether an attachment's namespace is gone. There is no grace for young ones: its interface was made before its ports were
+ * published, so the namespace was there, and a container that crashes at once is replaced at once.
+ */
 export function isDead(record: FilterRecord): boolean {
   const boot = bootId();
-  return new LivenessTest(boot).of(residentOf(record, boot)) === "dead";
+  return new LivenessTest(boot).of(residentOf(record, boot)) !== "alive";
 }
 
 /** The element that holds the conditions of a published port. */

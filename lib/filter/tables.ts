@@ -26,8 +26,8 @@ import { type FilterChain, type FilterElement, formatElement } from "./record.ts
 import { familyOf, setDefinition, TABLE, TABLE_COMMENT, type TableName, tableDefinition } from "./ruleset.ts";
 import { decodeValues, encodeValues, fieldsNamed } from "./values.ts";
 
-/** "outdated": of another version of Podwire, with other rules. */
-export type TableState = "present" | "missing" | "outdated";
+/** "unusable": of another version of Podwire, with other rules, or with its rules flushed. */
+export type TableState = "present" | "missing" | "unusable";
 
 /** An element as the kernel has it. */
 export interface FoundElement {
@@ -42,6 +42,9 @@ export interface Sight {
   readonly chains: readonly (number | null)[];
   readonly elements: readonly (FoundElement | null)[];
 }
+
+/** The chain of both tables that a packet comes to first. */
+const ENTRANCE = "prerouting";
 
 /** The netfilter socket and the batch being written on it. */
 export class FilterTables {
@@ -61,21 +64,29 @@ export class FilterTables {
 
   /** Asks for the state of tables, chains and elements in one send. @throws CniError 100, 11 */
   look(tables: readonly TableName[], chains: readonly FilterChain[], elements: readonly FilterElement[]): Sight {
-    for (const table of tables) writeGetTable(this.socket, familyOf(table), TABLE);
+    for (const table of tables) {
+      writeGetTable(this.socket, familyOf(table), TABLE);
+      writeGetChain(this.socket, familyOf(table), TABLE, ENTRANCE);
+    }
     for (const chain of chains) writeGetChain(this.socket, familyOf(chain.table), TABLE, chain.name);
     for (const { table, set, key } of elements) {
       const kernel = kernelSet(table, set);
       writeGetElement(this.socket, kernel, encodeValues(kernel.key, key));
     }
-    const firstElement = tables.length + chains.length;
-    const states: TableState[] = tables.map(() => "missing");
+    const firstChain = 2 * tables.length;
+    const firstElement = firstChain + chains.length;
+    const ours: boolean[] = tables.map(() => false);
+    /* How many rules the table's first chain has: none after `nft flush table`, which leaves the table. */
+    const rules: number[] = tables.map(() => 0);
     const uses: (number | null)[] = chains.map(() => null);
     const found: (FoundElement | null)[] = elements.map(() => null);
     const errors = this.socket.executeAll((message, index) => {
-      if (index < tables.length) {
-        states[index] = decodeTable(message.body).comment === TABLE_COMMENT ? "present" : "outdated";
+      if (index < firstChain && index % 2 === 0) {
+        ours[index >> 1] = decodeTable(message.body).comment === TABLE_COMMENT;
+      } else if (index < firstChain) {
+        rules[index >> 1] = decodeChain(message.body).uses;
       } else if (index < firstElement) {
-        uses[index - tables.length] = decodeChain(message.body).uses;
+        uses[index - firstChain] = decodeChain(message.body).uses;
       } else {
         const asked = elements[index - firstElement];
         const element = decodeElements(message.body)[0];
@@ -87,6 +98,10 @@ export class FilterTables {
     for (const errno of errors) {
       if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
     }
+    const states = tables.map((_table, i): TableState => {
+      if (errors[2 * i] !== 0) return "missing";
+      return ours[i] === true && rules[i] !== 0 ? "present" : "unusable";
+    });
     return { tables: states, chains: uses, elements: found };
   }
 
