@@ -1,0 +1,101 @@
+/** Connections that the kernel already knows when a mapping comes or goes: none leads where it should not, none is lost. */
+import { describe, expect, test } from "vitest";
+import { addressOf, BACKENDS, type Family, type Mapping, type Node, withNode } from "./portmap-lab.ts";
+
+const UDP: readonly Mapping[] = [{ hostPort: 8080, containerPort: 80, protocol: "udp" }];
+const FAMILIES: readonly Family[] = [4, 6];
+
+/** A client that never closes its socket, as resolvers and loggers are: the same source port every time. */
+async function sameClient(node: Node, family: Family, port = 8080, protocol: "udp" | "sctp" = "udp"): Promise<string> {
+  return node.ask(node.client, addressOf("node", family), port, protocol, { sourcePort: 40_000, timeoutMs: 300 });
+}
+
+describe.each(BACKENDS)("backend %s", (backend) => {
+  const options = { portmap: { backend } };
+
+  describe.each(FAMILIES)("IPv%s", (family) => {
+    test("a client that sent before the pod was there reaches it", () =>
+      withNode(options, async (node) => {
+        for (let time = 0; time < 3; time += 1) expect(await sameClient(node, family)).not.toContain("saw");
+        await node.pod({ label: "web", mappings: UDP });
+        expect(await sameClient(node, family)).toBe(`web saw ${addressOf("client", family)}`);
+      }));
+
+    test("a client of the node itself does as well, also by another address", () =>
+      withNode(options, async (node) => {
+        const ask = (to: "node" | "localhost") =>
+          node.ask(node.host, addressOf(to, family), 8080, "udp", { sourcePort: 40_000, timeoutMs: 300 });
+        expect(await ask("node")).not.toContain("saw");
+        expect(await ask("localhost")).not.toContain("saw");
+        await node.pod({ label: "web", mappings: UDP });
+        expect(await ask("node")).toMatch(/^web saw/);
+        if (family === 4) expect(await ask("localhost")).toMatch(/^web saw/);
+      }));
+
+    test("a mapping for one address: the client reaches it", () =>
+      withNode(options, async (node) => {
+        const mappings = UDP.map((mapping) => ({ ...mapping, hostIP: addressOf("node", family) }));
+        expect(await sameClient(node, family)).not.toContain("saw");
+        await node.pod({ label: "web", mappings });
+        expect(await sameClient(node, family)).toMatch(/^web saw/);
+      }));
+
+    test("after the pod was replaced it reaches the new one", () =>
+      withNode(options, async (node) => {
+        const first = await node.pod({ label: "first", mappings: UDP });
+        for (let time = 0; time < 3; time += 1) expect(await sameClient(node, family)).toMatch(/^first saw/);
+        await node.removePod(first, UDP);
+        /* In between it keeps sending, and is told that nobody is there. */
+        for (let time = 0; time < 3; time += 1) expect(await sameClient(node, family)).toBe("refused");
+        await node.pod({ label: "second", mappings: UDP });
+        expect(await sameClient(node, family)).toMatch(/^second saw/);
+      }));
+
+    test("after the pod died without a DEL as well", () =>
+      withNode(options, async (node) => {
+        const first = await node.pod({ label: "first", mappings: UDP });
+        expect(await sameClient(node, family)).toMatch(/^first saw/);
+        await node.kill(first);
+        expect(await sameClient(node, family)).not.toContain("saw");
+        await node.pod({ label: "second", mappings: UDP });
+        expect(await sameClient(node, family)).toMatch(/^second saw/);
+      }));
+
+    test("after the pod was deleted without runtimeConfig, a process of the node that binds the port gets the packets", () =>
+      withNode(options, async (node) => {
+        const first = await node.pod({ label: "first", mappings: UDP });
+        expect(await sameClient(node, family)).toMatch(/^first saw/);
+        await node.unpublish(first, null);
+        await node.traffic.serve({ netns: node.host, label: "node", protocol: "udp", port: 8080 });
+        expect(await sameClient(node, family)).toMatch(/^node saw/);
+      }));
+
+    test("SCTP: the client reaches the new pod", () =>
+      withNode(options, async (node) => {
+        const mappings = UDP.map((mapping) => ({ ...mapping, protocol: "sctp" }));
+        const first = await node.pod({ label: "first", mappings });
+        expect(await sameClient(node, family, 8080, "sctp")).toMatch(/^first saw/);
+        await node.removePod(first, mappings);
+        await node.pod({ label: "second", mappings });
+        expect(await sameClient(node, family, 8080, "sctp")).toMatch(/^second saw/);
+      }));
+  });
+
+  test("connections of other ports and addresses are not touched", (ctx) =>
+    withNode(options, async (node) => {
+      if ((await node.flows()) === null) ctx.skip("this kernel has no /proc/net/nf_conntrack");
+      await node.pod({ label: "other", mappings: [{ hostPort: 8090, containerPort: 80, protocol: "udp" }] });
+      const flows = async () => (await node.flows()) ?? [];
+      await Promise.all([
+        node.ask(node.client, addressOf("node", 4), 8090, "udp", { sourcePort: 40_001 }),
+        node.ask(node.client, addressOf("node", 6), 8090, "udp", { sourcePort: 40_001 }),
+        node.ask(node.client, addressOf("server", 4), 8080, "udp", { sourcePort: 40_003, timeoutMs: 200 }),
+      ]);
+      const before = await flows();
+      expect(before).toHaveLength(3);
+      const web = await node.pod({ label: "web", mappings: [{ ...UDP[0], hostIP: addressOf("node", 4) } as Mapping] });
+      await node.removePod(web);
+      const after = await flows();
+      expect(before.filter((flow) => !after.includes(flow))).toEqual([]);
+    }));
+});
