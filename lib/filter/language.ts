@@ -133,7 +133,8 @@ class RuleCompiler {
       this.#match();
       return true;
     }
-    if (this.#conditions) throw unexpected(word, "only matches, no verdict");
+    if (this.#conditions)
+      throw new LanguageError(`"${word}" says what becomes of a packet`, "conditions are matches only");
     this.#next += 1;
     if (word === "dnat") this.#dnat();
     else if (word === "masquerade") this.#masquerade();
@@ -207,7 +208,7 @@ class RuleCompiler {
   #lookup(fields: readonly Selector[], destination: number | null, inverted: boolean): void {
     const name = this.#take("a set");
     if (!name.startsWith("@") || name === "@" || this.#conditions)
-      throw unexpected(name, this.#conditions ? "{ a, b }" : "@ and a set's name");
+      throw unexpected(name, this.#conditions ? "the values themselves: { a, b }" : "@ and a set's name");
     this.#program.lookup(fields, name.slice(1), destination, inverted);
   }
 
@@ -232,7 +233,7 @@ class RuleCompiler {
     }
     const shown = this.#words.slice(this.#next, this.#next + 2).join(" ");
     this.#take("a selector");
-    throw unexpected(shown, `one of: ${selectorNames().join(", ")}, @ll|nh|th,<offset in bits>,<length in bits>`);
+    throw unexpected(shown, `one of: ${selectorNames().join(", ")}`);
   }
 
   /** Reads "{ value, value }". */

@@ -68,11 +68,15 @@ fib saddr . iif type:fib:9:0:fib_addrtype
 fib daddr . iif type:fib:10:0:fib_addrtype
 `;
 
-/** All names, to be shown. */
+/** All names, to be shown: those that are not of a header first, since they are what people do not know by heart. */
 export function selectorNames(): string[] {
-  return SELECTORS.trim()
-    .split("\n")
-    .map((row) => row.split(":")[0] ?? "");
+  const facts: string[] = [];
+  const fields: string[] = [];
+  for (const row of SELECTORS.trim().split("\n")) {
+    const parts = row.split(":");
+    (parts[1] === "payload" ? fields : facts).push(parts[0] ?? "");
+  }
+  return [...facts, ...fields];
 }
 
 /** The selector of that name: one of the table, or raw "@th,64,128" (header, offset, length in bits); null for none. */
