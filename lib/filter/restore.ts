@@ -8,13 +8,13 @@ import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import type { RecordStore } from "./store.ts";
 import type { FilterTables, TableState } from "./tables.ts";
 
-/** The records of attachments that are not known to be dead. */
+/** The records of attachments that live. They were there when the record was made: whoever is not seen now has died. */
 export function liveRecords(store: RecordStore): FilterRecord[] {
   const boot = bootId();
   const test = new LivenessTest(boot);
   const records = store.all();
   for (const record of records) test.note(residentOf(record, boot));
-  return records.filter((record) => test.of(residentOf(record, boot)) !== "dead");
+  return records.filter((record) => test.of(residentOf(record, boot)) === "alive");
 }
 
 /** The setting that lets packets for 127.0.0.0/8 be routed out of a link. */
