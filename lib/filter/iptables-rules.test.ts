@@ -75,7 +75,7 @@ describe("published ports", () => {
       "raw PREROUTING -s 127.0.0.0/8 -j CNI-HOSTPORT-LOCALNET",
       "raw PREROUTING -d 127.0.0.0/8 -j CNI-HOSTPORT-LOCALNET",
       "raw CNI-HOSTPORT-LOCALNET -i cni0 -j DROP",
-      "nat PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT",
+      "nat PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT",
       "nat OUTPUT -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT",
       'nat POSTROUTING -m comment --comment "CNI portfwd requiring masquerade" -j CNI-HOSTPORT-MASQ',
       'nat CNI-HOSTPORT-SETMARK -m comment --comment "CNI portfwd masquerade mark" -j MARK --set-xmark 0x2000/0x2000',

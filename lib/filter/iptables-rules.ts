@@ -138,7 +138,7 @@ export function hostPortRules(
   }
   const entries = entryRules(owner, chain, ports, options);
   const localnetLink = family === 4 ? options.localnetLink : "";
-  const shared = sharedRules(marks && options.externalSetMarkChain === "", options.markMasqBit, localnetLink);
+  const shared = sharedRules(family, marks && options.externalSetMarkChain === "", options.markMasqBit, localnetLink);
   return {
     family,
     sharedChains: sharedChains(shared),
@@ -213,7 +213,7 @@ function masqueradedSources(pod: Prefix, options: IptablesOptions): string[] {
   return sources;
 }
 
-function sharedRules(marks: boolean, markBit: number, localnetLink: string): IptablesRule[] {
+function sharedRules(family: Family, marks: boolean, markBit: number, localnetLink: string): IptablesRule[] {
   const rules: IptablesRule[] = [];
   if (localnetLink !== "") {
     for (const match of ["-s 127.0.0.0/8", "-d 127.0.0.0/8"]) {
@@ -224,10 +224,13 @@ function sharedRules(marks: boolean, markBit: number, localnetLink: string): Ipt
     const drop = `-i ${localnetLink} -j DROP`;
     rules.push(sharedRule("raw", LOCALNET_CHAIN, false, drop, [drop]));
   }
-  for (const chain of ["PREROUTING", "OUTPUT"]) {
-    const text = `-m addrtype --dst-type LOCAL -j ${DNAT_CHAIN}`;
-    rules.push(sharedRule("nat", chain, false, text, [`-j ${DNAT_CHAIN}`]));
-  }
+  const local = `-m addrtype --dst-type LOCAL -j ${DNAT_CHAIN}`;
+  /* Packets for the loopback addresses from the wire: the kernel drops them, but only after it was asked here. */
+  const loopback = family === 4 ? "! -d 127.0.0.0/8" : "! -d ::1/128";
+  rules.push(
+    sharedRule("nat", "PREROUTING", false, `${loopback} ${local}`, [loopback, `-j ${DNAT_CHAIN}`]),
+    sharedRule("nat", "OUTPUT", false, local, [`-j ${DNAT_CHAIN}`]),
+  );
   if (marks) {
     const bit = `0x${hexNumber((1 << markBit) >>> 0)}`;
     const mark = `${bit}/${bit}`;

@@ -136,7 +136,8 @@ function natTable(): TableDefinition {
       {
         name: "prerouting",
         hook: { type: "nat", hook: NF_INET_PRE_ROUTING, priority: PRIORITY_AFTER_DSTNAT },
-        rules: [local],
+        /* Packets for the loopback addresses from the wire: the kernel drops them, but only after it was asked here. */
+        rules: ["ip daddr 127.0.0.0/8 return", "ip6 daddr ::1 return", local],
       },
       {
         name: "output",
