@@ -5,6 +5,7 @@ import {
   attemptText,
   checkText,
   localnetLinks,
+  missingRule,
   parseSaved,
   removalText,
   repairText,
@@ -112,4 +113,13 @@ test("removal takes the chain and what leads to it, and nothing else", () => {
 test("masquerading needs nothing shared", () => {
   const masquerade = masqueradeRules({ network: "n", containerId: "c", ifname: "eth0" }, [pod], [], 4);
   expect(attemptText(masquerade).split("\n").slice(0, 2)).toEqual(["*nat", `-N ${masquerade.chain}`]);
+});
+
+test("of what is missing with its chain a mapping is named first", () => {
+  expect(missingRule([], a)).toBe(`${a.chain} ${a.rules.find((rule) => rule.text.includes("-j DNAT"))?.text}`);
+  const shared = both.filter((table) => table.name === "nat");
+  expect(missingRule(shared, a)).toMatch(/^PREROUTING -s 127\.0\.0\.0\/8/);
+  expect(missingRule(parseSaved(`*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n`).concat(shared), a)).toMatch(
+    /^CNI-HOSTPORT-LOCALNET /,
+  );
 });

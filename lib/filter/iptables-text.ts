@@ -54,6 +54,14 @@ export function checkText(plan: IptablesPlan): string {
   return assembled((table) => rules.filter((rule) => rule.table === table).map((rule) => commandOf("-C", rule)));
 }
 
+/** A rule of a plan whose chain is not there, one that translates to the pod if there is one: "CHAIN ..."; "" if all are. */
+export function missingRule(saved: readonly SavedTable[], plan: IptablesPlan): string {
+  const all = [...plan.rules, ...plan.sharedRules];
+  const missing = all.filter((rule) => !tableOf(saved, rule.table).chains.includes(rule.chain));
+  const rule = missing.find(({ text }) => text.includes(" -j DNAT ")) ?? missing[0];
+  return rule === undefined ? "" : `${rule.chain} ${rule.text}`;
+}
+
 /**
  * Makes what plans of one IP version need, whatever of it is there already.
  * @param always whether the plans' own chains are written again even if they look complete

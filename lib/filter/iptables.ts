@@ -13,6 +13,7 @@ import {
   attemptText,
   checkText,
   localnetLinks,
+  missingRule,
   parseSaved,
   removalText,
   repairText,
@@ -90,8 +91,9 @@ export function checkIptables(plan: IptablesPlan): string | null {
   throwIfLocked(outcome, plan.family);
   const said = firstLine(outcome.errors);
   const rule = failedLine(text, said);
-  if (!rule.startsWith("-C ")) return said;
-  return `${nameOf(plan.family)} has no rule "${rule.slice(3)}"`;
+  /* If a chain is missing, only that is said. */
+  const missing = rule.startsWith("-C ") ? rule.slice(3) : missingRule(saveOrThrow(plan.family, "", ""), plan);
+  return missing === "" ? said : `${nameOf(plan.family)} has no rule "${missing}"`;
 }
 
 /**
