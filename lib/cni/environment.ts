@@ -1,5 +1,6 @@
 /** The CNI_* variables of a call: which each verb requires, and what each may hold (specification section "Parameters"). */
 import { CniError, INVALID_ENVIRONMENT } from "../errors.ts";
+import * as sys from "../sys/sys.ts";
 import { asciiLower } from "../text.ts";
 
 export type Verb = "ADD" | "CHECK" | "DEL" | "GC" | "STATUS" | "VERSION";
@@ -38,7 +39,7 @@ export const MAX_NAME_LENGTH = 200;
 
 /** Reads one environment variable; "" if it is not set. */
 export function environmentVariable(name: string): string {
-  return process.env[name] ?? "";
+  return sys.getenv(name) ?? "";
 }
 
 /**

@@ -26,7 +26,7 @@ export function differencesInTables(tables: FilterTables, record: FilterRecord):
     const table = TABLE_NAMES[i] ?? "inet";
     if (!isAbout(record, table)) continue;
     if (sight.tables[i] === "missing") others.push(`table ${table} podwire is missing`);
-    else others.push(...tables.differences(table));
+    else others.push(...tables.differences(table, false));
   }
   return [...ports, ...others];
 }
@@ -35,7 +35,7 @@ export function differencesInTables(tables: FilterTables, record: FilterRecord):
 export function isSpoilt(tables: FilterTables, table: TableName, records: readonly FilterRecord[]): boolean {
   const about = records.filter((record) => isAbout(record, table));
   if (about.length === 0) return false;
-  if (tables.differences(table).length > 0) return true;
+  if (tables.differences(table, true).length > 0) return true;
   return about.some((record) => {
     const elements = record.elements.filter((element) => element.table === table);
     const chains = record.chains.filter((chain) => chain.table === table);

@@ -138,7 +138,7 @@ function deletionsFor(socket: NetlinkSocket, owner: IptablesOwner, trace: Trace,
 /** The deletions of those rules of a chain of the trace's table, or of all its chains for "", that are chosen. */
 function rulesOf(socket: NetlinkSocket, trace: Trace, chain: string, chosen: (rule: Rule) => boolean): Deletion[] {
   const { family, table } = trace;
-  const rules = listRules(socket, family, table, chain).filter(chosen);
+  const rules = listRules(socket, family, table, chain, true).filter(chosen);
   return rules.map((rule) => ({ family, table, chain: rule.chain, handle: rule.handle }));
 }
 

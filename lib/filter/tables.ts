@@ -16,7 +16,7 @@ import {
   writeNewSet,
   writeNewTable,
 } from "../netlink/nftables/messages.ts";
-import type { Element, Expression, Field, NftSet } from "../netlink/nftables/objects.ts";
+import type { Element, Expression, Field, NftSet, Rule } from "../netlink/nftables/objects.ts";
 import { listElements, listRules, writeGetChain, writeGetElement, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { EINTR, ENOBUFS, ENOENT, ENOMEM, SystemError } from "../sys/errno.ts";
@@ -131,26 +131,31 @@ export class FilterTables {
     return tableDefinition(table).sets.map((set) => set.name);
   }
 
-  /** What is different about the rules of a table that is there, a line for each chain. */
-  differences(table: TableName): string[] {
+  /**
+   * What is different about the rules of a table that is there, a line for each chain.
+   * @param thorough whether rules are compared; otherwise they are counted, which finds what was taken out or put in
+   */
+  differences(table: TableName, thorough: boolean): string[] {
     const lines: string[] = [];
+    const found = this.#rulesOf(table, thorough);
     for (const { name, rules } of tableDefinition(table).chains) {
-      const found = this.#rulesOf(table, name);
-      const same = found.length === rules.length && rules.every((rule, i) => isRule(found[i], familyOf(table), rule));
-      if (!same) lines.push(`chain ${table} ${TABLE} ${name} has other rules than it was made with`);
+      const own = found.filter((rule) => rule.chain === name);
+      if (own.length !== rules.length) {
+        lines.push(`chain ${table} ${TABLE} ${name} has ${own.length} rules, expected ${rules.length}`);
+      } else if (thorough && !rules.every((rule, i) => isRule(own[i]?.expressions, familyOf(table), rule))) {
+        lines.push(`chain ${table} ${TABLE} ${name} has other rules than it was made with`);
+      }
     }
     return lines;
   }
 
-  #rulesOf(table: TableName, chain: string): readonly Expression[][] {
-    const found: Expression[][] = [];
+  #rulesOf(table: TableName, thorough: boolean): Rule[] {
     try {
-      for (const rule of listRules(this.socket, familyOf(table), TABLE, chain)) found.push([...rule.expressions]);
+      return listRules(this.socket, familyOf(table), TABLE, "", thorough);
     } catch (error) {
-      if (error instanceof NetlinkError) throw refused(error, `list chain ${table} ${TABLE} ${chain}`);
+      if (error instanceof NetlinkError) throw refused(error, `list the rules of table ${table} ${TABLE}`);
       throw error;
     }
-    return found;
   }
 
   /** Begins a change; nothing of it is so before `commit`. */
@@ -293,10 +298,18 @@ export function ruleCount(chain: FilterChain): number {
   return count;
 }
 
+/** The sets that were asked for so far. */
+const kernelSets: NftSet[] = [];
+
 /** One of the ruleset's sets as the kernel knows it. */
 export function kernelSet(table: TableName, name: string): NftSet {
+  const family = familyOf(table);
+  const known = kernelSets.find((set) => set.name === name && set.family === family);
+  if (known !== undefined) return known;
   const { key, data } = setDefinition(table, name);
-  return { family: familyOf(table), table: TABLE, name, key: fieldsOf(key), data: fieldsOf(data) };
+  const set: NftSet = { family, table: TABLE, name, key: fieldsOf(key), data: fieldsOf(data) };
+  kernelSets.push(set);
+  return set;
 }
 
 function fieldsOf(text: string): Field[] {

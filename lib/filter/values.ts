@@ -66,26 +66,33 @@ fib_addrtype #38 host 4 unspec=0 unicast=1 local=2 broadcast=3 anycast=4 multica
 ifname #41 name 16
 `;
 
+/** The types that were asked for so far: a pod's elements have a few between them, again and again. */
+const known: ValueType[] = [];
+
 /** The type of that name, "ipv4_addr". @throws LanguageError */
 export function typeNamed(name: string): ValueType {
-  return typeAt(TYPES.indexOf(`\n${name} #`), name);
+  return known.find((type) => type.name === name) ?? typeAt(TYPES.indexOf(`\n${name} #`), name);
 }
 
 /** The row that begins behind an index. */
 function typeAt(index: number, name: string): ValueType {
   if (index < 0) throw new LanguageError(`unknown type "${clip(name)}"`, "");
   const row = TYPES.slice(index + 1, TYPES.indexOf("\n", index + 1)).split(" ");
-  return {
+  const type: ValueType = {
     name: row[0] ?? "",
     number: parseInt((row[1] ?? "").slice(1), 10),
     form: row[2] ?? "",
     length: parseInt(row[3] ?? "", 10),
     symbols: ` ${row.slice(4).join(" ")} `,
   };
+  known.push(type);
+  return type;
 }
 
 /** The type of a field; "integer" for one that is not known here. */
 function typeOf(field: Field): ValueType {
+  const type = known.find((other) => other.number === field.type);
+  if (type !== undefined) return type;
   const index = TYPES.indexOf(` #${field.type} `);
   return index < 0 ? typeNamed("integer") : typeAt(TYPES.lastIndexOf("\n", index), "");
 }

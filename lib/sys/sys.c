@@ -294,6 +294,18 @@ int32_t sys_alarm_ms(uint32_t milliseconds)
 
 /* Processes */
 
+/* The length of a variable's value, of which the buffer holds as much as it has room for. */
+int32_t sys_getenv(const uint8_t *name, size_t name_length, uint8_t *buffer, size_t size)
+{
+	TEXT(key, name, name_length);
+	const char *value = getenv(key);
+	if (value == NULL)
+		return -ENOENT;
+	size_t length = strlen(value);
+	memcpy(buffer, value, length < size ? length : size);
+	return (int32_t)length;
+}
+
 int32_t sys_setenv(const uint8_t *name, size_t name_length, const uint8_t *value, size_t value_length)
 {
 	TEXT(key, name, name_length);

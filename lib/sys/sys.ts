@@ -36,6 +36,7 @@ declare function sys_sleep_us(microseconds: number): number;
 declare function sys_catch_signals(): number;
 declare function sys_caught_signal(): number;
 declare function sys_alarm_ms(milliseconds: number): number;
+declare function sys_getenv(name: string, buffer: Uint8Array): number;
 declare function sys_setenv(name: string, value: string): number;
 declare function sys_memfd(): number;
 declare function sys_spawn(
@@ -262,6 +263,17 @@ export function caughtSignal(): number {
 /** Interrupts blocking calls every `milliseconds` from now on (EINTR); 0 stops that. */
 export function alarmMs(milliseconds: number): void {
   sys_alarm_ms(milliseconds);
+}
+
+/** The value of an environment variable; null if it is not set. The runtime's `process.env` copies all of them each time. */
+export function getenv(name: string): string | null {
+  let buffer = new Uint8Array(512);
+  let length = sys_getenv(name, buffer);
+  if (length > buffer.length) {
+    buffer = new Uint8Array(length);
+    length = sys_getenv(name, buffer);
+  }
+  return length < 0 ? null : new TextDecoder().decode(buffer.subarray(0, length));
 }
 
 export function setenv(name: string, value: string): number {

@@ -73,6 +73,15 @@ function decodeHook(attributes: AttributeReader): Hook {
 
 /** Reads the body of an NFT_MSG_NEWRULE message. */
 export function decodeRule(body: Uint8Array): Rule {
+  return readRule(body, true);
+}
+
+/** `decodeRule` without the expressions, which are nearly all the work. */
+export function decodeRuleHead(body: Uint8Array): Rule {
+  return readRule(body, false);
+}
+
+function readRule(body: Uint8Array, whole: boolean): Rule {
   const family = readU8(body, 0);
   let table = "";
   let chain = "";
@@ -85,7 +94,7 @@ export function decodeRule(body: Uint8Array): Rule {
     if (type === NFTA_RULE_TABLE) table = attributes.text();
     else if (type === NFTA_RULE_CHAIN) chain = attributes.text();
     else if (type === NFTA_RULE_HANDLE) handle = attributes.be64();
-    else if (type === NFTA_RULE_EXPRESSIONS) expressions = decodeExpressions(attributes.nested());
+    else if (type === NFTA_RULE_EXPRESSIONS && whole) expressions = decodeExpressions(attributes.nested());
     else if (type === NFTA_RULE_USERDATA) comment = decodeComment(attributes.bytes());
   }
   return { family, table, chain, expressions, comment, handle };

@@ -18,7 +18,7 @@ import {
   NFTA_SET_ELEM_LIST_TABLE,
   NFTA_TABLE_NAME,
 } from "./attributes.ts";
-import { decodeChain, decodeElements, decodeRule, decodeTable } from "./decode.ts";
+import { decodeChain, decodeElements, decodeRule, decodeRuleHead, decodeTable } from "./decode.ts";
 import { writeElementKey } from "./messages.ts";
 import type { Chain, Element, NftSet, Rule, Table } from "./objects.ts";
 
@@ -144,8 +144,12 @@ export function listChains(socket: NetlinkSocket, family: number, table: string)
   return chains;
 }
 
-/** The rules of a chain in order, or of all chains of the table for ""; none if it is missing. @throws NetlinkError */
-export function listRules(socket: NetlinkSocket, family: number, table: string, chain: string): Rule[] {
+/**
+ * The rules of a chain in order, or of all chains of the table for ""; none if it is missing.
+ * @param whole whether their expressions are read, which is nearly all the work; otherwise they are left empty
+ * @throws NetlinkError
+ */
+export function listRules(socket: NetlinkSocket, family: number, table: string, chain: string, whole: boolean): Rule[] {
   let rules: Rule[] = [];
   socket.dump(
     NFT_MSG_GETRULE,
@@ -156,7 +160,7 @@ export function listRules(socket: NetlinkSocket, family: number, table: string, 
       writer.end();
     },
     (message) => {
-      rules.push(decodeRule(message.body));
+      rules.push(whole ? decodeRule(message.body) : decodeRuleHead(message.body));
     },
     () => {
       rules = [];
