@@ -33,7 +33,7 @@ export type IptablesVariant = "" | "-nft" | "-legacy";
 /** The path of a program of iptables: "iptables-restore", "ip6tables-save"; null if the node has none. */
 export function findIptables(family: Family, variant: IptablesVariant, action: "save" | "restore"): string | null {
   const directories = [...DIRECTORIES];
-  for (const directory of (process.env.PATH ?? "").split(":")) {
+  for (const directory of (sys.getenv("PATH") ?? "").split(":")) {
     if (directory.startsWith("/")) directories.push(directory);
   }
   /* Where there is but one implementation it may have the bare name only. */
