@@ -245,7 +245,9 @@ export class Node {
     const who = { netns, containerId: options.containerId ?? netns.name, ifname: options.ifname ?? "eth0" };
     if (options.netns === undefined) await netns.ip("link", "set", "lo", "up");
     const bridged = expectSuccess(await this.call("bridge", "ADD", who, this.bridgeConfig(options.bridge)));
-    const [v4 = "", v6 = ""] = (bridged.ips as JsonObject[]).map((ip) => String(ip.address).split("/")[0] ?? "");
+    const [v4 = "", v6 = ""] = ((bridged.ips ?? []) as JsonObject[]).map(
+      (ip) => String(ip.address).split("/")[0] ?? "",
+    );
     if (options.label !== undefined) await this.traffic.serveAll(netns, options.label, POD_PORT);
     return { ...who, bridged, result: bridged, v4, v6 };
   }
@@ -378,6 +380,21 @@ export async function withNode(options: NodeOptions, test: (node: Node) => Promi
   } finally {
     await node.remove();
   }
+}
+
+/** Deletes the first rule of iptables' table "nat" that has all of these parts, as a careless administrator would. */
+export async function deleteNatRule(node: Node, ...parts: string[]): Promise<void> {
+  const rules = (await node.host.exec("iptables", ["-t", "nat", "-S"])).split("\n");
+  const rule = rules.find((line) => line.startsWith("-A ") && parts.every((part) => `${line} `.includes(part)));
+  if (rule === undefined) throw new Error(`no rule with ${parts.join(", ")} in:\n${rules.join("\n")}`);
+  await node.host.exec("iptables", ["-w", "-t", "nat", ...wordsOf(rule.replace("-A", "-D"))]);
+}
+
+/** The arguments in a line of `iptables -S`: those with spaces are in double quotes, quotes in them behind backslashes. */
+function wordsOf(line: string): string[] {
+  return [...line.matchAll(/"((?:\\.|[^"\\])*)"|[^\s"]+/g)].map(([whole, quoted]) =>
+    quoted === undefined ? whole : quoted.replace(/\\(.)/g, "$1"),
+  );
 }
 
 /** The number of rules in the node's packet filter, however they are made. */
