@@ -2,7 +2,9 @@
 import { type Family, sameAddress } from "../ip/address.ts";
 import { type HostPort, hostPortsIn } from "./hostports.ts";
 import { addIptables, removeIptables, repairIptables } from "./iptables.ts";
-import { type FilterElement, type FilterRecord, ownerHash } from "./record.ts";
+import type { IptablesPlan } from "./iptables-rules.ts";
+import { type FilterElement, type FilterRecord, ownerHash, recordName } from "./record.ts";
+import { liveRecords } from "./restore.ts";
 import { isDead, ownerText, portTaken } from "./rivals.ts";
 import type { RecordStore } from "./store.ts";
 
@@ -23,14 +25,23 @@ export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: b
   }
 }
 
-/** Makes a record's rules. @throws CniError 100, 11 from iptables; then none of them is left */
-export function addRecordedIptables(record: FilterRecord): void {
+/**
+ * Makes a record's rules, and puts back those of all live attachments if what they share is missing.
+ * @throws CniError 100, 11 from iptables; then none of the record's is left
+ */
+export function addRecordedIptables(store: RecordStore, record: FilterRecord): void {
   try {
-    for (const plan of record.iptables) addIptables(plan);
+    for (const plan of record.iptables) addIptables(plan, () => plansOfOthers(store, record, plan.family));
   } catch (error) {
     removeRecordedIptables(record);
     throw error;
   }
+}
+
+function plansOfOthers(store: RecordStore, record: FilterRecord, family: Family): IptablesPlan[] {
+  const own = recordName(record.owner);
+  const others = liveRecords(store).filter((other) => recordName(other.owner) !== own);
+  return others.flatMap((other) => other.iptables.filter((plan) => plan.family === family));
 }
 
 /** Removes the chains of a record and what leads to them, as far as they are there. */

@@ -39,7 +39,7 @@ function afterwards(text: string): string {
 
 const a = plan("cont-a", "cni0");
 const b = plan("cont-b", "cni0");
-const both = parseSaved(afterwards(repairText([], [a, b], true, [])));
+const both = parseSaved(afterwards(repairText([], [a, b], [], [])));
 
 test("an attempt checks what is shared and demands that the own chain is new", () => {
   const lines = attemptText(a).split("\n");
@@ -58,7 +58,7 @@ test("a check asks for every rule, the attachment's first", () => {
 });
 
 test("on an empty node everything is made once, the jump that masquerades first", () => {
-  const lines = repairText([], [a, b], true, []).split("\n");
+  const lines = repairText([], [a, b], [], []).split("\n");
   const rules = lines.filter((line) => line !== "COMMIT");
   expect(new Set(rules).size).toBe(rules.length);
   expect(lines).toContain(
@@ -68,7 +68,7 @@ test("on an empty node everything is made once, the jump that masquerades first"
 });
 
 test("what is shared is not made again, and leftovers of the own chain are replaced", () => {
-  expect(repairText(both, [a], true, [])).toBe(
+  expect(repairText(both, [a], [b], [])).toBe(
     [
       "*nat",
       `-D CNI-HOSTPORT-DNAT ${a.rules[3]?.text}`,
@@ -80,7 +80,7 @@ test("what is shared is not made again, and leftovers of the own chain are repla
 });
 
 test("another link or mark bit needs rules of its own", () => {
-  const text = repairText(both, [plan("cont-c", "cni1")], true, ["cni0"]);
+  const text = repairText(both, [plan("cont-c", "cni1")], [], ["cni0"]);
   expect(text.split("\n").slice(0, 5)).toEqual([
     "*raw",
     "-A CNI-HOSTPORT-LOCALNET -i cni1 -j DROP",
@@ -92,12 +92,12 @@ test("another link or mark bit needs rules of its own", () => {
 });
 
 test("only what is incomplete is put back", () => {
-  expect(repairText(both, [a, b], false, [])).toBe("");
+  expect(repairText(both, [], [a, b], [])).toBe("");
   const damaged = both.map((table) => ({
     ...table,
     rules: table.rules.filter((rule) => !rule.includes(`-j ${b.chain}`)),
   }));
-  const text = repairText(damaged, [a, b], false, []);
+  const text = repairText(damaged, [], [a, b], []);
   expect(text).toContain(b.chain);
   expect(text).not.toContain(a.chain);
 });

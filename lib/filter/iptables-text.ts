@@ -64,25 +64,26 @@ export function missingRule(saved: readonly SavedTable[], plan: IptablesPlan): s
 
 /**
  * Makes what plans of one IP version need, whatever of it is there already.
- * @param always whether the plans' own chains are written again even if they look complete
+ * @param written plans whose own chains are written again even if they look complete
+ * @param kept plans whose own chains are written only if they do not
  * @param goneLinks links that do not exist any more, whose shared rules are dropped
  * @returns "" if there is nothing to do
  */
 export function repairText(
   saved: readonly SavedTable[],
-  plans: readonly IptablesPlan[],
-  always: boolean,
+  written: readonly IptablesPlan[],
+  kept: readonly IptablesPlan[],
   goneLinks: readonly string[],
 ): string {
   return assembled((name) => {
+    const plans = [...written, ...kept];
     const table = tableOf(saved, name);
     const lines = missingShared(table, plans);
     if (name === "raw") {
       for (const link of goneLinks) lines.push(`-D ${LOCALNET_CHAIN} -i ${link} -j DROP`);
       return lines;
     }
-    for (const plan of plans) {
-      if (!always && isComplete(table, plan)) continue;
+    for (const plan of [...written, ...kept.filter((other) => !isComplete(table, other))]) {
       for (const rule of rulesTo(table, plan.chain)) lines.push(deletionOf(rule));
       /* Declaring a chain empties it. */
       lines.push(`:${plan.chain} - [0:0]`);

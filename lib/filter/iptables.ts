@@ -54,15 +54,17 @@ export function requireIptables(): void {
 
 /**
  * Makes an attachment's rules, exactly once each whatever was there of them, and what is shared.
+ * @param others the plans of that IP version to put back as well if anything shared is missing: somebody has flushed it all
  * @throws CniError 11 if iptables' lock is held for too long; 100 if there is no iptables or it refuses
  */
-export function addIptables(plan: IptablesPlan): void {
+export function addIptables(plan: IptablesPlan, others: () => readonly IptablesPlan[]): void {
   const outcome = restore(plan.family, "", attemptText(plan));
   if (outcome.status === 0) return;
   throwIfLocked(outcome, plan.family);
   /* Something shared is missing, or something of an earlier try is there. */
-  const saved = saveOrThrow(plan.family, "", plan.localnetLink === "" ? "nat" : "");
-  restoreOrThrow(plan.family, "", repairText(saved, [plan], true, goneLinks(saved)));
+  const kept = others();
+  const saved = saveOrThrow(plan.family, "", tableOf([plan, ...kept]));
+  restoreOrThrow(plan.family, "", repairText(saved, [plan], kept, goneLinks(saved)));
 }
 
 /**
@@ -73,8 +75,7 @@ export function addIptables(plan: IptablesPlan): void {
 export function repairIptables(plans: readonly IptablesPlan[]): boolean {
   const [first] = plans;
   if (first === undefined) return false;
-  const whole = plans.some((plan) => plan.localnetLink !== "");
-  const text = repairText(saveOrThrow(first.family, "", whole ? "" : "nat"), plans, false, []);
+  const text = repairText(saveOrThrow(first.family, "", tableOf(plans)), [], plans, []);
   if (text !== "") restoreOrThrow(first.family, "", text);
   return text !== "";
 }
@@ -113,6 +114,11 @@ export function removeIptables(
   const text = removalText(saved, chosen(saved));
   if (text !== "") restoreOrThrow(family, variant, text);
   return text !== "";
+}
+
+/** The table that plans are about; "" if it is more than one. */
+function tableOf(plans: readonly IptablesPlan[]): string {
+  return plans.some((plan) => plan.localnetLink !== "") ? "" : "nat";
 }
 
 /** Runs iptables-restore. What is not named in the input stays as it is. */

@@ -57,7 +57,7 @@ export class PacketFilter {
       try {
         if (record.elements.length > 0) this.#putElements(store, record, before, lastWins);
         else store.put(record);
-        addRecordedIptables(record);
+        addRecordedIptables(store, record);
       } catch (error) {
         this.#takeBack(store, record, before);
         throw error;
@@ -137,14 +137,14 @@ export class PacketFilter {
 
   /**
    * Removes what an owner has, whatever is left of it.
+   * @param search whether to look for it in all our sets if nobody has any record: it is marked with its owner
    * @returns the record of what it had; null if there was none
    * @throws CniError 100, 11
    */
-  remove(owner: FilterOwner): FilterRecord | null {
+  remove(owner: FilterOwner, search: boolean): FilterRecord | null {
     const store = RecordStore.open(false);
     if (store === null) {
-      /* Without any record something may be left only if somebody removed the records; that is told by comments. */
-      this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
+      if (search) this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
       return null;
     }
     try {
