@@ -6,7 +6,7 @@
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import { readText } from "../host/io.ts";
 import type { Family } from "../ip/address.ts";
-import { decodeChain } from "../netlink/nftables/decode.ts";
+import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
 import { writeDeleteChain, writeDeleteRule } from "../netlink/nftables/messages.ts";
 import {
   NFPROTO_BRIDGE,
@@ -16,8 +16,9 @@ import {
   NFT_GOTO,
   NFT_JUMP,
   type Rule,
+  type Table,
 } from "../netlink/nftables/objects.ts";
-import { listRules, writeGetChain } from "../netlink/nftables/queries.ts";
+import { listRules, writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
 import type { NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { EBUSY, ENOENT } from "../sys/errno.ts";
 import { hexOf } from "../text.ts";
@@ -59,14 +60,20 @@ const MASQUERADE_CHAIN = "masq_checks";
 const TRIES = 5;
 
 /**
- * Removes what is there for an attachment; one question to the kernel if that is nothing.
+ * Removes what is there for an attachment; one question to the kernel if there is nothing of anybody's.
  * @param socket a netfilter socket without a batch begun
  * @returns whether anything was removed
  * @throws CniError 100 if the kernel or iptables refuses; 11 if others keep changing the same rules
  */
 export function removeReference(socket: NetlinkSocket, owner: IptablesOwner, parts: readonly ReferencePart[]): boolean {
-  const own = ownChains(owner, parts);
-  const traces = tracesOf(owner, parts, own);
+  /* Most nodes have nothing of it, and the names of chains are costly to make. */
+  const tables = existingTables(socket, parts);
+  const legacy = parts.includes("hostports") || parts.includes("masquerade") ? legacyFamilies() : [];
+  if (tables.length === 0 && legacy.length === 0) return false;
+  const own = legacy.length > 0 || tables.some((table) => table.name === "nat") ? ownChains(owner, parts) : [];
+  const traces = tracesOf(owner, parts, own).filter((trace) =>
+    tables.some((table) => table.name === trace.table && table.family === trace.family),
+  );
   let removed = false;
   for (let attempt = 0; ; attempt += 1) {
     const found = existing(socket, traces);
@@ -83,12 +90,30 @@ export function removeReference(socket: NetlinkSocket, owner: IptablesOwner, par
     }
     if ((failure.errno !== ENOENT && failure.errno !== EBUSY) || attempt >= TRIES) throw refused(failure);
   }
-  return removeByProgram(socket, own, commonChains(owner, parts)) || removed;
+  if (own.length === 0) return removed;
+  return removeByProgram(socket, own, commonChains(owner, parts), legacy) || removed;
 }
 
 /** What the first word of the reference's masquerading comments ends with: it stands for the interface, in any network. */
 export function masqueradeInstance(owner: IptablesOwner): string {
   return `-${hexOf(sha512(`${owner.ifname}:${owner.containerId}`).subarray(0, 8), "")}`;
+}
+
+/** Of the tables that could hold something those that are there, asked for in one send. */
+function existingTables(socket: NetlinkSocket, parts: readonly ReferencePart[]): Table[] {
+  const tables: Table[] = [];
+  for (const family of [NFPROTO_IPV4, NFPROTO_IPV6]) {
+    if (parts.includes("hostports")) tables.push({ family, name: HOSTPORT_TABLE, comment: "" });
+    if (parts.includes("hostports") || parts.includes("masquerade")) tables.push({ family, name: "nat", comment: "" });
+  }
+  if (parts.includes("masquerade")) tables.push({ family: NFPROTO_INET, name: MASQUERADE_TABLE, comment: "" });
+  if (parts.includes("spoofcheck")) tables.push({ family: NFPROTO_BRIDGE, name: "nat", comment: "" });
+  for (const { family, name } of tables) writeGetTable(socket, family, name);
+  const found: Table[] = [];
+  socket.executeAll((message) => {
+    found.push(decodeTable(message.body));
+  });
+  return found;
 }
 
 /** The chains to ask for. */
@@ -165,9 +190,14 @@ function attemptDeletions(socket: NetlinkSocket, deletions: readonly Deletion[])
  * Removes what netlink does not reach, or does not tell enough of.
  * @param own the attachment's chains whoever made them
  * @param common further ones that are the attachment's if the reference made them: its comments tell
+ * @param legacy the IP versions for which the older iptables has anything
  */
-function removeByProgram(socket: NetlinkSocket, own: readonly string[], common: readonly string[]): boolean {
-  if (own.length === 0) return false;
+function removeByProgram(
+  socket: NetlinkSocket,
+  own: readonly string[],
+  common: readonly string[],
+  legacy: readonly Family[],
+): boolean {
   const chosen = (saved: readonly SavedTable[]): string[] => [
     ...own,
     ...common.filter((chain) => isReferenceChain(savedRules(saved, chain))),
@@ -182,15 +212,18 @@ function removeByProgram(socket: NetlinkSocket, own: readonly string[], common: 
   for (const family of families) {
     const number = family === 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
     if (found.some((trace) => trace.family === number) && removeIptables(family, "-nft", chosen)) removed = true;
-    if (hasLegacyNat(family) && removeIptables(family, "-legacy", chosen)) removed = true;
+    if (legacy.includes(family) && removeIptables(family, "-legacy", chosen)) removed = true;
   }
   return removed;
 }
 
-/** Whether the older iptables has a table "nat" in this namespace. */
-function hasLegacyNat(family: Family): boolean {
-  const names = readText(`/proc/net/${family === 4 ? "ip" : "ip6"}_tables_names`) ?? "";
-  return names.split("\n").includes("nat");
+/** The IP versions for which the older iptables has a table "nat" in this namespace. */
+function legacyFamilies(): Family[] {
+  const families: Family[] = [4, 6];
+  return families.filter((family) => {
+    const names = readText(`/proc/net/${family === 4 ? "ip" : "ip6"}_tables_names`) ?? "";
+    return names.split("\n").includes("nat");
+  });
 }
 
 /** The chains that are the attachment's whoever made them. */

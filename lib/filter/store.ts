@@ -20,10 +20,12 @@ const LOCK_DEADLINE_MS = 20_000;
 export class RecordStore {
   readonly #directory: number;
   readonly #name: string;
+  #mayBeEmpty: boolean;
 
-  private constructor(directory: number, name: string) {
+  private constructor(directory: number, name: string, mayBeEmpty: boolean) {
     this.#directory = directory;
     this.#name = name;
+    this.#mayBeEmpty = mayBeEmpty;
   }
 
   /**
@@ -43,7 +45,7 @@ export class RecordStore {
         throw error;
       }
       /* The one who had the lock may have removed the directory with its last record. */
-      if ((sys.fstat(directory)?.links ?? 0) > 0) return new RecordStore(directory, name);
+      if ((sys.fstat(directory)?.links ?? 0) > 0) return new RecordStore(directory, name, make);
       sys.close(directory);
     }
   }
@@ -55,9 +57,11 @@ export class RecordStore {
 
   /** Gives the lock back. A directory without records is removed. */
   close(): void {
-    const root = openDirectory(sys.AT_FDCWD, ROOT);
-    if (root >= 0) sys.unlinkat(root, this.#name, sys.AT_REMOVEDIR);
-    sys.close(root);
+    if (this.#mayBeEmpty) {
+      const root = openDirectory(sys.AT_FDCWD, ROOT);
+      if (root >= 0) sys.unlinkat(root, this.#name, sys.AT_REMOVEDIR);
+      sys.close(root);
+    }
     sys.close(this.#directory);
   }
 
@@ -78,12 +82,14 @@ export class RecordStore {
       `the record ${ROOT}/${this.#name}/${name}`,
       true,
     );
+    this.#mayBeEmpty = false;
   }
 
   /** Removes a record if it is there. @throws SystemError */
   drop(owner: FilterOwner): void {
     const name = recordName(owner);
     const done = sys.unlinkat(this.#directory, name, 0);
+    this.#mayBeEmpty = true;
     if (done < 0 && done !== -ENOENT) throw new SystemError(-done, `remove ${ROOT}/${this.#name}/${name}`);
   }
 

@@ -6,6 +6,9 @@ import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, SystemError } from "../sys/errn
 import * as sys from "../sys/sys.ts";
 import { readAll, writeAll } from "./io.ts";
 
+/** Bytes that nearly all files have room in. */
+const SMALL_FILE = 4096;
+
 const DIRECTORY = sys.O_RDONLY | sys.O_DIRECTORY;
 
 /**
@@ -74,8 +77,12 @@ export function readTextAt(directory: number, name: string, limit: number): stri
   if (fd === -ENOENT || fd === -ELOOP) return null;
   sys.must(fd, `open ${name}`);
   try {
-    const buffer = new Uint8Array(limit);
-    const length = sys.pread(fd, buffer, 0);
+    let buffer = new Uint8Array(Math.min(limit, SMALL_FILE));
+    let length = sys.pread(fd, buffer, 0);
+    if (length === SMALL_FILE && limit > SMALL_FILE) {
+      buffer = new Uint8Array(limit);
+      length = sys.pread(fd, buffer, 0);
+    }
     return length < 0 ? null : new TextDecoder().decode(buffer.subarray(0, length));
   } finally {
     sys.close(fd);

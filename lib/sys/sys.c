@@ -179,6 +179,34 @@ int32_t sys_socket(int32_t domain, int32_t type, int32_t protocol)
 	return RESULT(socket(domain, type | SOCK_CLOEXEC, protocol));
 }
 
+/* Two connected Unix sockets; their descriptors come as two int32 in the buffer. */
+int32_t sys_socketpair(uint8_t *buffer, size_t size)
+{
+	int pair[2];
+	WINDOW(0, sizeof pair, size);
+	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	memcpy(buffer, pair, sizeof pair);
+	return 0;
+}
+
+/* A message of one byte with two descriptors. */
+int32_t sys_send_descriptors(int32_t fd, int32_t first, int32_t second)
+{
+	int list[2] = { first, second };
+	char control[CMSG_SPACE(sizeof list)] __attribute__((aligned(8))) = { 0 };
+	struct iovec byte = { .iov_base = "", .iov_len = 1 };
+	struct msghdr message = {
+		.msg_iov = &byte, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control
+	};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof list);
+	memcpy(CMSG_DATA(header), list, sizeof list);
+	return RESULT(sendmsg(fd, &message, MSG_NOSIGNAL));
+}
+
 int32_t sys_setsockopt(int32_t fd, int32_t level, int32_t option, int32_t value)
 {
 	return RESULT(setsockopt(fd, level, option, &value, sizeof value));

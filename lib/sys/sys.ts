@@ -24,6 +24,8 @@ declare function sys_readlinkat(directory: number, path: string, buffer: Uint8Ar
 declare function sys_getdents(fd: number, buffer: Uint8Array): number;
 declare function sys_flock(fd: number, operation: number): number;
 declare function sys_socket(domain: number, type: number, protocol: number): number;
+declare function sys_socketpair(buffer: Uint8Array): number;
+declare function sys_send_descriptors(fd: number, first: number, second: number): number;
 declare function sys_setsockopt(fd: number, level: number, option: number, value: number): number;
 declare function sys_bind(fd: number, address: Uint8Array): number;
 declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
@@ -208,6 +210,19 @@ export function flock(fd: number, operation: number): number {
 
 export function socket(domain: number, type: number, protocol: number): number {
   return sys_socket(domain, type, protocol);
+}
+
+/** Two connected datagram sockets of the Unix family; null if there are none to be had. */
+export function socketPair(): { readonly first: number; readonly second: number } | null {
+  const buffer = new Uint8Array(8);
+  if (sys_socketpair(buffer) < 0) return null;
+  const view = new DataView(buffer.buffer);
+  return { first: view.getInt32(0, true), second: view.getInt32(4, true) };
+}
+
+/** Sends two descriptors to a socket's peer (SCM_RIGHTS, unix(7)). */
+export function sendDescriptors(fd: number, first: number, second: number): number {
+  return sys_send_descriptors(fd, first, second);
 }
 
 export function setsockopt(fd: number, level: number, option: number, value: number): number {

@@ -112,6 +112,11 @@ export function ipamType(config: NetworkConfig): string {
   return config.fields.object("ipam")?.string("type", "") ?? "";
 }
 
+/** Whether the packet filter may hold something for an attachment, as far as a configuration tells that may have changed. */
+export function mayUseFilter(config: NetworkConfig): boolean {
+  return ["ipMasq", "macspoofchk", "ipSpoofCheck"].some((key) => config.fields.has(key));
+}
+
 function bridgeName(fields: Fields): string {
   const given = fields.string("bridge", "");
   const name = given === "" ? "cni0" : given;

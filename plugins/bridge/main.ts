@@ -32,7 +32,7 @@ import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
 import { removeAttachment, removeStaleAttachments } from "../../lib/state/remove.ts";
 import { repair } from "../../lib/state/repair.ts";
 import * as sys from "../../lib/sys/sys.ts";
-import { type BridgeConfig, ipamType, readBridgeConfig } from "./config.ts";
+import { type BridgeConfig, ipamType, mayUseFilter, readBridgeConfig } from "./config.ts";
 import { completeGateways, completeRoutes, gatewayLink, type PlanInput, planBridge, planResult } from "./plan.ts";
 
 /** An Ethernet address that the previous result does not tell. */
@@ -243,7 +243,7 @@ function del(call: Call): void {
     const kernel = new Kernel(namespace);
     try {
       /* Before the links: the kernel clears up after both at the same time, in what the second one takes anyway. */
-      kernel.filter.remove(ownerOf(call));
+      kernel.filter.remove(ownerOf(call), mayUseFilter(call.config));
       kernel.filter.removeReference(ownerOf(call), ["masquerade", "spoofcheck"]);
       removeAttachment(kernel, attachmentOf(call));
     } finally {

@@ -66,10 +66,11 @@ function check(call: Call): void {
 /** Needs neither mappings nor previous result: what is recorded of the attachment goes. Without either there is nothing to do. */
 function del(call: Call): void {
   const owner = ownerOf(call);
-  if (readMappingsForRemoval(call).length === 0 && !RecordStore.has(owner)) return;
+  const published = readMappingsForRemoval(call).length > 0;
+  if (!published && !RecordStore.has(owner)) return;
   const filter = new PacketFilter();
   try {
-    const record = filter.remove(owner);
+    const record = filter.remove(owner, published);
     filter.removeReference(owner, ["hostports"]);
     if (record !== null) filter.forgetTranslated(hostPortsIn([...record.elements, ...record.claims]));
   } finally {
@@ -149,9 +150,12 @@ function refuseTaken(config: PortmapConfig): void {
 function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: Result): PlanInput {
   const pod: PodAddress[] = [];
   let reflectingPort = "";
+  const links: Link[] = [];
   for (const address of podAddresses(previous, call.request.ifname)) {
     const index = getRouteLink(kernel.host, address.address);
-    const link = index === 0 ? null : getLinkByIndex(kernel.host, index);
+    const known = links.find((other) => other.index === index) ?? null;
+    const link = known ?? (index === 0 ? null : getLinkByIndex(kernel.host, index));
+    if (link !== null) links.push(link);
     const bridged = link !== null && link.kind === "bridge";
     const filtered = bridged && bridgedTrafficIsFiltered(address);
     pod.push({ address, link: link === null ? "" : link.name, bypassed: bridged && !filtered });
@@ -185,7 +189,9 @@ function portOf(kernel: Kernel, call: Call, previous: Result, bridge: Link): str
   }
   for (const name of names) {
     const link = getLinkByName(kernel.host, name);
-    if (link !== null && link.port !== null && link.master === bridge.index) return link.name;
+    if (link === null || link.port === null || link.master !== bridge.index) continue;
+    kernel.note("host", link);
+    return link.name;
   }
   return "";
 }

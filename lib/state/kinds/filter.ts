@@ -28,7 +28,7 @@ export function applyGuard(kernel: Kernel): boolean {
 /** Takes out what was put in, after a failure. What fails here must not hide the first cause. */
 export function takeBackFilter(kernel: Kernel, object: FilterObject): void {
   try {
-    kernel.filter.remove(object.record.owner);
+    kernel.filter.remove(object.record.owner, false);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
   }

@@ -153,7 +153,8 @@ export function differenceInPort(kernel: Kernel, object: PortObject): string | n
 
 /** Turns hairpin mode on where it is off. */
 export function applyHairpin(kernel: Kernel, object: HairpinObject): void {
-  if (kernel.link("host", object.port).port?.hairpin === true) return;
+  const link = kernel.seen("host", object.port) ?? kernel.link("host", object.port);
+  if (link.port?.hairpin === true) return;
   writeHairpin(kernel.host, kernel.index("host", object.port));
   kernel.host.run();
 }
