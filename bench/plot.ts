@@ -20,19 +20,18 @@ export interface Chart {
 
 const WIDTH = 400;
 const HEIGHT = 300;
-const MARGIN = { left: 62, right: 16, top: 40, bottom: 48 };
+const MARGIN = { left: 62, right: 26, top: 40, bottom: 48 };
 const LEGEND_HEIGHT = 30;
 
 const STYLE = `
     text { font: 12px system-ui, sans-serif; fill: #24292f }
     .head { font-weight: 600; font-size: 13px } .axis { stroke: #8c959f } .grid { stroke: #d0d7de }
-    polyline { fill: none; stroke-width: 2.5 } .dashed { stroke-dasharray: 5 4 }
-    .podwire { stroke: #0a7f5a; fill: #0a7f5a } .nftables { stroke: #b35900; fill: #b35900 }
-    .iptables { stroke: #8250df; fill: #8250df } .none { stroke: #57606a; fill: #57606a }
+    polyline { fill: none; stroke: currentColor; stroke-width: 2.5 } .dashed { stroke-dasharray: 5 4 }
+    circle { fill: currentColor }
+    .podwire { color: #0a7f5a } .nftables { color: #b35900 } .iptables { color: #8250df } .none { color: #57606a }
     @media (prefers-color-scheme: dark) {
       text { fill: #e6edf3 } .axis { stroke: #6e7681 } .grid { stroke: #30363d }
-      .podwire { stroke: #2ea97c; fill: #2ea97c } .nftables { stroke: #f0883e; fill: #f0883e }
-      .iptables { stroke: #bc8cff; fill: #bc8cff } .none { stroke: #9198a1; fill: #9198a1 }
+      .podwire { color: #2ea97c } .nftables { color: #f0883e } .iptables { color: #bc8cff } .none { color: #9198a1 }
     }`;
 
 /** The charts in a row, with one legend below: all have the first one's series. */

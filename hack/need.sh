@@ -23,6 +23,7 @@ needs() {
 		test  /usr/lib/cni/bridge   containernetworking-plugins
 		bench ip                    iproute2
 		bench unshare               util-linux
+		bench nft                   nftables
 		bench iptables              iptables
 		bench strace                strace
 		bench /usr/lib/cni/bridge   containernetworking-plugins
