@@ -74,6 +74,8 @@ export interface IptablesOptions {
 
 /** Where packets for published ports are told apart. */
 export const DNAT_CHAIN = "CNI-HOSTPORT-DNAT";
+/** What the names of chains with published ports begin with. */
+export const HOSTPORT_PREFIX = "CNI-DN-";
 const SETMARK_CHAIN = "CNI-HOSTPORT-SETMARK";
 const MASQ_CHAIN = "CNI-HOSTPORT-MASQ";
 /** Ours alone: the reference leaves 127.0.0.0/8 open to neighbours (CVE-2020-8558). */
@@ -86,7 +88,7 @@ const MAX_PORTS = 15;
 
 /** The chain with an attachment's published ports. */
 export function hostPortChain(owner: IptablesOwner): string {
-  return `CNI-DN-${ownerDigest(owner)}`.slice(0, 28);
+  return `${HOSTPORT_PREFIX}${ownerDigest(owner)}`.slice(0, 28);
 }
 
 /** The chain with an attachment's masquerading. */

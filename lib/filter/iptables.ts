@@ -8,7 +8,7 @@ import type { Family } from "../ip/address.ts";
 import { errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
-import type { IptablesPlan } from "./iptables-rules.ts";
+import { HOSTPORT_PREFIX, type IptablesPlan } from "./iptables-rules.ts";
 import {
   attemptText,
   checkText,
@@ -94,7 +94,8 @@ export function checkIptables(plan: IptablesPlan): string | null {
   const rule = failedLine(text, said);
   /* If a chain is missing, only that is said. */
   const missing = rule.startsWith("-C ") ? rule.slice(3) : missingRule(saveOrThrow(plan.family, "", ""), plan);
-  return missing === "" ? said : `${nameOf(plan.family)} has no rule "${missing}"`;
+  const what = plan.chain.startsWith(HOSTPORT_PREFIX) ? "published ports" : "masquerade";
+  return missing === "" ? said : `${nameOf(plan.family)} has no rule for ${what}: "${missing}"`;
 }
 
 /**
