@@ -294,6 +294,30 @@ describe.each(BACKENDS)("backend %s", (backend) => {
   });
 });
 
+/** Calls portmap under strace and returns the system calls made. */
+async function traced(node: Node, pod: Pod, command: string, config: JsonObject): Promise<string[]> {
+  const log = `${node.sandbox.directory}/strace.log`;
+  const { containerId, ifname, netns } = pod;
+  const environment = { plugin: "portmap", command, containerId, ifname, netns: netns.path };
+  await execa(
+    "nsenter",
+    [`--net=${node.host.path}`, "--", "strace", "-f", "-qq", "-o", log, `${binDirectory}/portmap`],
+    { env: callEnvironment(environment, binDirectory), extendEnv: false, input: JSON.stringify(config) },
+  );
+  return (await execa("cat", [log])).stdout.split("\n");
+}
+
+test("nftables: one process, one netfilter socket a call", () =>
+  withNode({}, async (node) => {
+    const pod = await node.bridged();
+    for (const command of ["ADD", "CHECK", "DEL"]) {
+      const calls = await traced(node, pod, command, node.portmapConfig(MAPPINGS, { prevResult: pod.bridged }));
+      expect(calls.filter((line) => / (fork|vfork|clone|clone3)\(/.test(line))).toEqual([]);
+      expect(calls.filter((line) => line.includes("execve("))).toHaveLength(1);
+      expect(calls.filter((line) => line.includes("NETLINK_NETFILTER"))).toHaveLength(1);
+    }
+  }));
+
 describe("no ports, no work", () => {
   test.each([
     ["ADD", null],
@@ -304,16 +328,8 @@ describe("no ports, no work", () => {
     withNode({}, async (node) => {
       const pod = await node.bridged();
       const before = await remains(node);
-      const log = `${node.sandbox.directory}/strace.log`;
       const config = node.portmapConfig(mappings, { prevResult: pod.bridged });
-      const { containerId, ifname, netns } = pod;
-      const environment = { plugin: "portmap", command, containerId, ifname, netns: netns.path };
-      await execa(
-        "nsenter",
-        [`--net=${node.host.path}`, "--", "strace", "-f", "-qq", "-o", log, `${binDirectory}/portmap`],
-        { env: callEnvironment(environment, binDirectory), extendEnv: false, input: JSON.stringify(config) },
-      );
-      const calls = (await execa("cat", [log])).stdout.split("\n");
+      const calls = await traced(node, pod, command, config);
       const unwanted = calls.filter((line) =>
         / (socket|fork|vfork|clone|clone3|mkdir|mkdirat|setns|flock)\(/.test(line),
       );

@@ -147,3 +147,29 @@ test(
     }),
   180_000,
 );
+
+test("and as many with 1,000 mappings as with one, of all kinds and both families", () =>
+  withNode({}, async (node) => {
+    const kinds: readonly Omit<Mapping, "hostPort">[] = [
+      { containerPort: 80, protocol: "tcp" },
+      { containerPort: 80, protocol: "udp" },
+      { containerPort: 80, protocol: "tcp", hostIP: node4 },
+      { containerPort: 80, protocol: "sctp", hostIP: node6 },
+    ];
+    const mappings = (from: number, count: number): Mapping[] =>
+      Array.from(
+        { length: count },
+        (_, index) => ({ hostPort: from + index, ...kinds[index % kinds.length] }) as Mapping,
+      );
+    const first = await node.pod({ mappings: mappings(20_000, 1) });
+    const one = await ruleCount(node);
+    const pods = await Promise.all(
+      Array.from({ length: 10 }, (_, index) => node.pod({ mappings: mappings(30_000 + index * 100, 100) })),
+    );
+    expect(await ruleCount(node)).toBe(one);
+    expect((await elements(node, "hostports4")).size).toBe(501);
+    for (const pod of pods) await node.unpublish(pod, null);
+    expect(await ruleCount(node)).toBe(one);
+    expect((await elements(node, "hostports4")).size).toBe(1);
+    expectSuccess(await node.check(first, mappings(20_000, 1)));
+  }));
