@@ -3,11 +3,11 @@
  * bench/RESULTS.md, the pictures beside it, and the table in README.md.
  *
  *   node bench/run.ts              all of it
- *   node bench/run.ts PART...      only these parts (PARTS below), and what it writes goes to .cache/bench-parts
+ *   node bench/run.ts PART...      only these parts (PARTS below), and what it writes goes to .cache/parts-of-bench
  *
  * PODWIRE_BIN names another directory of executables than bin/.
  */
-import { readFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync } from "node:fs";
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { arch, cpus, release } from "node:os";
 import { join, resolve } from "node:path";
@@ -21,13 +21,19 @@ import { add, addCount, compare, memory, outputOf, type Pair, prepareMeasuring, 
 import { type Growth, type Report, writeParts, writeReport } from "./report.ts";
 
 const repository = resolve(import.meta.dirname, "..");
-/** On the disk, as a node's leases are. */
-const scratch = join(repository, ".cache/bench");
+/** A directory of this run, on the disk, as a node's leases are. The outer process makes it and tells the inner one. */
+const scratch = process.env.PODWIRE_BENCH_SCRATCH ?? makeScratch();
 const PLUGINS = ["bridge", "host-local", "loopback", "portmap"];
 const PODS = 100;
 /** Of these, so many are attached one after another. */
 const SEQUENTIAL = 50;
 const PARALLEL_ROUNDS = 3;
+
+function makeScratch(): string {
+  const cache = join(repository, ".cache");
+  mkdirSync(cache, { recursive: true });
+  return mkdtempSync(join(cache, "bench-"));
+}
 
 const network = (suite: Suite, name: string, dataDir: string, extra: object = {}) => ({
   cniVersion: "1.0.0",
@@ -243,18 +249,18 @@ async function inside(): Promise<number> {
     dataPath,
   };
   if (chosen.length === 0) await writeReport(repository, report);
-  else await writeParts(join(repository, ".cache/bench-parts"), report);
+  else await writeParts(join(repository, ".cache/parts-of-bench"), report);
   return 0;
 }
 
 async function outside(): Promise<number> {
-  const unknown = chosen.filter((part) => !PARTS.includes(part));
-  if (unknown.length > 0) {
-    console.error(`there is no part ${unknown.join(", ")}; there are ${PARTS.join(", ")}`);
-    return 2;
-  }
-  await rm(scratch, { recursive: true, force: true });
+  process.env.PODWIRE_BENCH_SCRATCH = scratch;
   try {
+    const unknown = chosen.filter((part) => !PARTS.includes(part));
+    if (unknown.length > 0) {
+      console.error(`there is no part ${unknown.join(", ")}; there are ${PARTS.join(", ")}`);
+      return 2;
+    }
     await findReference();
     return await runInSandbox(import.meta.filename, chosen);
   } finally {
