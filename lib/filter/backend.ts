@@ -31,16 +31,14 @@ export function chooseBackend(filter: PacketFilter, wanted: Backend | ""): Choic
 
 /**
  * STATUS: whether there is a backend, and puts back what somebody has flushed of it. A fallback is told on standard error.
+ * @returns whether anything was missing
  * @throws CniError 100 if there is none, 11
  */
-export function checkBackend(filter: PacketFilter, wanted: Backend | ""): void {
+export function checkBackend(filter: PacketFilter, wanted: Backend | ""): boolean {
   const { backend, note } = chooseBackend(filter, wanted);
   if (note !== "") warn(`${note}\n`);
-  if (backend === "nftables") {
-    filter.restore(["inet"]);
-  } else {
-    /* Only the program knows what is there. */
-    requireIptables();
-    filter.restoreAll();
-  }
+  if (backend === "nftables") return filter.restore(["inet"]);
+  /* Only the program knows what is there. */
+  requireIptables();
+  return filter.restoreAll();
 }

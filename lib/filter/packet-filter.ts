@@ -30,7 +30,7 @@ import {
 } from "./record.ts";
 import { type ReferencePart, removeReference } from "./reference.ts";
 import { isAbout, liveRecords, missingTables, rebuild, restoreLocalnet } from "./restore.ts";
-import { displace, opposite, rivalsOf } from "./rivals.ts";
+import { displace, overlapsToAskFor, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import { RecordStore } from "./store.ts";
 import { FilterTables, type FoundElement, refused, type Sight } from "./tables.ts";
@@ -67,9 +67,13 @@ export class PacketFilter {
 
   #putElements(store: RecordStore, record: FilterRecord, before: FilterRecord | null, lastWins: boolean): void {
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
-      const sight = this.#look(record);
+      /* Of a new attachment nothing is there: only if the kernel says otherwise each element is asked for. */
+      const optimistic = before === null && attempt === 0;
+      const asked = optimistic ? [] : record.elements;
+      const sight = this.tables.look(TABLE_NAMES, record.chains, [...asked, ...overlapsToAskFor(record)]);
+      const same = sight.elements.slice(0, asked.length);
       const leaving = before === null ? [] : this.#leaving(before, record.elements);
-      for (const rival of rivalsOf(this.tables, record, sight)) {
+      for (const rival of rivalsOf(this.tables, record, same, sight.elements.slice(asked.length))) {
         if (leaving.some((other) => sameElement(other, rival.element))) continue;
         leaving.push(...displace(this.tables, store, rival, record, lastWins));
       }
@@ -77,7 +81,7 @@ export class PacketFilter {
       const fresh: FilterElement[] = [];
       for (let i = 0; i < record.elements.length; i += 1) {
         const element = record.elements[i];
-        const found = sight.elements[i] ?? null;
+        const found = same[i] ?? null;
         if (element === undefined) continue;
         if (found !== null && isAsWanted(found, element, comment)) continue;
         if (found !== null && !leaving.some((other) => sameElement(other, element))) leaving.push(element);
@@ -85,7 +89,7 @@ export class PacketFilter {
       }
       leaving.push(...unneededMarks(this.tables, leaving, record.elements));
       store.put(record);
-      if (this.#change(store, sight, record, leaving, fresh)) return;
+      if (this.#change(store, sight, record, leaving, fresh, optimistic)) return;
     }
     throw keepsChanging();
   }
@@ -100,18 +104,18 @@ export class PacketFilter {
     }
   }
 
-  /** Everything a record is about, as the kernel has it now, and the elements that would be in its ports' way. */
-  #look(record: FilterRecord): Sight {
-    return this.tables.look(TABLE_NAMES, record.chains, [...record.elements, ...record.elements.map(opposite)]);
-  }
-
-  /** One transaction: what is missing of the tables with all that belongs in it, out with the old, in with the new. */
+  /**
+   * One transaction: what is missing of the tables with all that belongs in it, out with the old, in with the new.
+   * @param exclusive whether new elements must not be there yet
+   * @returns false if the kernel refused since something is not as it was seen, or was not looked at
+   */
   #change(
     store: RecordStore,
     sight: Sight,
     record: FilterRecord,
     leaving: readonly FilterElement[],
     fresh: readonly FilterElement[],
+    exclusive: boolean,
   ): boolean {
     this.tables.begin();
     const rebuilt = missingTables(sight.tables, (table) => isAbout(record, table));
@@ -123,7 +127,7 @@ export class PacketFilter {
       if (chain !== undefined && stays(chain.table) && sight.chains[i] === null) this.tables.addChain(chain);
     }
     const own = fresh.filter((element) => stays(element.table));
-    this.tables.addElements(own, commentsOf(own, record.owner));
+    this.tables.addElements(own, commentsOf(own, record.owner), exclusive);
     return this.tables.commit();
   }
 

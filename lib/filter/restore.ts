@@ -82,5 +82,5 @@ export function rebuild(
     elements.push(element);
     texts.push(comments.get(key) ?? "");
   }
-  tables.addElements(elements, texts);
+  tables.addElements(elements, texts, false);
 }

@@ -5,33 +5,44 @@ import { LivenessTest } from "../host/liveness.ts";
 import { describeHostPort, isHostPort, portOf } from "./hostports.ts";
 import { type FilterElement, type FilterRecord, ownerHash, residentOf, sameElement } from "./record.ts";
 import type { RecordStore } from "./store.ts";
-import type { FilterTables, FoundElement, Sight } from "./tables.ts";
+import type { FilterTables, FoundElement } from "./tables.ts";
 
 /**
  * The element that would overlap with a published port without having its key: for one address the one for all, for all
- * the mark that there is one for an address. Other elements are their own.
+ * the mark that there is one for an address.
  */
-export function opposite(element: FilterElement): FilterElement {
-  if (!isHostPort(element)) return element;
+function opposite(element: FilterElement): FilterElement {
   const n = element.set.endsWith("6") ? "6" : "4";
   const set = element.set.startsWith("hostip_") ? `hostports${n}` : `hostip_ports${n}`;
   return { table: element.table, set, key: portOf(element), data: "" };
 }
 
+/** What to ask for besides a record's own elements: what would overlap with its published ports. */
+export function overlapsToAskFor(record: FilterRecord): FilterElement[] {
+  return record.elements.filter((element) => isHostPort(element)).map(opposite);
+}
+
 /**
  * Published ports of others that are in the way of a record's.
- * @param sight of the record's elements, then of their opposites
+ * @param same what there is of the record's elements
+ * @param overlaps what there is of `overlapsToAskFor`
  */
-export function rivalsOf(tables: FilterTables, record: FilterRecord, sight: Sight): FoundElement[] {
+export function rivalsOf(
+  tables: FilterTables,
+  record: FilterRecord,
+  same: readonly (FoundElement | null)[],
+  overlaps: readonly (FoundElement | null)[],
+): FoundElement[] {
   const rivals: FoundElement[] = [];
   const hash = ownerHash(record.owner);
-  const count = record.elements.length;
-  for (let i = 0; i < count; i += 1) {
+  let port = 0;
+  for (let i = 0; i < record.elements.length; i += 1) {
     const element = record.elements[i];
     if (element === undefined || !isHostPort(element)) continue;
-    const same = sight.elements[i] ?? null;
-    if (same !== null) rivals.push(same);
-    const other = sight.elements[count + i] ?? null;
+    const holder = same[i] ?? null;
+    if (holder !== null) rivals.push(holder);
+    const other = overlaps[port] ?? null;
+    port += 1;
     if (other === null) continue;
     if (isHostPort(other.element)) rivals.push(other);
     else rivals.push(...specific(tables, element));

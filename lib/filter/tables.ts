@@ -3,7 +3,7 @@
  * noted, so that a refusal by the kernel names the object it is about.
  */
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
-import { MessageWriter } from "../netlink/codec.ts";
+import { MessageWriter, NLM_F_EXCL } from "../netlink/codec.ts";
 import { decodeChain, decodeElements, decodeTable } from "../netlink/nftables/decode.ts";
 import { writeExpressions } from "../netlink/nftables/expressions.ts";
 import {
@@ -19,8 +19,9 @@ import {
 import type { Element, Expression, Field, NftSet, Rule } from "../netlink/nftables/objects.ts";
 import { listElements, listRules, writeGetChain, writeGetElement, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
-import { EINTR, ENOBUFS, ENOENT, ENOMEM, SystemError } from "../sys/errno.ts";
+import { EEXIST, EINTR, ENOBUFS, ENOENT, ENOMEM, SystemError } from "../sys/errno.ts";
 import { elementOf, formatData } from "./elements.ts";
+import { isShared } from "./hostports.ts";
 import { compileRule, compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, formatElement } from "./record.ts";
 import { familyOf, setDefinition, TABLE, TABLE_COMMENT, type TableName, tableDefinition } from "./ruleset.ts";
@@ -215,14 +216,18 @@ export class FilterTables {
     this.#note(`delete chain ${chain.table} ${TABLE} ${chain.name}`);
   }
 
-  /** Adds elements; `comments` has the comment of each. */
-  addElements(elements: readonly FilterElement[], comments: readonly string[]): void {
+  /**
+   * Adds elements.
+   * @param comments the comment of each
+   * @param exclusive whether one that is there already makes `commit` fail, unless attachments share it
+   */
+  addElements(elements: readonly FilterElement[], comments: readonly string[], exclusive: boolean): void {
     for (const group of bySet(elements, comments)) {
       const kernel = kernelSet(group.table, group.set);
       const list = group.elements.map((element, i) =>
         elementOf(kernel, element.key, element.data, group.comments[i] ?? ""),
       );
-      writeNewElements(this.socket, kernel, list);
+      writeNewElements(this.socket, kernel, list, exclusive && !isShared(group.set) ? NLM_F_EXCL : 0);
       this.#note(`add to ${describeGroup(group)}`);
     }
   }
@@ -247,7 +252,7 @@ export class FilterTables {
 
   /**
    * Makes the change.
-   * @returns false if the kernel refused since what was looked at is gone or has changed by now
+   * @returns false if the kernel refused since what was looked at is gone or has changed by now, or what must not be there is
    * @throws CniError 100 that names the object it refused, 11 if trying again may help
    */
   commit(): boolean {
@@ -257,6 +262,7 @@ export class FilterTables {
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error;
       const label = this.#labels[error.index] ?? "change the packet filter";
+      if (error.errno === EEXIST && label.startsWith("add to")) return false;
       if (error.errno === ENOENT && !label.startsWith("make") && !label.startsWith("add rule")) return false;
       throw refused(error, label);
     }

@@ -1,8 +1,6 @@
-/** Putting back what somebody else has flushed, without any attachment's configuration. */
-import { listLinks } from "../netlink/link.ts";
+/** `<plugin> repair`: putting back what somebody else has flushed, without any attachment's configuration. */
 import { Kernel } from "./kernel.ts";
-import { applyGuard } from "./kinds/filter.ts";
-import { OWNER_MARK } from "./names.ts";
+import { restoreFilter } from "./kinds/filter.ts";
 
 /**
  * Puts back whatever is missing of the packet filter for the attachments that live in the process's network namespace.
@@ -12,9 +10,7 @@ import { OWNER_MARK } from "./names.ts";
 export function repair(): boolean {
   const kernel = new Kernel(null);
   try {
-    const repaired = kernel.filter.restoreAll();
-    const pods = listLinks(kernel.host, "veth", 0).some((link) => link.alias.startsWith(OWNER_MARK));
-    return (pods && applyGuard(kernel)) || repaired;
+    return restoreFilter(kernel);
   } finally {
     kernel.close();
   }

@@ -96,7 +96,8 @@ function status(call: Call): void {
   const config = checkedConfig(call);
   const filter = new PacketFilter();
   try {
-    checkBackend(filter, config.backend);
+    /* Whoever flushed ours flushed the rest as well. */
+    if (checkBackend(filter, config.backend)) repair();
   } catch (error) {
     if (error instanceof CniError) throw new CniError(NOT_AVAILABLE, error.message, error.details);
     throw error;

@@ -1,6 +1,8 @@
 /** What an attachment has in the packet filter. */
 import { CHECK_FAILED, CniError, KERNEL_REFUSED } from "../../errors.ts";
+import { listLinks } from "../../netlink/link.ts";
 import type { Kernel } from "../kernel.ts";
+import { OWNER_MARK } from "../names.ts";
 import type { FilterObject, FlowsObject } from "../objects.ts";
 
 /** How many of the things that are missing an error lists. */
@@ -25,6 +27,17 @@ export function applyGuard(kernel: Kernel): boolean {
   }
 }
 
+/**
+ * Puts back whatever is missing of the packet filter for the attachments that live in the host's namespace.
+ * @returns whether anything was missing
+ * @throws CniError 100, 11
+ */
+export function restoreFilter(kernel: Kernel): boolean {
+  const restored = kernel.filter.restoreAll();
+  const pods = listLinks(kernel.host, "veth", 0).some((link) => link.alias.startsWith(OWNER_MARK));
+  return (pods && applyGuard(kernel)) || restored;
+}
+
 /** Takes out what was put in, after a failure. What fails here must not hide the first cause. */
 export function takeBackFilter(kernel: Kernel, object: FilterObject): void {
   try {
@@ -42,7 +55,7 @@ export function takeBackFilter(kernel: Kernel, object: FilterObject): void {
 export function checkFilter(kernel: Kernel, object: FilterObject): void {
   const lines = kernel.filter.differences(object.record);
   if (lines.length === 0) return;
-  kernel.filter.restoreAll();
+  restoreFilter(kernel);
   const left = kernel.filter.differences(object.record);
   const more = lines.length <= SHOWN ? "" : `; and ${lines.length - SHOWN} more`;
   throw new CniError(
