@@ -25,13 +25,18 @@ export function openDirectory(at: number, path: string): number {
   return sys.must(fd, `open ${path}`);
 }
 
-/** As `openDirectory`, but makes the directory (mode 0700) if it is missing. */
+/** How often a directory is made again that somebody else keeps removing. */
+const TRIES = 100;
+
+/** As `openDirectory`, but makes the directory (mode 0700) if it is missing, also if another process removes it meanwhile. */
 export function openOrMakeDirectory(at: number, path: string): number {
-  const fd = openDirectory(at, path);
-  if (fd >= 0) return fd;
-  const made = sys.mkdirat(at, path, 0o700);
-  if (made < 0 && made !== -EEXIST) throw new SystemError(-made, `make directory ${path}`);
-  return sys.must(openDirectory(at, path), `open ${path}`);
+  for (let attempt = 0; attempt < TRIES; attempt += 1) {
+    const fd = openDirectory(at, path);
+    if (fd >= 0) return fd;
+    const made = sys.mkdirat(at, path, 0o700);
+    if (made < 0 && made !== -EEXIST) throw new SystemError(-made, `make directory ${path}`);
+  }
+  throw new SystemError(ENOENT, `open ${path}`);
 }
 
 /** Makes a directory and those above it that are missing (mode 0700). @throws SystemError */
