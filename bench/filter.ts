@@ -198,7 +198,7 @@ export async function benchGrowth(pair: Pair): Promise<Growth[]> {
   for (const verb of ["ADD", "CHECK", "DEL"]) {
     const times = await measure([...empty, ...full], PODS, portmapCall(verb, 1, 50_000));
     const of = (suite: Suite | undefined) => times.get(suite?.name ?? "") ?? [];
-    addFaster(`portmap ${verb}, 1 port, ${MANY.toLocaleString("en")} mappings present`, full, times);
+    addFaster(`portmap ${verb} among ${MANY.toLocaleString("en")} mappings`, full, times);
     for (const [index, suite] of full.entries()) {
       const [without, withMany] = [of(empty[index]), of(suite)];
       growth.push({
