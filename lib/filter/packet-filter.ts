@@ -5,6 +5,8 @@
  * again.
  */
 import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
+import { sinceBootMs } from "../host/boot.ts";
+import { NO_NAMESPACE } from "../host/namespace.ts";
 import {
   flushStale,
   flushTranslated,
@@ -23,6 +25,7 @@ import {
   type FilterElement,
   type FilterOwner,
   type FilterRecord,
+  nftablesRecord,
   ownerComment,
   ownerHash,
   recordName,
@@ -92,6 +95,18 @@ export class PacketFilter {
       if (this.#change(store, sight, record, leaving, fresh, optimistic)) return;
     }
     throw keepsChanging();
+  }
+
+  /**
+   * Remembers that packets for 127.0.0.0/8 may be routed out of a link, so that those coming in there are dropped from now
+   * on, and again after somebody's flush, whether or not a pod has a port then.
+   * @throws CniError 100, 11
+   */
+  keepLocalnet(link: string): void {
+    const owner = { network: "-", containerId: "-", ifname: link, plugin: "localnet" };
+    const element: FilterElement = { table: "inet", set: "localnet_links", key: link, data: "" };
+    /* Without a namespace of its own it lives as long as this boot. */
+    this.put(nftablesRecord(owner, NO_NAMESPACE, sinceBootMs(), [], [element]), false);
   }
 
   /** After a failure: what was made is removed, and what was recorded before is recorded again. Hides no first cause. */

@@ -26,6 +26,8 @@ export function localnetSetting(link: string): string[] {
 export function restoreLocalnet(records: readonly FilterRecord[]): boolean {
   const links: string[] = [];
   for (const record of records) {
+    /* Of a link that no pod needs it for any more only the rule matters. */
+    if (record.owner.plugin === "localnet") continue;
     for (const element of record.elements) if (element.set === "localnet_links") links.push(element.key);
     for (const plan of record.iptables) links.push(plan.localnetLink);
   }

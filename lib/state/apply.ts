@@ -142,7 +142,7 @@ function applyOne(kernel: Kernel, object: KernelObject): void {
       applyGuard(kernel);
       return;
     case "localnet":
-      applyLocalnet(object);
+      applyLocalnet(kernel, object);
       return;
     case "hairpin":
       applyHairpin(kernel, object);

@@ -7,7 +7,7 @@ import { differenceInBridge } from "./kinds/bridge.ts";
 import { differenceInAddress, differenceInRoute, differenceInUp } from "./kinds/container.ts";
 import { checkFilter } from "./kinds/filter.ts";
 import { differenceInForwarding, differenceInGateways } from "./kinds/gateways.ts";
-import { differenceInLocalnet } from "./kinds/localnet.ts";
+import { checkLocalnet } from "./kinds/localnet.ts";
 import { differenceInHairpin, differenceInPort, differenceInVeth } from "./kinds/veth.ts";
 import { differenceInVlanGateway } from "./kinds/vlan-gateway.ts";
 import type { KernelObject } from "./objects.ts";
@@ -56,7 +56,8 @@ function differenceIn(kernel: Kernel, object: KernelObject): string | null {
     case "announcement":
       return differenceInAnnouncement(kernel, object);
     case "localnet":
-      return differenceInLocalnet(object);
+      checkLocalnet(kernel, object);
+      return null;
     case "hairpin":
       return differenceInHairpin(kernel, object);
     case "filter":
