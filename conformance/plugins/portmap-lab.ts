@@ -109,8 +109,14 @@ export class Node {
   }
 
   static async create(options: NodeOptions = {}): Promise<Node> {
-    const sandbox = await Sandbox.create();
-    const [client, server] = await Promise.all([Netns.create("client"), Netns.create("server")]);
+    const [sandbox, client, server] = await Promise.all([
+      Sandbox.create(),
+      Netns.create("client"),
+      Netns.create("server"),
+    ]);
+    /* The kernel gives the numbers of namespaces again; what a killed run has left under this one's is nobody's. */
+    const stale = await recordsOf(sandbox.host);
+    if (stale !== null) await rm(stale, { recursive: true, force: true });
     const node = new Node(sandbox, client, server, options);
     try {
       await node.#furnish(options.bridgeNf ?? true);
@@ -136,18 +142,22 @@ export class Node {
   async #furnish(bridgeNf: boolean): Promise<void> {
     const value = bridgeNf ? 1 : 0;
     const noDad = "for file in default all; do echo 0 > /proc/sys/net/ipv6/conf/$file/accept_dad; done";
-    await Promise.all([this.host, this.client, this.server].map((netns) => netns.exec("sh", ["-ec", noDad])));
-    await this.host.exec("sh", [
+    const others = [this.client, this.server].map((netns) => netns.exec("sh", ["-ec", noDad]));
+    const host = this.host.exec("sh", [
       "-ec",
-      `for family in ip ip6; do
+      `${noDad}
+       for family in ip ip6; do
          file=/proc/sys/net/bridge/bridge-nf-call-\${family}tables
          [ ! -e $file ] || echo ${value} > $file
        done
        echo 1 > /proc/sys/net/ipv4/ip_forward
        echo 1 > /proc/sys/net/ipv6/conf/all/forwarding`,
     ]);
-    await this.#wire("up0", this.client, ["node", "second"], ["client"]);
-    await this.#wire("up1", this.server, ["serverSide"], ["server", "remotePod"]);
+    await Promise.all([host, ...others]);
+    await Promise.all([
+      this.#wire("up0", this.client, ["node", "second"], ["client"]),
+      this.#wire("up1", this.server, ["serverSide"], ["server", "remotePod"]),
+    ]);
     await this.#batch(this.host, [
       `route add 10.88.1.0/24 via ${addressOf("server", 4)}`,
       `route add fd88:1::/64 via ${addressOf("server", 6)}`,

@@ -49,6 +49,8 @@ export class Traffic {
     if (this.#process.stdout === null) throw new Error("no pipe");
     createInterface({ input: this.#process.stdout }).on("line", (line) => this.#answered(JSON.parse(line)));
     this.#process.on("error", (error) => this.#failed(error));
+    /* A request may be on its way when a test that failed ends the helper. */
+    this.#process.stdin?.on("error", (error) => this.#failed(error));
     this.#process.on("close", (status) => this.#failed(new Error(`the traffic helper ended with status ${status}`)));
   }
 
@@ -100,6 +102,7 @@ export class Traffic {
   }
 
   async #request(op: string, request: JsonObject): Promise<JsonObject> {
+    if (this.#stopping) throw new Error(`${op} after the traffic helper was stopped`);
     this.#serial += 1;
     const id = this.#serial;
     const answer = new Promise<JsonObject>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
