@@ -13,10 +13,11 @@ import type { RecordStore } from "./store.ts";
  * @throws CniError 102 naming the holder, unless `lastWins`; 100, 11 from iptables
  */
 export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: boolean): void {
-  for (const holder of holders(store, record)) {
+  const others = holders(store, record);
+  for (const holder of others) {
     const clash = clashOf(record, holder);
     if (clash === null) continue;
-    if (isDead(holder)) {
+    if (isDead(holder, [record, ...others])) {
       removeRecordedIptables(holder);
       store.drop(holder.owner);
     } else if (!lastWins) {

@@ -70,7 +70,7 @@ export function displace(
 ): FilterElement[] {
   const hash = rival.comment.split(" ")[0] ?? "";
   const holder = hash.length === 16 ? store.get(`${hash}.${record.owner.plugin}`) : null;
-  if (holder !== null && isDead(holder)) {
+  if (holder !== null && isDead(holder, [record, ...store.all()])) {
     store.drop(holder.owner);
     return tables.ownedBy(holder.elements, hash);
   }
@@ -86,10 +86,13 @@ export function displace(
 /**
  * Whether an attachment's namespace is gone. There is no grace for young ones: its interface was made before its ports were
  * published, so the namespace was there, and a container that crashes at once is replaced at once.
+ * @param others who may have its namespace's number by now: the kernel likes to give it to the container that replaces it
  */
-export function isDead(record: FilterRecord): boolean {
+export function isDead(record: FilterRecord, others: readonly FilterRecord[]): boolean {
   const boot = bootId();
-  return new LivenessTest(boot).of(residentOf(record, boot)) !== "alive";
+  const test = new LivenessTest(boot);
+  for (const other of others) test.note(residentOf(other, boot));
+  return test.of(residentOf(record, boot)) !== "alive";
 }
 
 /** The element that holds the conditions of a published port. */
