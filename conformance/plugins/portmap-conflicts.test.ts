@@ -1,5 +1,6 @@
 /** A port of the host has one holder: who comes second is refused and told by whom, unless the first one is gone. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { type CallResult, expectError, expectSuccess, type Netns } from "../harness.ts";
 import { addressOf, BACKENDS, type Mapping, type Node, type Pod, portsLeft, remains, withNode } from "./portmap-lab.ts";
@@ -138,6 +139,20 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         expect(await remains(node)).toEqual([]);
       }));
   });
+
+  test("a dead holder's mapping is taken over though the namespace has the number of the dead one's", () =>
+    withNode(options, async (node) => {
+      const dead = await node.pod({ mappings: [mapping()] });
+      /* What the kernel often does by itself: here the new container gets the very namespace, at a path of its own. */
+      const netns = await node.namespace();
+      await execa("umount", [netns.path]);
+      await execa("mount", ["--bind", dead.netns.path, netns.path]);
+      await dead.netns.remove();
+      const bridge = { isDefaultGateway: false, isGateway: true };
+      const pod = await node.bridged({ netns, ifname: "eth1", bridge });
+      expectSuccess(await node.publish(pod, [mapping()]));
+      expectSuccess(await node.check(pod, [mapping()]));
+    }));
 
   describe('conflicts: "last-wins"', () => {
     const lastWins = { conflicts: "last-wins" };
