@@ -51,8 +51,6 @@ const ENTRANCE = "prerouting";
 export class FilterTables {
   #socket: NetlinkSocket | null = null;
   #labels: string[] = [];
-  /** Whether the kernel has something to clear up. */
-  #deleted = false;
 
   /** Opened when it is first needed. @throws CniError 100 if the kernel has no netfilter */
   get socket(): NetlinkSocket {
@@ -62,8 +60,7 @@ export class FilterTables {
   }
 
   close(): void {
-    if (this.#deleted) this.#socket?.abandon();
-    else this.#socket?.close();
+    this.#socket?.abandon();
   }
 
   /** Asks for the state of tables, chains and elements in one send. @throws CniError 100, 11 */
@@ -211,7 +208,6 @@ export class FilterTables {
   }
 
   deleteChain(chain: FilterChain): void {
-    this.#deleted = true;
     writeDeleteChain(this.socket, familyOf(chain.table), TABLE, chain.name);
     this.#note(`delete chain ${chain.table} ${TABLE} ${chain.name}`);
   }
@@ -234,7 +230,6 @@ export class FilterTables {
 
   deleteElements(elements: readonly FilterElement[]): void {
     for (const group of bySet(elements, [])) {
-      this.#deleted = true;
       const kernel = kernelSet(group.table, group.set);
       const list: Element[] = [];
       for (const element of group.elements) {

@@ -100,11 +100,11 @@ export class NetlinkSocket {
   }
 
   /**
-   * Closes the socket without waiting for what the kernel still has to do. A process that has deleted objects of nf_tables
-   * sleeps 12 to 15 ms in close, until no CPU can be looking at them any more (nft_rcv_nl_event in net/netfilter); they
-   * are gone for everybody by then, so nobody gains by waiting. So the socket is sent to where only a message can be
-   * received that nobody can receive: to a socket that is in flight to itself. The collector of such circles
-   * (net/unix/garbage.c) closes both, from Linux 6.10 on in a thread of the kernel's; before, it does so in our name.
+   * Closes the socket without waiting for what the kernel still has to do. Where objects of nf_tables were deleted a moment
+   * ago, by whomever, close sleeps 12 to 15 ms, until no CPU can be looking at them any more (nft_rcv_nl_event in
+   * net/netfilter); they are gone for everybody by then, so nobody gains by waiting. So the socket is sent to one that is
+   * in flight to itself, where nobody can ever receive it. The collector of such circles (net/unix/garbage.c) closes
+   * both, from Linux 6.10 on in a thread of the kernel's; before, it does so in our name.
    */
   abandon(): void {
     const pair = sys.socketPair();
