@@ -2,13 +2,14 @@
  * Queueing disciplines of links (include/uapi/linux/rtnetlink.h struct tcmsg, pkt_sched.h): the token bucket filter that
  * holds a rate, the fair queue below it, and clsact, where filters of both directions are attached.
  */
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readI32, readU32 } from "./codec.ts";
+import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readU32 } from "./codec.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWQDISC = 36;
 const RTM_DELQDISC = 37;
 const RTM_GETQDISC = 38;
 
+const NLM_F_ECHO = 0x8;
 const NLM_F_REPLACE = 0x100;
 const AF_UNSPEC = 0;
 
@@ -130,25 +131,14 @@ export function writeDeleteRoot(socket: NetlinkSocket, index: number): void {
   writer.end();
 }
 
-/** Writes a request without options for a token bucket filter: ENOENT says that the kernel has none, anything else that it has. */
-export function writeTokenBucketProbe(socket: NetlinkSocket, index: number): void {
-  const writer = socket.request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
-  writeHeader(writer, index, SHAPER_HANDLE, TC_H_ROOT, 0);
-  writer.attributeText(TCA_KIND, "tbf");
-  writer.end();
-}
-
-/** Asks for a link's root queueing discipline. The answer is a message for `decodeQdisc`. */
-export function queryRoot(socket: NetlinkSocket, index: number): void {
-  const writer = socket.query(RTM_GETQDISC);
-  writeHeader(writer, index, 0, TC_H_ROOT, 0);
-  writer.end();
-}
-
-/** The root queueing discipline of a link; null if it has none. */
+/** The root queueing discipline of a link; null if it is none or one that the kernel has attached by itself and does not tell. */
 export function getRoot(socket: NetlinkSocket, index: number): Qdisc | null {
   let root: Qdisc | null = null;
-  queryRoot(socket, index);
+  /* Without "echo" the kernel answers those who listen for changes, but not who has asked. */
+  const writer = socket.request(RTM_GETQDISC, NLM_F_ECHO);
+  writeHeader(writer, index, 0, TC_H_ROOT, 0);
+  writer.end();
+  /* A link that has gone meanwhile has none, either. */
   socket.executeAll((message) => {
     if (message.type === RTM_NEWQDISC) root = decodeQdisc(message.body);
   });
@@ -190,11 +180,6 @@ function decodeBucket(attributes: AttributeReader): ReadBucket {
 export function burstTicks(bucket: TokenBucket): number {
   const ticks = Math.floor((bucket.burstBytes * 1e9) / bucket.rateBytesPerSecond / NS_PER_TICK);
   return ticks % 0x1_0000_0000;
-}
-
-/** The link that a message about queueing is about. */
-export function linkIndexOf(body: Uint8Array): number {
-  return readI32(body, 4);
 }
 
 /** Writes struct tcmsg: family, padding, link, handle, parent, and what the kind of message needs. */

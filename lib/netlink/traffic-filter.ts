@@ -38,7 +38,7 @@ export interface TrafficFilter {
   readonly hook: Hook;
   /** Lower numbers come first; filters of one number are of one kind and one protocol. */
   readonly priority: number;
-  /** The subnet that the packet is from (egress hook: out of the host) or to; null for all packets. */
+  /** Only packets from or to this subnet; null for all packets. */
   readonly subnet: Prefix | null;
   /** Which of the packet's addresses `subnet` is about. */
   readonly end: "source" | "destination";
