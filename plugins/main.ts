@@ -3,8 +3,9 @@ import { hostLocal } from "../ipam/host-local/main.ts";
 import { run } from "../lib/cni/run.ts";
 import * as sys from "../lib/sys/sys.ts";
 import project from "../package.json" with { type: "json" };
+import { bandwidth } from "./bandwidth/main.ts";
 import { bridge } from "./bridge/main.ts";
 import { loopback } from "./loopback/main.ts";
 import { portmap } from "./portmap/main.ts";
 
-sys.exit(run([bridge, hostLocal, loopback, portmap], project.version));
+sys.exit(run([bandwidth, bridge, hostLocal, loopback, portmap], project.version));

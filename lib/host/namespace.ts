@@ -91,3 +91,18 @@ export function inNamespace<T>(namespace: Namespace, action: () => T): T {
     sys.close(home);
   }
 }
+
+/** Runs an action with the process in a new network namespace, which goes when it is done. @throws SystemError, and whatever the action throws */
+export function inNewNamespace(action: () => void): void {
+  const home = sys.must(sys.open("/proc/self/ns/net", sys.O_RDONLY), "open /proc/self/ns/net");
+  try {
+    sys.must(sys.unshare(CLONE_NEWNET), "make a network namespace");
+    try {
+      action();
+    } finally {
+      sys.must(sys.setns(home, CLONE_NEWNET), "return to the plugin's own network namespace");
+    }
+  } finally {
+    sys.close(home);
+  }
+}

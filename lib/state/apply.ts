@@ -10,7 +10,9 @@ import { applyBridge } from "./kinds/bridge.ts";
 import { writeAddress, writeRoute, writeUp } from "./kinds/container.ts";
 import { applyFilter, applyFlows, applyGuard, takeBackFilter } from "./kinds/filter.ts";
 import { applyForgottenNeighbour, applyForwarding, applyGateways } from "./kinds/gateways.ts";
+import { applyIfb, applyRedirect, takeBackIfb, takeBackRedirect } from "./kinds/ifb.ts";
 import { applyLocalnet } from "./kinds/localnet.ts";
+import { applyShaper, takeBackShaper } from "./kinds/shaper.ts";
 import { applyHairpin, applyPort, applyVeth, takeBackVeth } from "./kinds/veth.ts";
 import { applyVlanGateway } from "./kinds/vlan-gateway.ts";
 import type { KernelObject, LinkUpObject, SysctlObject, Where } from "./objects.ts";
@@ -150,6 +152,15 @@ function applyOne(kernel: Kernel, object: KernelObject): void {
     case "flows":
       applyFlows(kernel, object);
       return;
+    case "shaper":
+      applyShaper(kernel, object);
+      return;
+    case "ifb":
+      applyIfb(kernel, object);
+      return;
+    case "redirect":
+      applyRedirect(kernel, object);
+      return;
     default:
   }
 }
@@ -161,5 +172,8 @@ export function takeBack(kernel: Kernel, made: readonly KernelObject[]): void {
     if (object === undefined) continue;
     if (object.kind === "veth") takeBackVeth(kernel, object);
     else if (object.kind === "filter") takeBackFilter(kernel, object);
+    else if (object.kind === "shaper") takeBackShaper(kernel, object);
+    else if (object.kind === "ifb") takeBackIfb(kernel, object);
+    else if (object.kind === "redirect") takeBackRedirect(kernel, object);
   }
 }

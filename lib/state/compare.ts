@@ -7,7 +7,9 @@ import { differenceInBridge } from "./kinds/bridge.ts";
 import { differenceInAddress, differenceInRoute, differenceInUp } from "./kinds/container.ts";
 import { checkFilter } from "./kinds/filter.ts";
 import { differenceInForwarding, differenceInGateways } from "./kinds/gateways.ts";
+import { differenceInIfb, differenceInRedirect } from "./kinds/ifb.ts";
 import { checkLocalnet } from "./kinds/localnet.ts";
+import { differenceInShaper } from "./kinds/shaper.ts";
 import { differenceInHairpin, differenceInPort, differenceInVeth } from "./kinds/veth.ts";
 import { differenceInVlanGateway } from "./kinds/vlan-gateway.ts";
 import type { KernelObject } from "./objects.ts";
@@ -60,6 +62,12 @@ function differenceIn(kernel: Kernel, object: KernelObject): string | null {
       return null;
     case "hairpin":
       return differenceInHairpin(kernel, object);
+    case "shaper":
+      return differenceInShaper(kernel, object);
+    case "ifb":
+      return differenceInIfb(kernel, object);
+    case "redirect":
+      return differenceInRedirect(kernel, object);
     case "filter":
       checkFilter(kernel, object);
       return null;

@@ -38,6 +38,12 @@ export function describe(object: KernelObject): string {
       return `turn hairpin mode of ${object.port} on`;
     case "flows":
       return "forget connections to the published ports";
+    case "shaper":
+      return `limit what leaves by ${object.link}`;
+    case "ifb":
+      return `make ifb link ${object.name}`;
+    case "redirect":
+      return `send packets of ${object.link} through ${object.ifb}`;
     case "announcement":
       return `announce the addresses of ${object.containerLink}`;
   }

@@ -42,6 +42,11 @@ export function attachmentNames(attachment: Attachment): AttachmentNames {
   };
 }
 
+/** The links that shape what an attachment's container sends ("egress") and receives, where they are needed. */
+export function ifbName(names: AttachmentNames, direction: "egress" | "ingress"): string {
+  return `ifb${direction.slice(0, 1)}${names.hostLink.slice(4)}`;
+}
+
 /** An address whose first half ("ce:a0:0f") is that of the host ends of all of a network's attachments. */
 export function networkMac(network: string): Uint8Array {
   return stationAddress(digestOf(`network\n${network}`), 0);

@@ -6,7 +6,9 @@
 import type { HostPort } from "../filter/hostports.ts";
 import type { FilterRecord } from "../filter/record.ts";
 import type { Address, Family, Prefix } from "../ip/address.ts";
+import type { FairQueue, TokenBucket } from "../netlink/queueing.ts";
 import type { Route } from "../netlink/route.ts";
+import type { Hook, TrafficFilter } from "../netlink/traffic-filter.ts";
 import type { VlanRange } from "../netlink/vlan.ts";
 
 /** Which of the two namespaces of a call an object lives in. */
@@ -155,6 +157,45 @@ export interface FlowsObject {
   readonly ports: readonly HostPort[];
 }
 
+/** What leaves by a link holds a rate. */
+export interface ShaperObject {
+  readonly kind: "shaper";
+  readonly where: Where;
+  readonly link: string;
+  readonly bucket: TokenBucket;
+  readonly queue: FairQueue;
+}
+
+/** A link that an attachment's packets are sent through to hold a rate; see `redirect`. */
+export interface IfbObject {
+  readonly kind: "ifb";
+  readonly where: Where;
+  readonly name: string;
+  readonly mac: Uint8Array;
+  readonly mtu: number;
+  readonly alias: string;
+  readonly bucket: TokenBucket;
+  readonly queue: FairQueue;
+}
+
+/** A link's packets, or those of some subnets, take the way through an ifb as they come in or go out. */
+export interface RedirectObject {
+  readonly kind: "redirect";
+  readonly where: Where;
+  readonly link: string;
+  readonly ifb: string;
+  readonly hook: Hook;
+  readonly matches: readonly RedirectMatch[];
+}
+
+/** One filter of a `redirect`; what no filter says anything about passes. */
+export interface RedirectMatch {
+  readonly priority: number;
+  readonly subnet: Prefix | null;
+  readonly end: TrafficFilter["end"];
+  readonly shaped: boolean;
+}
+
 export type KernelObject =
   | BridgeObject
   | VethObject
@@ -172,4 +213,7 @@ export type KernelObject =
   | GuardObject
   | HairpinObject
   | LocalnetObject
-  | FlowsObject;
+  | FlowsObject
+  | ShaperObject
+  | IfbObject
+  | RedirectObject;

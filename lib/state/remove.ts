@@ -5,8 +5,11 @@ import { getLinkByIndex, getLinkByName, type Link, listLinks, writeDeleteLink } 
 import { NetlinkError } from "../netlink/socket.ts";
 import { ENODEV } from "../sys/errno.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
+import { removeFilters, removeLinks } from "./kinds/ifb.ts";
+import { removeShaper } from "./kinds/shaper.ts";
 import { removeHostLink, removeLink } from "./kinds/veth.ts";
-import { type Attachment, aliasPrefix, attachmentNames, networkMac, OWNER_MARK } from "./names.ts";
+import { type Attachment, aliasPrefix, attachmentNames, ifbName, networkMac, OWNER_MARK } from "./names.ts";
+import type { Where } from "./objects.ts";
 
 /**
  * Removes an attachment's links. Works without the container's namespace; where there is one, a link of the interface's
@@ -47,10 +50,75 @@ export function removeStaleAttachments(kernel: Kernel, network: string, valid: r
   }
 }
 
+/** A link that an attachment's packets pass, and the namespace it is in. */
+export interface ShapedLink {
+  readonly where: Where;
+  readonly index: number;
+}
+
+/**
+ * Removes what limits an attachment's rate: the shapers and filters on its links as far as these are still known, and the
+ * ifb links, also those that `foreign` names.
+ */
+export function removeShaping(
+  kernel: Kernel,
+  attachment: Attachment,
+  shaped: readonly ShapedLink[],
+  foreign: readonly string[],
+): void {
+  const names = attachmentNames(attachment);
+  const own = [ifbName(names, "egress"), ifbName(names, "ingress")];
+  try {
+    const found = ifbLinks(kernel, "host", [...own, ...foreign]);
+    for (const { where, index } of shaped) {
+      const socket = kernel.socket(where);
+      const inside = where === "container" ? ifbLinks(kernel, where, own) : [];
+      if (found.length > 0 || inside.length > 0) {
+        removeFilters(socket, index, "ingress");
+        removeFilters(socket, index, "egress");
+      }
+      removeShaper(kernel, where, index);
+      removeLinks(socket, inside);
+    }
+    removeLinks(kernel.host, found);
+  } catch (error) {
+    if (error instanceof NetlinkError) throw kernelRefused(error, "cannot remove the rate limit", "");
+    throw error;
+  }
+}
+
+function ifbLinks(kernel: Kernel, where: Where, names: readonly string[]): Link[] {
+  const links: Link[] = [];
+  for (const name of names) {
+    const link = getLinkByName(kernel.socket(where), name);
+    if (link !== null && link.kind === "ifb") links.push(link);
+  }
+  return links;
+}
+
+/** Removes the ifb links of a network's attachments other than the valid ones. */
+export function removeStaleShaping(kernel: Kernel, network: string, valid: readonly Attachment[]): void {
+  const keep: string[] = [];
+  for (const attachment of valid) {
+    const names = attachmentNames(attachment);
+    keep.push(ifbName(names, "egress"), ifbName(names, "ingress"));
+  }
+  try {
+    const stale = listLinks(kernel.host, "ifb", 0).filter(
+      (link) => belongsTo(link, network) && !keep.includes(link.name),
+    );
+    removeLinks(kernel.host, stale);
+  } catch (error) {
+    if (error instanceof NetlinkError) throw kernelRefused(error, `cannot clean up network ${network}`, "");
+    throw error;
+  }
+}
+
 /** By its alias; a link that was never given one, because its ADD was killed, by the network's half of its MAC. */
 function belongsTo(link: Link, network: string): boolean {
   if (link.alias !== "") return link.alias.startsWith(aliasPrefix(network));
-  return link.name.startsWith("veth") && link.name.length === 15 && link.mac.startsWith(macPrefix(network));
+  const isOurs = link.name.startsWith(link.kind === "ifb" ? "ifb" : "veth") && link.name.length === 15;
+  return isOurs && link.mac.startsWith(macPrefix(network));
 }
 
 function macPrefix(network: string): string {

@@ -231,6 +231,8 @@ int32_t sys_recv(int32_t fd, uint8_t *buffer, size_t size, int32_t flags)
 
 int32_t sys_setns(int32_t fd, int32_t type) { return RESULT(setns(fd, type)); }
 
+int32_t sys_unshare(int32_t flags) { return RESULT(unshare(flags)); }
+
 /* The kind of an open namespace as its CLONE_NEW flag (ioctl_ns(2)), or -errno. */
 int32_t sys_namespace_type(int32_t fd) { return RESULT(ioctl(fd, NS_GET_NSTYPE)); }
 

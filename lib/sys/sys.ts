@@ -31,6 +31,7 @@ declare function sys_bind(fd: number, address: Uint8Array): number;
 declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
 declare function sys_recv(fd: number, buffer: Uint8Array, flags: number): number;
 declare function sys_setns(fd: number, type: number): number;
+declare function sys_unshare(flags: number): number;
 declare function sys_namespace_type(fd: number): number;
 declare function sys_if_index(name: string): number;
 declare function sys_clock_ms(clock: number): number;
@@ -244,6 +245,10 @@ export function recv(fd: number, buffer: Uint8Array, flags: number): number {
 
 export function setns(fd: number, type: number): number {
   return sys_setns(fd, type);
+}
+
+export function unshare(flags: number): number {
+  return sys_unshare(flags);
 }
 
 /** The kind of an open namespace as its CLONE_NEW flag, or the negative error number. */

@@ -105,6 +105,8 @@ function line(object: KernelObject): string {
     case "hairpin":
     case "localnet":
     case "flows":
+    case "shaper":
+    case "redirect":
       return object.kind;
     default:
       return `${object.kind} ${object.name}`;

@@ -1,0 +1,113 @@
+/** A link's root queueing discipline as a token bucket filter: what leaves by the link holds a rate. */
+import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
+import {
+  burstTicks,
+  type FairQueue,
+  getRoot,
+  type Qdisc,
+  SHAPER_HANDLE,
+  type TokenBucket,
+  writeDeleteRoot,
+  writeFairQueue,
+  writeTokenBucket,
+} from "../../netlink/queueing.ts";
+import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
+import { EINVAL, ENODEV, ENOENT } from "../../sys/errno.ts";
+import type { Kernel } from "../kernel.ts";
+import type { ShaperObject, Where } from "../objects.ts";
+
+/** What the reference's bandwidth plugin gives its token bucket filters. */
+const REFERENCE_HANDLE = 0x10000;
+/** The kernel's arithmetic is rounded: what differs by less than a hundred thousandth is the same. */
+const PRECISION = 1e-5;
+
+export function applyShaper(kernel: Kernel, object: ShaperObject): void {
+  const socket = kernel.socket(object.where);
+  const index = kernel.index(object.where, object.link);
+  const root = getRoot(socket, index);
+  if (root !== null && root.handle !== 0 && !isShaper(root, object.where)) throw taken(object.link, root);
+  writeShaper(socket, index, object.bucket, object.queue);
+}
+
+/** Whether a root is one that we may replace: our own, or the one that the reference has made on the host's side. */
+function isShaper(root: Qdisc, where: Where): boolean {
+  if (root.kind !== "tbf") return false;
+  return root.handle === SHAPER_HANDLE || (where === "host" && root.handle === REFERENCE_HANDLE);
+}
+
+/** Makes a token bucket filter a link's root, with a fair queue where the kernel has one, else with one for all bytes. */
+export function writeShaper(socket: NetlinkSocket, index: number, bucket: TokenBucket, queue: FairQueue): void {
+  writeTokenBucket(socket, index, bucket);
+  writeFairQueue(socket, index, queue);
+  const [first, second] = socket.executeAll(() => {});
+  if (first === ENOENT) throw missing("the queueing discipline tbf", "CONFIG_NET_SCH_TBF (module sch_tbf)");
+  if (first !== undefined && first !== 0) throw new NetlinkError(first, "", 0);
+  if (second !== undefined && second !== 0 && second !== ENOENT) throw new NetlinkError(second, "fq_codel", 1);
+}
+
+/** Gives the link its default root back after a failure. What fails here must not hide the first cause. */
+export function takeBackShaper(kernel: Kernel, object: ShaperObject): void {
+  try {
+    removeShaper(kernel, object.where, kernel.index(object.where, object.link));
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+  }
+}
+
+/** Gives a link its default root back if the one it has is a shaper. */
+export function removeShaper(kernel: Kernel, where: Where, index: number): void {
+  const socket = kernel.socket(where);
+  const root = getRoot(socket, index);
+  if (root === null || !isShaper(root, where)) return;
+  writeDeleteRoot(socket, index);
+  const errno = socket.attempt();
+  if (errno !== 0 && errno !== ENOENT && errno !== EINVAL && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
+}
+
+export function differenceInShaper(kernel: Kernel, object: ShaperObject): string | null {
+  const index = kernel.index(object.where, object.link);
+  return differenceInRoot(getRoot(kernel.socket(object.where), index), object.link, object.bucket);
+}
+
+/** What is different about a link's root; null if nothing is. */
+export function differenceInRoot(root: Qdisc | null, link: string, wanted: TokenBucket): string | null {
+  const bucket = root?.bucket ?? null;
+  if (bucket === null) {
+    return `${link} has no rate limit: its queueing discipline is ${root === null ? "missing" : root.kind}, expected tbf`;
+  }
+  if (!same(bucket.rateBytesPerSecond, wanted.rateBytesPerSecond)) {
+    return differs(link, "rate", wanted.rateBytesPerSecond, bucket.rateBytesPerSecond, "bytes a second");
+  }
+  const ticks = burstTicks(wanted);
+  if (!same(bucket.burstTicks, ticks)) return differs(link, "burst", ticks, bucket.burstTicks, "ticks");
+  if (!same(bucket.queueBytes, wanted.queueBytes)) {
+    return differs(link, "queue (latency)", wanted.queueBytes, bucket.queueBytes, "bytes");
+  }
+  return null;
+}
+
+function same(a: number, b: number): boolean {
+  return Math.abs(a - b) <= 2 + PRECISION * b;
+}
+
+function differs(link: string, what: string, expected: number, found: number, unit: string): string {
+  return `${link} has a ${what} of ${found} ${unit}, expected ${expected}`;
+}
+
+function taken(link: string, root: Qdisc): CniError {
+  const handle = `${(root.handle / 0x10000).toString()}:`;
+  return new CniError(
+    CONFLICT,
+    `${link} has a queueing discipline of somebody else's: ${root.kind}`,
+    `its root is ${root.kind} with handle ${handle} (decimal), which would have to go for the rate limit; look at it with: tc qdisc show dev ${link}`,
+  );
+}
+
+/** The error for something that the kernel was built without. */
+export function missing(what: string, option: string): CniError {
+  return new CniError(
+    KERNEL_REFUSED,
+    `this kernel has no ${what}`,
+    `bandwidth limits need it: ${option}; load the module, or use a kernel that has it`,
+  );
+}
