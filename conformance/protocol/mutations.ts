@@ -219,20 +219,41 @@ function configuration(random: Random, plugin: string, version: string, places: 
     if (random.chance(0.2)) config.mtu = 1400;
     if (random.chance(0.05)) config.vlan = 100;
     if (random.chance(0.05)) config.vlanTrunk = [{ minID: 10, maxID: 20 }, { id: 30 }];
-    if (random.chance(0.05)) config.ipMasq = true;
-    if (random.chance(0.05)) config.macspoofchk = true;
+    if (random.chance(0.2)) config.ipMasq = true;
+    if (random.chance(0.1)) config.nonMasqueradeCIDRs = ["10.0.0.0/8", "fd00::/8"];
+    if (random.chance(0.1)) config.macspoofchk = true;
+    if (random.chance(0.1)) config.ipSpoofCheck = true;
     if (random.chance(0.2)) config.dns = { nameservers: ["10.0.0.53"], domain: "x", search: ["y"], options: ["z"] };
     if (random.chance(0.2)) config.runtimeConfig = { mac: "02:00:00:00:00:01", ips: ["10.1.2.3/24"] };
     if (random.chance(0.2)) config.args = { cni: { mac: "02:00:00:00:00:02", ips: ["10.1.2.3"] } };
     if (random.chance(0.7)) config.ipam = ipam;
   }
   if (plugin === "host-local") config.ipam = ipam;
+  if (plugin === "portmap") Object.assign(config, published(random));
   if (random.chance(0.3)) config.prevResult = previous(version);
   if (random.chance(0.2))
     config["cni.dev/valid-attachments"] = [
       { containerID: "c1", ifname: "eth0" },
       { containerID: "c2", ifname: "net1" },
     ];
+  return config;
+}
+
+/** portmap's part of a configuration. The backend is nftables: iptables would take its time. */
+function published(random: Random): { [key: string]: Value } {
+  const portMappings: Value[] = [];
+  for (let n = random.below(4); n > 0; n -= 1) {
+    const mapping: { [key: string]: Value } = { hostPort: 8000 + random.below(20), containerPort: 80 };
+    if (random.chance(0.7)) mapping.protocol = random.pick(["tcp", "udp", "sctp"]);
+    if (random.chance(0.3)) mapping.hostIP = random.pick(["0.0.0.0", "::", "127.0.0.1", "10.0.0.1", "fd00::1"]);
+    portMappings.push(mapping);
+  }
+  const config: { [key: string]: Value } = { backend: "nftables", runtimeConfig: { portMappings } };
+  if (random.chance(0.2)) config.snat = random.chance(0.5);
+  if (random.chance(0.1)) config.masqAll = true;
+  if (random.chance(0.2)) config.conflicts = random.pick(["refuse", "last-wins"]);
+  if (random.chance(0.2)) config.conditionsV4 = ["ip", "saddr", "!=", "{ 10.0.0.0/8, 192.0.2.1 }", "mark", "0x10"];
+  if (random.chance(0.1)) config.conditionsV6 = ["ip6", "saddr", "fd00::/8", "tcp", "sport", "1000-2000"];
   return config;
 }
 
@@ -255,7 +276,7 @@ function previous(version: string): { [key: string]: Value } {
 /** Makes input `index` of the run with this seed. */
 export function makeInput(seed: number, index: number, places: Places): FuzzInput {
   const random = new Random((Math.imul(seed, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b)) >>> 0);
-  const plugin = random.pick(["bridge", "bridge", "host-local", "host-local", "loopback"]);
+  const plugin = random.pick(["bridge", "bridge", "host-local", "host-local", "loopback", "portmap", "portmap"]);
   const mutations: string[] = [];
   const config = configuration(random, plugin, random.pick(VERSIONS), places);
   const env: Record<string, string> = {
