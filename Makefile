@@ -38,7 +38,7 @@ test: need-test ## type check, lint, build, run all tests (as root)
 	@$(MAKE) --no-print-directory build
 	@vitest run
 
-demo: need-demo build ## two pods on a bridge, in namespaces of their own, and what each call does
+demo: need-demo build ## pods on a bridge, a published port, a flush: what each call does, in namespaces of their own
 	@exec node hack/demo.ts
 
 bench: need-bench build ## time Podwire against the reference plugins; writes bench/RESULTS.md

@@ -32,20 +32,20 @@ afterEach(() => rm(root, { recursive: true, force: true }));
 
 test("installs every plugin as a hard link of one file and leaves other plugins alone", async () => {
   await mkdir(target, { recursive: true });
-  await writeFile(join(target, "portmap"), "another project's plugin", { mode: 0o755 });
+  await writeFile(join(target, "foreign"), "another project's plugin", { mode: 0o755 });
   await writeFile(join(target, "bridge"), "the plugin that was here before", { mode: 0o755 });
-  const before = await stat(join(target, "portmap"));
+  const before = await stat(join(target, "foreign"));
 
   const printed = await make("install", `DESTDIR=${root}`);
 
   expect(printed).toContain(`installed in ${target}: ${names.join(" ")}`);
-  expect((await readdir(target)).sort()).toEqual([...names, "portmap"].sort());
+  expect((await readdir(target)).sort()).toEqual([...names, "foreign"].sort());
   const files = await Promise.all(names.map((name) => stat(join(target, name))));
   expect(new Set(files.map((file) => file.ino)).size).toBe(1);
   expect(files.map((file) => [file.nlink, file.mode & 0o7777])).toEqual(names.map(() => [names.length, 0o755]));
-  const after = await stat(join(target, "portmap"));
+  const after = await stat(join(target, "foreign"));
   expect([after.ino, after.mtimeMs]).toEqual([before.ino, before.mtimeMs]);
-  expect(await readFile(join(target, "portmap"), "utf8")).toBe("another project's plugin");
+  expect(await readFile(join(target, "foreign"), "utf8")).toBe("another project's plugin");
   for (const plugin of names) {
     const result = await call({ plugin, command: "VERSION", bin: target });
     expect(result.json).toMatchObject(RESULT_VERSION);

@@ -13,10 +13,12 @@ needs() {
 		demo  ping                  iputils-ping
 		demo  unshare               util-linux
 		demo  mount                 mount
+		demo  nft                   nftables
 		test  ip                    iproute2
 		test  ping                  iputils-ping
 		test  unshare               util-linux
 		test  nft                   nftables
+		test  python3               python3
 		test  iptables              iptables
 		test  strace                strace
 		test  tcpdump               tcpdump

@@ -1,5 +1,5 @@
 /**
- * Rewrites the LLVM code that scriptc writes so that the executable comes out a third smaller. scriptc counts references:
+ * Rewrites the LLVM code that scriptc writes so that the executable comes out a quarter smaller (hack/README.md has the numbers). scriptc counts references:
  * every use of a value retains and releases it, and each way out of a function releases all its variables. So
  * - every function is marked to be optimised for size and not to be copied into its callers, which would multiply that;
  * - literals are not counted: their counter is -1, at which the runtime's functions return at once.
