@@ -25,7 +25,9 @@ describe.each(BACKENDS)("backend %s", (backend) => {
       await node.removePod(pod, MAPPINGS);
       expect(await guardedLinks(node)).toContain('"cni0"');
       await node.nft("flush", "ruleset");
-      expectSuccess(await node.call("portmap", "STATUS", pod, { name: "pwt-net", cniVersion: "1.1.0", type: "portmap", backend }));
+      expectSuccess(
+        await node.call("portmap", "STATUS", pod, { name: "pwt-net", cniVersion: "1.1.0", type: "portmap", backend }),
+      );
       expect(await setting(node)).toBe("1");
       expect(await guardedLinks(node)).toContain('"cni0"');
     }));
