@@ -90,7 +90,11 @@ function readLimit(fields: Fields, direction: string): RateLimit | null {
 function readBits(fields: Fields, key: string): number {
   const value = fields.find(key);
   if (value === null) return 0;
-  if (value.kind === "number" && value.text.length > 15 && isDigits(value.text)) return Number.MAX_SAFE_INTEGER;
+  if (value.kind === "number" && isDigits(value.text) && value.text.length > 15) {
+    return value.text.length > 16
+      ? Number.MAX_SAFE_INTEGER
+      : Math.min(parseInt(value.text, 10), Number.MAX_SAFE_INTEGER);
+  }
   return integerOf(value, fields.pathOf(key), 0, Number.MAX_SAFE_INTEGER);
 }
 

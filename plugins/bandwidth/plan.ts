@@ -26,8 +26,9 @@ const MIN_MTU = 576;
 /** A burst that is left to us: this time at the full rate, or so many packets if that is more. */
 const BURST_MS = 50;
 const BURST_PACKETS = 10;
-/** A queue holds so many packets however short the time. */
-const QUEUE_PACKETS = 2;
+/** A queue holds so many packets however short the time, with fewer TCP keeps stopping, and some small ones besides. */
+const QUEUE_PACKETS = 4;
+const SMALL_PACKETS = 256;
 /** The longest packet that a sender leaves to the link to cut, and how many of them a queue is to hold if it holds any. */
 const LONG_PACKET = 65_550;
 const LONG_PACKETS = 8;
@@ -100,7 +101,10 @@ export function bucketOf(limit: RateLimit, mtu: number, latencyMs: number): Toke
   const rateBytesPerSecond = Math.ceil(bytes * headers);
   const left = Math.max(Math.ceil((bytes * BURST_MS) / 1000), BURST_PACKETS * frame);
   const burst = limit.burstBits === null ? left : Math.max(Math.floor(limit.burstBits / 8), frame);
-  const queueBytes = Math.max(Math.ceil((rateBytesPerSecond * latencyMs) / 1000), QUEUE_PACKETS * frame);
+  const queueBytes = Math.max(
+    Math.ceil((rateBytesPerSecond * latencyMs) / 1000),
+    QUEUE_PACKETS * frame + SMALL_PACKETS,
+  );
   return {
     rateBytesPerSecond,
     burstBytes: Math.min(burst, 0xffffffff),
