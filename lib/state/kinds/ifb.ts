@@ -1,6 +1,6 @@
 /** The links that packets are sent through to be shaped, and the filters that send them there. */
 import { CniError, CONFLICT } from "../../errors.ts";
-import { writeNamedUp, writeNewIfb } from "../../netlink/ifb.ts";
+import { writeNamedUp, writeNewIfb, writeNoAddress } from "../../netlink/ifb.ts";
 import { getLinkByName, type Link, writeDeleteLink } from "../../netlink/link.ts";
 import { getRoot, writeClsact } from "../../netlink/queueing.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
@@ -33,8 +33,10 @@ export function applyIfb(kernel: Kernel, object: IfbObject): void {
   if (errno !== 0) throw new NetlinkError(errno, "", 0);
   try {
     const index = kernel.link(object.where, object.name).index;
+    writeNoAddress(socket, index);
     writeNamedUp(socket, index, object.alias);
-    socket.run();
+    const [, refused = 0] = socket.executeAll(() => {});
+    if (refused !== 0) throw new NetlinkError(refused, "", 0);
     writeShaper(socket, index, object.bucket, object.queue);
   } catch (error) {
     takeBackIfb(kernel, object);
@@ -125,7 +127,7 @@ export function takeBackRedirect(kernel: Kernel, object: RedirectObject): void {
   }
 }
 
-/** Detaches our filters from a hook; none there is fine. The place for filters stays: others may be using it. */
+/** Detaches our filters from a hook; none there is fine. The place for filters stays, since others may be using it. */
 export function removeFilters(socket: NetlinkSocket, index: number, hook: Hook): void {
   for (const priority of FILTER_PRIORITIES) writeDeleteFilters(socket, index, hook, priority);
   socket.executeAll(() => {});
