@@ -215,7 +215,10 @@ async function makeLab(suite: Suite): Promise<() => void> {
   for (const key of ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"]) {
     await execa("nsenter", [`--net=${suite.host}`, "sh", "-c", `echo 1 > /proc/sys/${key}`]);
   }
-  const process = execa("ip", ["netns", "exec", server, "iperf3", "-s"], { reject: false, stdout: "ignore" });
+  const process = execa("ip", ["netns", "exec", server, "iperf3", "-s", "-J", "-i", `${FIRST_SECONDS_STEP}`], {
+    reject: false,
+    stdout: "ignore",
+  });
   await sleep(300);
   return () => process.kill("SIGKILL");
 }
@@ -250,9 +253,11 @@ async function send(
 
 /** First second and the rest, in percent. What is beyond the last whole second is not counted. */
 function percentOf({ intervals }: Traffic, megabits: number): readonly [number, number] {
-  const whole = intervals.slice(0, SECONDS).map(([, rate]) => (rate / megabits) * 100);
-  const rest = whole.slice(1);
-  return [whole[0] ?? Number.NaN, rest.reduce((sum, rate) => sum + rate, 0) / rest.length];
+  const between = (from: number, to: number): number => {
+    const inside = intervals.filter(([start]) => start >= from - 0.05 && start < to - 0.05);
+    return (inside.reduce((sum, [, rate]) => sum + rate, 0) / inside.length / megabits) * 100;
+  };
+  return [between(0, 1), between(1, SECONDS)];
 }
 
 /** Pings the server until `during` is done: median and highest round-trip time in ms. */
