@@ -5,7 +5,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { binDirectory, type CallOptions, type Netns, referenceDirectory, type Sandbox } from "../harness.ts";
 
-export const PLUGINS = ["bridge", "host-local", "loopback", "portmap"] as const;
+export const PLUGINS = ["bandwidth", "bridge", "host-local", "loopback", "portmap"] as const;
 export type PluginName = (typeof PLUGINS)[number];
 
 export const SUBNET = "10.123.0.0/24";

@@ -230,6 +230,7 @@ function configuration(random: Random, plugin: string, version: string, places: 
   }
   if (plugin === "host-local") config.ipam = ipam;
   if (plugin === "portmap") Object.assign(config, published(random));
+  if (plugin === "bandwidth") Object.assign(config, limits(random));
   if (random.chance(0.3)) config.prevResult = previous(version);
   if (random.chance(0.2))
     config["cni.dev/valid-attachments"] = [
@@ -257,6 +258,22 @@ function published(random: Random): { [key: string]: Value } {
   return config;
 }
 
+/** bandwidth's part of a configuration. */
+function limits(random: Random): { [key: string]: Value } {
+  const config: { [key: string]: Value } = {};
+  if (random.chance(0.5))
+    Object.assign(config, { ingressRate: 1_000_000, ingressBurst: random.pick([80_000, 4294967295]) });
+  if (random.chance(0.3)) Object.assign(config, { egressRate: 8000, egressBurst: 8_000_000 });
+  if (random.chance(0.2)) config.latency = 50;
+  if (random.chance(0.2)) config.unshapedSubnets = ["10.0.0.0/8", "fd00::/8"];
+  if (random.chance(0.5)) {
+    config.runtimeConfig = {
+      bandwidth: { ingressRate: 2_000_000, ingressBurst: 160_000, egressRate: 0, egressBurst: 0 },
+    };
+  }
+  return config;
+}
+
 function previous(version: string): { [key: string]: Value } {
   if (version === "0.1.0" || version === "0.2.0")
     return { ip4: { ip: "10.1.2.3/24", gateway: "10.1.2.1", routes: [{ dst: "0.0.0.0/0" }] } };
@@ -276,7 +293,16 @@ function previous(version: string): { [key: string]: Value } {
 /** Makes input `index` of the run with this seed. */
 export function makeInput(seed: number, index: number, places: Places): FuzzInput {
   const random = new Random((Math.imul(seed, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b)) >>> 0);
-  const plugin = random.pick(["bridge", "bridge", "host-local", "host-local", "loopback", "portmap", "portmap"]);
+  const plugin = random.pick([
+    "bridge",
+    "bridge",
+    "host-local",
+    "host-local",
+    "loopback",
+    "portmap",
+    "portmap",
+    "bandwidth",
+  ]);
   const mutations: string[] = [];
   const config = configuration(random, plugin, random.pick(VERSIONS), places);
   const env: Record<string, string> = {
