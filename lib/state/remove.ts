@@ -73,10 +73,9 @@ export function removeShaping(
     for (const { where, index } of shaped) {
       const socket = kernel.socket(where);
       const inside = where === "container" ? ifbLinks(kernel, where, own) : [];
-      if (found.length > 0 || inside.length > 0) {
-        removeFilters(socket, index, "ingress");
-        removeFilters(socket, index, "egress");
-      }
+      /* Also without an ifb: packets that are sent through one that is gone go nowhere. */
+      removeFilters(socket, index, "ingress");
+      removeFilters(socket, index, "egress");
       removeShaper(kernel, where, index);
       removeLinks(socket, inside);
     }

@@ -89,8 +89,8 @@ describe("a token bucket", () => {
     expect(bucketOf(limit(8000), 68, 25).rateBytesPerSecond).toBe(1000);
   });
 
-  test("has a burst of 50 ms or ten packets if that is left to us, and one packet at least if not", () => {
-    expect(bucketOf(limit(1_000_000), 1500, 25).burstBytes).toBe(15_140);
+  test("has a burst of 50 ms or twenty packets if that is left to us, and one packet at least if not", () => {
+    expect(bucketOf(limit(1_000_000), 1500, 25).burstBytes).toBe(30_280);
     expect(bucketOf(limit(1_000_000_000), 1500, 25).burstBytes).toBe(6_250_000);
     expect(bucketOf(limit(1_000_000, 80_000_000), 1500, 25).burstBytes).toBe(10_000_000);
     expect(bucketOf(limit(1_000_000, 8), 1500, 25).burstBytes).toBe(1514);

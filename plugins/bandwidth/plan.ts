@@ -23,9 +23,12 @@ const ETHERNET_HEADER = 14;
 const IPV4_HEADER = 20;
 /** The smallest MTU for which headers are reckoned with: every host takes packets of this size (RFC 791). */
 const MIN_MTU = 576;
-/** A burst that is left to us: this time at the full rate, or so many packets if that is more. */
+/**
+ * A burst that is left to us: this time at the full rate, or so many packets if that is more. At 1 Mbit/s they take 240 ms:
+ * longer than TCP's shortest pause for a lost packet (200 ms), so that what it does not send then is not lost to it.
+ */
 const BURST_MS = 50;
-const BURST_PACKETS = 10;
+const BURST_PACKETS = 20;
 /** A queue holds so many packets however short the time, with fewer TCP keeps stopping, and some small ones besides. */
 const QUEUE_PACKETS = 4;
 const SMALL_PACKETS = 256;
