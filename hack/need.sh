@@ -21,6 +21,7 @@ needs() {
 		test  python3               python3
 		test  iptables              iptables
 		test  strace                strace
+		test  iperf3                iperf3
 		test  tcpdump               tcpdump
 		test  /usr/lib/cni/bridge   containernetworking-plugins
 		bench ip                    iproute2
@@ -28,6 +29,7 @@ needs() {
 		bench nft                   nftables
 		bench iptables              iptables
 		bench strace                strace
+		bench iperf3                iperf3
 		bench /usr/lib/cni/bridge   containernetworking-plugins
 	END
 }
