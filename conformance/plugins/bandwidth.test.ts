@@ -128,11 +128,12 @@ describe("ADD", () => {
 
   test("refuses to take the place of somebody else's queueing discipline, and DEL leaves it", async () => {
     const pod = await lab.node.bridged();
-    await lab.tc("qdisc", "add", "dev", lab.hostLink(pod), "root", "handle", "5:", "htb");
+    const own = "root handle 1: tbf rate 1mbit burst 20000 limit 20000".split(" ");
+    await lab.tc("qdisc", "add", "dev", lab.hostLink(pod), ...own);
     const result = await lab.call("ADD", pod, lab.config(LIMITS, { prevResult: pod.bridged }));
-    expectError(result, { code: 102, msg: /has a queueing discipline of somebody else's: htb/ });
+    expectError(result, { code: 102, msg: /has a queueing discipline of somebody else's: tbf/ });
     expectSuccess(await lab.del(pod, LIMITS));
-    expect(await lab.tc("qdisc", "show", "dev", lab.hostLink(pod))).toMatch(/htb 5: root/);
+    expect(await lab.tc("qdisc", "show", "dev", lab.hostLink(pod))).toMatch(/tbf 1: root/);
     expect(await lab.ifbs()).toEqual([]);
   });
 

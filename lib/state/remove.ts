@@ -76,7 +76,7 @@ export function removeShaping(
       /* Also without an ifb: packets that are sent through one that is gone go nowhere. */
       removeFilters(socket, index, "ingress");
       removeFilters(socket, index, "egress");
-      removeShaper(kernel, where, index);
+      removeShaper(socket, index);
       removeLinks(socket, inside);
     }
     removeLinks(kernel.host, found);

@@ -14,10 +14,8 @@ import {
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import { EINVAL, ENODEV, ENOENT } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
-import type { ShaperObject, Where } from "../objects.ts";
+import type { ShaperObject } from "../objects.ts";
 
-/** What the reference's bandwidth plugin gives its token bucket filters. */
-const REFERENCE_HANDLE = 0x10000;
 /** The kernel's arithmetic is rounded: what differs by less than a hundred thousandth is the same. */
 const PRECISION = 1e-5;
 
@@ -25,14 +23,13 @@ export function applyShaper(kernel: Kernel, object: ShaperObject): void {
   const socket = kernel.socket(object.where);
   const index = kernel.index(object.where, object.link);
   const root = getRoot(socket, index);
-  if (root !== null && root.handle !== 0 && !isShaper(root, object.where)) throw taken(object.link, root);
+  if (root !== null && root.handle !== 0 && !isShaper(root)) throw taken(object.link, root);
   writeShaper(socket, index, object.bucket, object.queue);
 }
 
-/** Whether a root is one that we may replace: our own, or the one that the reference has made on the host's side. */
-function isShaper(root: Qdisc, where: Where): boolean {
-  if (root.kind !== "tbf") return false;
-  return root.handle === SHAPER_HANDLE || (where === "host" && root.handle === REFERENCE_HANDLE);
+/** Whether a root is one of ours, by its handle. */
+function isShaper(root: Qdisc): boolean {
+  return root.kind === "tbf" && root.handle === SHAPER_HANDLE;
 }
 
 /** Makes a token bucket filter a link's root, with a fair queue where the kernel has one, else with one for all bytes. */
@@ -48,17 +45,16 @@ export function writeShaper(socket: NetlinkSocket, index: number, bucket: TokenB
 /** Gives the link its default root back after a failure. What fails here must not hide the first cause. */
 export function takeBackShaper(kernel: Kernel, object: ShaperObject): void {
   try {
-    removeShaper(kernel, object.where, kernel.index(object.where, object.link));
+    removeShaper(kernel.socket(object.where), kernel.index(object.where, object.link));
   } catch (error) {
     if (!(error instanceof Error)) throw error;
   }
 }
 
 /** Gives a link its default root back if the one it has is a shaper. */
-export function removeShaper(kernel: Kernel, where: Where, index: number): void {
-  const socket = kernel.socket(where);
+export function removeShaper(socket: NetlinkSocket, index: number): void {
   const root = getRoot(socket, index);
-  if (root === null || !isShaper(root, where)) return;
+  if (root === null || !isShaper(root)) return;
   writeDeleteRoot(socket, index);
   const errno = socket.attempt();
   if (errno !== 0 && errno !== ENOENT && errno !== EINVAL && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
@@ -95,11 +91,10 @@ function differs(link: string, what: string, expected: number, found: number, un
 }
 
 function taken(link: string, root: Qdisc): CniError {
-  const handle = `${(root.handle / 0x10000).toString()}:`;
   return new CniError(
     CONFLICT,
     `${link} has a queueing discipline of somebody else's: ${root.kind}`,
-    `its root is ${root.kind} with handle ${handle} (decimal), which would have to go for the rate limit; look at it with: tc qdisc show dev ${link}`,
+    `it would have to go for the rate limit; look at it with: tc qdisc show dev ${link}`,
   );
 }
 
