@@ -10,7 +10,7 @@ export interface Series {
 
 export interface Chart {
   readonly title: string;
-  /** Where the logarithmic x axis has its ticks, ascending. */
+  /** Where the x axis has its ticks, ascending; it is logarithmic unless they begin at zero. */
   readonly xTicks: readonly number[];
   readonly xLabel: string;
   /** The y axis begins at zero and ends above the highest point; with `logarithmic` at powers of ten around the points. */
@@ -55,7 +55,8 @@ function panel(chart: Chart): string {
   const plotWidth = WIDTH - MARGIN.left - MARGIN.right;
   const plotHeight = HEIGHT - MARGIN.top - MARGIN.bottom;
   const [first, last] = [chart.xTicks[0] ?? 1, chart.xTicks.at(-1) ?? 10];
-  const x = (value: number) => MARGIN.left + (Math.log(value / first) / Math.log(last / first)) * plotWidth;
+  const along = (value: number) => (first === 0 ? value / last : Math.log(value / first) / Math.log(last / first));
+  const x = (value: number) => MARGIN.left + along(value) * plotWidth;
   const ticks = yTicks(chart);
   const [low, high] = [ticks[0] ?? 0, ticks.at(-1) ?? 1];
   const share = (value: number) =>

@@ -1,6 +1,7 @@
 /** What the benchmark leaves behind: the numbers, a table, a picture, and the table in the README. */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { FirstSeconds, MeasuredRate } from "./bandwidth.ts";
 import { type Chart, plot, type Series } from "./plot.ts";
 
 export interface Row {
@@ -54,6 +55,8 @@ export interface Report {
   readonly rows: readonly Row[];
   readonly growth: readonly Growth[];
   readonly dataPath: readonly DataPath[];
+  readonly rates: readonly MeasuredRate[];
+  readonly firstSeconds: readonly FirstSeconds[];
 }
 
 const BEGIN = "<!-- begin: written by make bench -->";
@@ -66,6 +69,7 @@ export async function writeParts(directory: string, report: Report): Promise<voi
   await writeFile(join(directory, "RESULTS.md"), markdown(report));
   await writeFile(join(directory, "results.svg"), picture(report));
   if (report.dataPath.length > 0) await writeFile(join(directory, "datapath.svg"), dataPathPicture(report));
+  if (report.firstSeconds.length > 0) await writeFile(join(directory, "bandwidth.svg"), firstSecondsPicture(report));
 }
 
 /** Writes all of it below the repository's directory, and the table of its README. */
@@ -174,6 +178,42 @@ function dataPathPicture({ dataPath }: Report): string {
   return plot("Connections to a published port", charts);
 }
 
+/** What limits let through, in percent of their number, and the round-trip time beside TCP. */
+function ratesTable(rates: readonly MeasuredRate[]): string {
+  const percent = ([first, rest]: readonly [number, number]) => `${first.toFixed(0)} %, ${rest.toFixed(1)} %`;
+  const time = ([middle, highest]: readonly [number, number]) =>
+    Number.isFinite(middle) ? `${middle.toFixed(1)}, ${highest.toFixed(1)} ms` : "";
+  const lines = rates.map(({ megabits, protocol, family, direction, ...rate }) => {
+    const own = `${percent(rate.podwire)} | ${time(rate.podwireRtt)}`;
+    const other = `${percent(rate.reference)} | ${time(rate.referenceRtt)}`;
+    return `| ${megabits.toLocaleString("en")} Mbit/s ${direction}, ${protocol} over IPv${family} | ${own} | ${other} |`;
+  });
+  return [
+    "| limit | Podwire: first second, then | round trip: median, highest | reference: first second, then | round trip |",
+    "|---|---:|---:|---:|---:|",
+    ...lines,
+  ].join("\n");
+}
+
+/** Throughput over the first five seconds of a limit. */
+function firstSecondsPicture({ firstSeconds }: Report): string {
+  const charts: Chart[] = firstSeconds.map(({ megabits, direction, podwire, reference }) => ({
+    title: `${megabits} Mbit/s ${direction}: Mbit/s in each tenth of a second`,
+    xTicks: [0, 1, 2, 3, 4, 5],
+    xLabel: "seconds since the first packet",
+    logarithmic: true,
+    series: [
+      { name: "Podwire", style: "podwire", points: podwire },
+      {
+        name: "reference",
+        style: "nftables",
+        points: reference.map(([at, rate]) => [at, Math.max(0.1, rate)] as const),
+      },
+    ],
+  }));
+  return plot("The first five seconds of a limit", charts);
+}
+
 function markdown(report: Report): string {
   return `# Podwire beside the reference plugins
 
@@ -207,6 +247,16 @@ ${dataPathTable(report.dataPath)}
 One client connects from another network namespace, again and again, to a pod behind a bridge (connect.c); the mapping in
 use stands in the middle of the others. "No mapping" is the pod called by its own address. The rules of the reference are
 written in bulk in the shape that it writes, which is compared with what it makes for one pod (datapath.ts).
+
+## What bandwidth limits let through
+
+${ratesTable(report.rates)}
+
+In percent of the limit, as the receiver saw it with iperf3: in the first second, and on average in the four after it. The
+burst is what containerd sends where nobody has asked for one (2^32 - 1 bits), the latency the default of 25 ms. The round
+trip is that of a ping every 50 ms beside the one saturating TCP connection; UDP sends 1.3 times the limit.
+
+![The first five seconds of a limit](bandwidth.svg)
 
 ## How the times are taken
 

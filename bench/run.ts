@@ -14,6 +14,13 @@ import { join, resolve } from "node:path";
 import { execa } from "execa";
 import { findReference } from "../hack/reference.ts";
 import { furnishSandbox, inSandbox, runInSandbox } from "../hack/sandbox.ts";
+import {
+  benchBandwidth,
+  benchBandwidthChain,
+  benchBandwidthProcesses,
+  benchFirstSeconds,
+  benchRates,
+} from "./bandwidth.ts";
 import { prepareTimer, run, type Suite, trace } from "./calls.ts";
 import { benchDataPath } from "./datapath.ts";
 import { benchChain, benchGrowth, benchMasquerade, benchPorts, benchProcesses } from "./filter.ts";
@@ -23,7 +30,7 @@ import { type Growth, type Report, writeParts, writeReport } from "./report.ts";
 const repository = resolve(import.meta.dirname, "..");
 /** A directory of this run, on the disk, as a node's leases are. The outer process makes it and tells the inner one. */
 const scratch = process.env.PODWIRE_BENCH_SCRATCH ?? makeScratch();
-const PLUGINS = ["bridge", "host-local", "loopback", "portmap"];
+const PLUGINS = ["bridge", "host-local", "loopback", "portmap", "bandwidth"];
 const PODS = 100;
 /** Of these, so many are attached one after another. */
 const SEQUENTIAL = 50;
@@ -185,7 +192,10 @@ async function benchSizes([podwire, reference]: Pair): Promise<void> {
 }
 
 /** What can be measured alone, in the order of measuring. */
-const PARTS = ["version", "bridge", "parallel", "counts", "masquerade", "portmap", "chain", "growth", "path", "leases"];
+const PARTS = [
+  ...["version", "bridge", "parallel", "counts", "masquerade", "portmap", "chain", "growth", "bandwidth"],
+  ...["path", "rates", "leases"],
+];
 
 const chosen = process.argv.slice(2);
 
@@ -205,7 +215,14 @@ async function measureParts(suites: Pair): Promise<Growth[]> {
     await benchPorts(suites, 10);
   }
   if (wanted("chain")) await benchChain(suites);
-  if (wanted("counts")) await benchProcesses(suites);
+  if (wanted("bandwidth")) {
+    await benchBandwidth(suites);
+    await benchBandwidthChain(suites);
+  }
+  if (wanted("counts")) {
+    await benchProcesses(suites);
+    await benchBandwidthProcesses(suites);
+  }
   return wanted("growth") ? await benchGrowth(suites) : [];
 }
 
@@ -228,6 +245,8 @@ async function inside(): Promise<number> {
   console.log(`${"".padEnd(60)} ${"Podwire".padStart(12)} ${"reference".padStart(12)} ${"ratio".padStart(7)}`);
   const growth = await measureParts(suites);
   const dataPath = wanted("path") ? await benchDataPath(suites, repository, scratch) : [];
+  const rates = wanted("rates") ? await benchRates(suites) : [];
+  const firstSeconds = wanted("rates") ? await benchFirstSeconds(suites) : [];
   /* Last, because the disk is busy for a while after so many files have been made and removed. */
   if (wanted("leases")) {
     await benchHostLocal(suites, 0, 50);
@@ -247,6 +266,8 @@ async function inside(): Promise<number> {
     rows,
     growth,
     dataPath,
+    rates,
+    firstSeconds,
   };
   if (chosen.length === 0) await writeReport(repository, report);
   else await writeParts(join(repository, ".cache/parts-of-bench"), report);

@@ -30,6 +30,7 @@ needs() {
 		bench iptables              iptables
 		bench strace                strace
 		bench iperf3                iperf3
+		bench ping                  iputils-ping
 		bench /usr/lib/cni/bridge   containernetworking-plugins
 	END
 }
