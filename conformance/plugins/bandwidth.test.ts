@@ -270,6 +270,16 @@ describe("CHECK names", () => {
   });
 });
 
+test("CHECK compares the filters of subnets", async () => {
+  const subnets = { unshapedSubnets: ["10.0.0.0/8", "192.0.2.0/24", "fd00::/8"] };
+  const pod = await lab.pod(LIMITS, subnets);
+  expectSuccess(await lab.check(pod, LIMITS, subnets));
+  const other = { unshapedSubnets: ["10.0.0.0/8", "192.0.3.0/24", "fd00::/8"] };
+  expectError(await lab.check(pod, LIMITS, other), { code: 101, msg: /lacks the filter/ });
+  const fewer = { unshapedSubnets: ["10.0.0.0/8", "fd00::/8"] };
+  expectError(await lab.check(pod, LIMITS, fewer), { code: 101, msg: /has more filters than it was given/ });
+});
+
 describe("DEL", () => {
   test("removes everything, and again nothing", async () => {
     const pod = await lab.pod(LIMITS, { unshapedSubnets: ["10.0.0.0/8"] });
@@ -339,6 +349,14 @@ describe("GC and STATUS", () => {
     expectSuccess(await lab.call("CHECK", elsewhere, other));
     expectSuccess(await lab.node.sandbox.call({ plugin: "bandwidth", command: "GC", config: lab.config(null) }));
     expect(await lab.ifbs()).toHaveLength(2);
+    /* What an ADD leaves that is killed before it has named the owner: only name and MAC tell. */
+    const mac = interfaces(stays.result).at(-1)?.mac ?? "";
+    const orphan = ["ifbe00000000000", "address", `${mac.slice(0, 8)}:00:00:01`, "type", "ifb"];
+    await lab.node.host.ip("link", "add", ...orphan);
+    await lab.node.host.ip("link", "add", "ifb7", "type", "ifb");
+    expectSuccess(await lab.node.sandbox.call({ plugin: "bandwidth", command: "GC", config }));
+    expect(await lab.ifbs()).toHaveLength(3);
+    expect(await lab.ifbs()).not.toContain("ifbe00000000000");
   });
 
   test("STATUS is fine where the kernel has what it takes, and leaves no trace", async () => {

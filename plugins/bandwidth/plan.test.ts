@@ -59,7 +59,7 @@ describe("a plan", () => {
   const matches = (objects: KernelObject[]) =>
     objects.flatMap((object) =>
       object.kind === "redirect"
-        ? [object.matches.map((m) => `${m.priority} ${m.subnet === null ? "all" : m.end} ${m.shaped}`)]
+        ? [object.matches.map((m) => `${m.rank} ${m.subnet === null ? "all" : m.end} ${m.shaped}`)]
         : [],
     );
 
@@ -72,11 +72,11 @@ describe("a plan", () => {
       "host: ingress of veth1 through ifbe8e21930995e",
     ]);
     expect(matches(objects)).toEqual([
-      ["60000 source false", "60001 source false", "60002 all true"],
-      ["60000 destination false", "60001 destination false", "60002 all true"],
+      ["0 source false", "1 source false", "2 all true"],
+      ["0 destination false", "1 destination false", "2 all true"],
     ]);
     expect(matches(plan({ egress: limit(1e6), choice: "only", subnets }))).toEqual([
-      ["60000 destination true", "60001 destination true"],
+      ["0 destination true", "1 destination true"],
     ]);
   });
 });

@@ -86,10 +86,9 @@ function matchesOf(config: BandwidthConfig, direction: "ingress" | "egress"): Re
   const end = direction === "ingress" ? "source" : "destination";
   const matches: RedirectMatch[] = [];
   for (const subnet of config.subnets) {
-    const priority = subnet.address.family === 4 ? 60000 : 60001;
-    matches.push({ priority, subnet, end, shaped: config.choice === "only" });
+    matches.push({ rank: subnet.address.family === 4 ? 0 : 1, subnet, end, shaped: config.choice === "only" });
   }
-  if (config.choice !== "only") matches.push({ priority: 60002, subnet: null, end, shaped: true });
+  if (config.choice !== "only") matches.push({ rank: 2, subnet: null, end, shaped: true });
   return matches;
 }
 

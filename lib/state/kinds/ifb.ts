@@ -19,10 +19,18 @@ import type { IfbObject, RedirectObject } from "../objects.ts";
 import { differenceInRoot, missing, writeShaper } from "./shaper.ts";
 
 /**
- * The priorities of our filters: behind those that others attach, and behind those that the kernel numbers (49152 and
- * below). What comes back from an ifb is not shown to filters again, so whoever decides about packets has to come first.
+ * The first of the three priorities of our filters: for IPv4 subnets, IPv6 subnets, and all packets. They are behind those
+ * that others attach, and behind those that the kernel numbers (49152 and below): what comes back from an ifb is not shown
+ * to filters again, so whoever decides about packets has to come first. The hooks have different ones, because the kernel
+ * lists u32 filters of one priority with those of the other hook.
  */
-export const FILTER_PRIORITIES: readonly number[] = [60000, 60001, 60002];
+export function firstPriority(hook: Hook): number {
+  return hook === "ingress" ? 60_000 : 60_010;
+}
+
+function isOurs(hook: Hook, priority: number): boolean {
+  return priority >= firstPriority(hook) && priority <= firstPriority(hook) + 2;
+}
 
 export function applyIfb(kernel: Kernel, object: IfbObject): void {
   const socket = kernel.socket(object.where);
@@ -129,7 +137,7 @@ export function takeBackRedirect(kernel: Kernel, object: RedirectObject): void {
 
 /** Detaches our filters from a hook; none there is fine. The place for filters stays, since others may be using it. */
 export function removeFilters(socket: NetlinkSocket, index: number, hook: Hook): void {
-  for (const priority of FILTER_PRIORITIES) writeDeleteFilters(socket, index, hook, priority);
+  for (let i = 0; i < 3; i += 1) writeDeleteFilters(socket, index, hook, firstPriority(hook) + i);
   socket.executeAll(() => {});
 }
 
@@ -137,7 +145,7 @@ function filtersOf(kernel: Kernel, object: RedirectObject): TrafficFilter[] {
   const through = kernel.index(object.where, object.ifb);
   return object.matches.map((match) => ({
     hook: object.hook,
-    priority: match.priority,
+    priority: firstPriority(object.hook) + match.rank,
     subnet: match.subnet,
     end: match.end,
     through: match.shaped ? through : 0,
@@ -147,7 +155,7 @@ function filtersOf(kernel: Kernel, object: RedirectObject): TrafficFilter[] {
 export function differenceInRedirect(kernel: Kernel, object: RedirectObject): string | null {
   const socket = kernel.socket(object.where);
   const found = listFilters(socket, kernel.index(object.where, object.link), object.hook);
-  const ours = found.filter((filter) => FILTER_PRIORITIES.includes(filter.priority));
+  const ours = found.filter((filter) => isOurs(object.hook, filter.priority));
   for (const wanted of filtersOf(kernel, object)) {
     const keys = describeKeys(wanted);
     const filter = ours.find((other) => other.priority === wanted.priority && other.keys === keys);

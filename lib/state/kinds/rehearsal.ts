@@ -34,7 +34,7 @@ export function rehearse(): void {
         link: "lo",
         ifb: NAME,
         hook: "ingress",
-        matches: [{ priority: 60_002, subnet: null, end: "source", shaped: true }],
+        matches: [{ rank: 2, subnet: null, end: "source", shaped: true }],
       });
     } catch (error) {
       if (error instanceof NetlinkError) throw kernelRefused(error, "cannot shape traffic", "");
