@@ -113,7 +113,7 @@ export function writeFilters(socket: NetlinkSocket, index: number, filters: read
   if (refused.errno !== ENOENT) throw refused;
   /* The kernel says "Failed to load TC action module" or "TC classifier not found". */
   if (refused.text.includes("action")) throw missing("the action mirred", "CONFIG_NET_ACT_MIRRED (module act_mirred)");
-  throw missing("filters of kind u32 or matchall", "CONFIG_NET_CLS_U32 or CONFIG_NET_CLS_MATCHALL (modules cls_...)");
+  throw missing("filters of kind u32", "CONFIG_NET_CLS_U32 (module cls_u32); without subnets matchall will do, too");
 }
 
 function attempt(socket: NetlinkSocket): NetlinkError | null {

@@ -102,7 +102,7 @@ function taken(link: string, root: Qdisc): CniError {
 export function missing(what: string, option: string): CniError {
   return new CniError(
     KERNEL_REFUSED,
-    `this kernel has no ${what}`,
+    `this kernel lacks ${what}`,
     `bandwidth limits need it: ${option}; load the module, or use a kernel that has it`,
   );
 }
