@@ -133,16 +133,25 @@ export function writeDeleteRoot(socket: NetlinkSocket, index: number): void {
 
 /** The root queueing discipline of a link; null if it is none or one that the kernel has attached by itself and does not tell. */
 export function getRoot(socket: NetlinkSocket, index: number): Qdisc | null {
-  let root: Qdisc | null = null;
+  return getQdisc(socket, index, TC_H_ROOT);
+}
+
+/** Whether a link has a place where filters are attached. */
+export function hasClsact(socket: NetlinkSocket, index: number): boolean {
+  return getQdisc(socket, index, TC_H_CLSACT) !== null;
+}
+
+function getQdisc(socket: NetlinkSocket, index: number, parent: number): Qdisc | null {
+  let found: Qdisc | null = null;
   /* Without "echo" the kernel answers those who listen for changes, but not who has asked. */
   const writer = socket.request(RTM_GETQDISC, NLM_F_ECHO);
-  writeHeader(writer, index, 0, TC_H_ROOT, 0);
+  writeHeader(writer, index, 0, parent, 0);
   writer.end();
   /* A link that has gone meanwhile has none, either. */
   socket.executeAll((message) => {
-    if (message.type === RTM_NEWQDISC) root = decodeQdisc(message.body);
+    if (message.type === RTM_NEWQDISC) found = decodeQdisc(message.body);
   });
-  return root;
+  return found;
 }
 
 /** Reads the body of an RTM_NEWQDISC message. @throws NetlinkFormatError */

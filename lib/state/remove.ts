@@ -2,6 +2,7 @@
 
 import { formatMac } from "../ip/mac.ts";
 import { getLinkByIndex, getLinkByName, type Link, listLinks, writeDeleteLink } from "../netlink/link.ts";
+import { hasClsact } from "../netlink/queueing.ts";
 import { NetlinkError } from "../netlink/socket.ts";
 import { ENODEV } from "../sys/errno.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
@@ -74,8 +75,10 @@ export function removeShaping(
       const socket = kernel.socket(where);
       const inside = where === "container" ? ifbLinks(kernel, where, own) : [];
       /* Also without an ifb: packets that are sent through one that is gone go nowhere. */
-      removeFilters(socket, index, "ingress");
-      removeFilters(socket, index, "egress");
+      if (hasClsact(socket, index)) {
+        removeFilters(socket, index, "ingress");
+        removeFilters(socket, index, "egress");
+      }
       removeShaper(socket, index);
       removeLinks(socket, inside);
     }
