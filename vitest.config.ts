@@ -2,7 +2,13 @@ import { defineConfig } from "vitest/config";
 
 const timeouts = { testTimeout: 60_000, hookTimeout: 60_000 };
 
-/** Two projects: `unit` runs the sources under Node, `conformance` runs the built executables (`vitest --project unit`). */
+/** What measures rates, which other work on the machine would spoil. */
+const rates = "conformance/plugins/bandwidth-traffic.test.ts";
+
+/**
+ * Three projects (`vitest --project unit`): `unit` runs the sources under Node, `conformance` runs the built executables,
+ * and `rates` those of them that need the machine for themselves, when the others are through.
+ */
 export default defineConfig({
   test: {
     reporters: ["default", "./conformance/summary-reporter.ts"],
@@ -24,6 +30,16 @@ export default defineConfig({
         test: {
           name: "conformance",
           include: ["conformance/**/*.test.ts"],
+          exclude: [rates],
+          ...timeouts,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "rates",
+          include: [rates],
+          sequence: { groupOrder: 1 },
           ...timeouts,
         },
       },

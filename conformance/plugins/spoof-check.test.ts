@@ -41,16 +41,19 @@ async function withScene(bridge: JsonObject, run: (scene: Scene) => Promise<void
   });
 }
 
+/* A neighbour that is not found at once is asked for again after a second. */
+const PATIENT = { timeoutMs: 3000 };
+
 /** Asserts that honest traffic passes, in both directions and families. */
 async function expectHonestTraffic({ node, sender, victim }: Scene): Promise<void> {
   for (const protocol of ["tcp", "udp"] as const) {
-    expect(await node.ask(sender.netns, victim.v4, 80, protocol)).toBe(`victim saw ${sender.v4}`);
-    expect(await node.ask(sender.netns, victim.v6, 80, protocol)).toBe(`victim saw ${sender.v6}`);
-    expect(await node.ask(victim.netns, sender.v4, 80, protocol)).toBe(`sender saw ${victim.v4}`);
-    expect(await node.ask(victim.netns, sender.v6, 80, protocol)).toBe(`sender saw ${victim.v6}`);
-    expect(await node.ask(sender.netns, addressOf("client", 4), 80, protocol)).toBe(`client saw ${sender.v4}`);
-    expect(await node.ask(sender.netns, addressOf("client", 6), 80, protocol)).toBe(`client saw ${sender.v6}`);
-    expect(await node.ask(node.client, sender.v4, 80, protocol)).toBe(`sender saw ${addressOf("client", 4)}`);
+    expect(await node.ask(sender.netns, victim.v4, 80, protocol, PATIENT)).toBe(`victim saw ${sender.v4}`);
+    expect(await node.ask(sender.netns, victim.v6, 80, protocol, PATIENT)).toBe(`victim saw ${sender.v6}`);
+    expect(await node.ask(victim.netns, sender.v4, 80, protocol, PATIENT)).toBe(`sender saw ${victim.v4}`);
+    expect(await node.ask(victim.netns, sender.v6, 80, protocol, PATIENT)).toBe(`sender saw ${victim.v6}`);
+    expect(await node.ask(sender.netns, addressOf("client", 4), 80, protocol, PATIENT)).toBe(`client saw ${sender.v4}`);
+    expect(await node.ask(sender.netns, addressOf("client", 6), 80, protocol, PATIENT)).toBe(`client saw ${sender.v6}`);
+    expect(await node.ask(node.client, sender.v4, 80, protocol, PATIENT)).toBe(`sender saw ${addressOf("client", 4)}`);
   }
   expect(await sender.netns.ping(addressOf("gateway", 4))).toBe(true);
   expect(await sender.netns.ping(addressOf("gateway", 6))).toBe(true);
