@@ -197,17 +197,20 @@ function ratesTable(rates: readonly MeasuredRate[]): string {
 
 /** Throughput over the first five seconds of a limit. */
 function firstSecondsPicture({ firstSeconds }: Report): string {
+  /* A logarithm needs more than nothing; what comes after the time that was measured is the queue's rest. */
+  const drawn = (points: FirstSeconds["podwire"]) =>
+    points.filter(([at]) => at < 5).map(([at, rate]) => [at, Math.max(0.1, rate)] as const);
   const charts: Chart[] = firstSeconds.map(({ megabits, direction, podwire, reference }) => ({
-    title: `${megabits} Mbit/s ${direction}: Mbit/s in each tenth of a second`,
+    title: `Limit of ${megabits} Mbit/s, ${direction}: Mbit/s`,
     xTicks: [0, 1, 2, 3, 4, 5],
     xLabel: "seconds since the first packet",
     logarithmic: true,
     series: [
-      { name: "Podwire", style: "podwire", points: podwire },
+      { name: "Podwire", style: "podwire", points: drawn(podwire) },
       {
         name: "reference",
         style: "nftables",
-        points: reference.map(([at, rate]) => [at, Math.max(0.1, rate)] as const),
+        points: drawn(reference),
       },
     ],
   }));
