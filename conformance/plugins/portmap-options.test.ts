@@ -175,8 +175,7 @@ describe("options of the iptables backend", () => {
     withNode({ portmap: { externalSetMarkChain: "NO-SUCH-CHAIN" } }, async (node) => {
       const pod = await node.bridged();
       const result = await node.publish(pod, [WEB]);
-      expect(result.exitCode).toBe(1);
-      expect(result.stdout).toContain("NO-SUCH-CHAIN");
+      expectError(result, { code: 11, msg: /^ip6?tables has no chain NO-SUCH-CHAIN$/, details: /kube-proxy/ });
       expect(await remains(node)).toEqual([]);
     }));
 

@@ -133,8 +133,20 @@ function restoreOrThrow(family: Family, variant: IptablesVariant, text: string):
   if (outcome.status === 0) return;
   throwIfLocked(outcome, family);
   const said = firstLine(outcome.errors);
+  throwIfForeignChainMissing(said, family);
   const line = failedLine(text, said);
   throw refused(`${nameOf(family)}-restore`, outcome, line === "" ? "nothing was changed" : `it refused: ${line}`);
+}
+
+/** Somebody else's chain may come yet: kube-proxy makes KUBE-MARK-MASQ when it starts. */
+function throwIfForeignChainMissing(said: string, family: Family): void {
+  const chain = said.split("Chain '")[1]?.split("'")[0] ?? said.split("load target `")[1]?.split("'")[0] ?? "";
+  if (chain === "" || chain.startsWith("CNI-")) return;
+  throw new CniError(
+    TRY_AGAIN_LATER,
+    `${nameOf(family)} has no chain ${chain}`,
+    "whoever makes it has to come before pods whose ports need it: kube-proxy, for KUBE-MARK-MASQ; nothing was changed",
+  );
 }
 
 /** @param table "" for all */
