@@ -4,7 +4,7 @@
  */
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
-import { sinceBootMs } from "./boot.ts";
+import { sinceBootAt, sinceBootMs } from "./boot.ts";
 import { listNames, openDirectory, readLargeText } from "./directory.ts";
 import type { NamespaceIdentity } from "./namespace.ts";
 
@@ -63,8 +63,24 @@ export class LivenessTest {
     }
     if (!this.#namespacesRead) this.#namespaces = namespacesInUse();
     this.#namespacesRead = true;
-    return this.#namespaces.size === 0 || this.#namespaces.has(inode);
+    return this.#namespaces.size === 0 || (this.#namespaces.has(inode) && !isYounger(attachment));
   }
+}
+
+/**
+ * Whether the number is known to be that of a namespace younger than the attachment: it is mounted, and its file was made
+ * after the attachment was. (As long as a namespace is mounted its file stays the same.)
+ */
+function isYounger(attachment: Resident): boolean {
+  const { inode } = attachment.netns;
+  const mounts = readLargeText("/proc/self/mountinfo", MAX_MOUNT_TABLE_BYTES) ?? "";
+  for (const line of mounts.split("\n")) {
+    if (!line.includes(` net:[${inode}] `)) continue;
+    const status = sys.fstatat(sys.AT_FDCWD, line.split(" ")[4] ?? "", 0);
+    if (status === null || status.inode !== inode) continue;
+    return sinceBootAt(Number(status.mtimeNs / 1_000_000n)) > attachment.timeMs;
+  }
+  return false;
 }
 
 function isAtItsPath(netns: NamespaceIdentity): boolean {
