@@ -1,5 +1,6 @@
 /** A port of the host has one holder: who comes second is refused and told by whom, unless the first one is gone. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { stat } from "node:fs/promises";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { type CallResult, expectError, expectSuccess, type Netns } from "../harness.ts";
@@ -152,6 +153,19 @@ describe.each(BACKENDS)("backend %s", (backend) => {
       const pod = await node.bridged({ netns, ifname: "eth1", bridge });
       expectSuccess(await node.publish(pod, [mapping()]));
       expectSuccess(await node.check(pod, [mapping()]));
+    }));
+
+  test("a dead holder's mapping is taken over though another namespace of the machine has got its number", () =>
+    withNode(options, async (node) => {
+      const dead = await node.pod({ mappings: [mapping()] });
+      const number = (await stat(dead.netns.path)).ino;
+      await node.kill(dead);
+      /* The kernel gives the lowest number that is free. */
+      for (let tries = 0; tries < 20; tries += 1) {
+        const other = await node.namespace("other");
+        if ((await stat(other.path)).ino === number) break;
+      }
+      await node.pod({ mappings: [mapping()] });
     }));
 
   describe('conflicts: "last-wins"', () => {
