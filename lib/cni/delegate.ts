@@ -14,10 +14,8 @@ import type { Request, Verb } from "./environment.ts";
 import { Fields } from "./fields.ts";
 import { JsonError, parseJson } from "./json.ts";
 import type { Plugin } from "./plugin.ts";
-import { EMPTY_DNS, type Result } from "./result.ts";
+import { EMPTY_RESULT, type Result } from "./result.ts";
 import { decodeResult } from "./result-decode.ts";
-
-const EMPTY_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: EMPTY_DNS };
 
 /** The other plugins a call can reach. */
 export class Delegates {

@@ -51,6 +51,7 @@ export interface Result {
 }
 
 export const EMPTY_DNS: Dns = { nameservers: [], domain: "", search: [], options: [] };
+export const EMPTY_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: EMPTY_DNS };
 
 /** An interface of which only name, MAC, MTU and namespace are to be told. */
 export function resultInterface(name: string, mac: string, mtu: number, sandbox: string): ResultInterface {

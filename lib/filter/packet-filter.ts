@@ -43,6 +43,8 @@ const TRIES = 5;
 
 export class PacketFilter {
   readonly tables = new FilterTables();
+  /** The tables that this call has found in order. */
+  readonly #present = new Set<string>();
 
   close(): void {
     this.tables.close();
@@ -156,22 +158,19 @@ export class PacketFilter {
 
   /**
    * Removes what an owner has, whatever is left of it.
-   * @param search whether to look for it in all our sets if nobody has any record: it is marked with its owner
+   * @param search whether to look for it in all our sets if its record is gone: elements are marked with their owner
    * @returns the record of what it had; null if there was none
    * @throws CniError 100, 11
    */
   remove(owner: FilterOwner, search: boolean): FilterRecord | null {
     const store = RecordStore.open(false);
-    if (store === null) {
-      if (search) this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
-      return null;
-    }
     try {
-      const record = store.get(recordName(owner));
-      if (record !== null) this.#removeRecord(store, record);
+      const record = store === null ? null : store.get(recordName(owner));
+      if (store !== null && record !== null) this.#removeRecord(store, record);
+      else if (search) this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
       return record;
     } finally {
-      store.close();
+      store?.close();
     }
   }
 
@@ -204,13 +203,13 @@ export class PacketFilter {
    */
   sweep(network: string, plugin: string, keep: ReadonlySet<string>): FilterRecord[] {
     const removed: FilterRecord[] = [];
-    const known: string[] = [];
+    const known = new Set<string>();
     const store = RecordStore.open(false);
     try {
       for (const record of store === null ? [] : store.all()) {
         const { owner } = record;
         if (owner.network !== network || owner.plugin !== plugin || keep.has(`${owner.containerId} ${owner.ifname}`)) {
-          known.push(ownerHash(owner));
+          known.add(ownerHash(owner));
         } else if (store !== null) {
           this.#removeRecord(store, record);
           removed.push(record);
@@ -279,8 +278,15 @@ export class PacketFilter {
     this.#has(["inet"]);
   }
 
+  /** Asks for both tables once, since a call that needs one mostly asks for the other next. */
   #has(tables: readonly TableName[]): boolean {
-    return this.tables.look(tables, [], []).tables.every((state) => state === "present");
+    if (!tables.every((table) => this.#present.has(table))) {
+      const states = this.tables.look(TABLE_NAMES, [], []).tables;
+      for (let i = 0; i < TABLE_NAMES.length; i += 1) {
+        if (states[i] === "present") this.#present.add(TABLE_NAMES[i] ?? "");
+      }
+    }
+    return tables.every((table) => this.#present.has(table));
   }
 
   #repair(store: RecordStore, wanted: readonly TableName[], thorough: boolean): boolean {
@@ -375,9 +381,9 @@ function commentsOf(elements: readonly FilterElement[], owner: FilterOwner): str
 }
 
 /** Whether an element's comment is of an attachment of the network that is neither known nor to be kept. */
-function isOrphan(comment: string, network: string, known: readonly string[], keep: ReadonlySet<string>): boolean {
+function isOrphan(comment: string, network: string, known: ReadonlySet<string>, keep: ReadonlySet<string>): boolean {
   const words = comment.split(" ");
-  if (words.length !== 4 || words[1] !== network || known.includes(words[0] ?? "")) return false;
+  if (words.length !== 4 || words[1] !== network || known.has(words[0] ?? "")) return false;
   return !keep.has(`${words[2] ?? ""} ${words[3] ?? ""}`);
 }
 

@@ -104,7 +104,7 @@ export class NetlinkSocket {
    * ago, by whomever, close sleeps 12 to 15 ms, until no CPU can be looking at them any more (nft_rcv_nl_event in
    * net/netfilter); they are gone for everybody by then, so nobody gains by waiting. So the socket is sent to one that is
    * in flight to itself, where nobody can ever receive it. The collector of such circles (net/unix/garbage.c) closes
-   * both, from Linux 6.10 on in a thread of the kernel's; before, it does so in our name.
+   * both: in a thread of the kernel's as of Linux 6.18; kernels that do it within close of a Unix socket gain nothing.
    */
   abandon(): void {
     const pair = sys.socketPair();

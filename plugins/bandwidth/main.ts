@@ -1,6 +1,6 @@
 /** The bandwidth plugin: what a container sends and receives holds a rate. It stands behind a plugin that makes the interface. */
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
-import { type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
+import { EMPTY_RESULT, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { sha512 } from "../../lib/filter/sha512.ts";
@@ -39,7 +39,7 @@ interface Ends {
 function add(call: Call): Result {
   const config = readBandwidthConfig(call);
   const previous = call.config.prevResult();
-  if (config.ingress === null && config.egress === null) return previous ?? noResult();
+  if (config.ingress === null && config.egress === null) return previous ?? EMPTY_RESULT;
   const result = required(previous);
   const namespace = openNamespace(call.request.netns);
   const kernel = new Kernel(namespace);
@@ -118,10 +118,6 @@ function required(previous: Result | null): Result {
     "must be called as chained plugin",
     "bandwidth limits an interface that a plugin before it has made; put it behind bridge in the list of plugins",
   );
-}
-
-function noResult(): Result {
-  return { interfaces: [], ips: [], routes: [], dns: { nameservers: [], domain: "", search: [], options: [] } };
 }
 
 function planned(call: Call, config: BandwidthConfig, ends: Ends): KernelObject[] {

@@ -2,7 +2,7 @@
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import {
   checkAddressless,
-  EMPTY_DNS,
+  EMPTY_RESULT,
   type Result,
   type ResultInterface,
   resultInterface,
@@ -37,7 +37,6 @@ import { completeGateways, completeRoutes, gatewayLink, type PlanInput, planBrid
 
 /** An Ethernet address that the previous result does not tell. */
 const NOT_COMPARED = new Uint8Array(0);
-const NO_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: EMPTY_DNS };
 /** BR_MAX_PORTS in net/bridge/br_private.h; port numbers begin at 1. */
 const MAX_PORTS = 1023;
 
@@ -60,7 +59,7 @@ function add(call: Call): Result {
   try {
     refuseSecond(kernel, call.request.ifname);
     try {
-      const lease = config.ipam === "" ? NO_RESULT : leased(call, config);
+      const lease = config.ipam === "" ? EMPTY_RESULT : leased(call, config);
       const input = planInput(call, config, lease, kernel, namespace);
       return planResult(input, attach(kernel, input, call.request.netns), lease);
     } catch (error) {
