@@ -6,7 +6,17 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { type Call, median, run, type Suite, trace } from "./calls.ts";
-import { addCount, addFaster, measure, outputOf, type Pair, timesOf, turned } from "./measure.ts";
+import {
+  addCount,
+  addFaster,
+  makeNamespaces,
+  measure,
+  outputOf,
+  type Pair,
+  timesOf,
+  turned,
+  variants,
+} from "./measure.ts";
 
 /** Pods that are attached one after another. */
 const PODS = 25;
@@ -48,21 +58,6 @@ interface Result {
 
 function resultAt(path: string): Result {
   return JSON.parse(readFileSync(path, "utf8")) as Result;
-}
-
-/** The suites with nodes of their own for one purpose; with `backends` the reference once for each of its own. */
-function variants([podwire, reference]: Pair, purpose: string, backends: readonly string[] = [""]): Suite[] {
-  const variant = (suite: Suite, backend: string): Suite => {
-    const name = [suite.side, backend, purpose].filter((part) => part !== "").join("-");
-    return { ...suite, name, backend, host: `/run/netns/${name}`, state: `${suite.state}-${name}` };
-  };
-  return [variant(podwire, ""), ...backends.map((backend) => variant(reference, backend))];
-}
-
-async function makeNamespaces(suites: readonly Suite[], pods: number): Promise<void> {
-  const names = suites.flatMap(({ name }) => [name, ...Array.from({ length: pods }, (_, pod) => `${name}-${pod}`)]);
-  await execa("ip", ["-batch", "-"], { input: names.map((name) => `netns add ${name}\n`).join("") });
-  for (const { name } of suites) await execa("ip", ["-n", name, "link", "set", "lo", "up"]);
 }
 
 function bridgeConfig(suite: Suite, extra: object = {}): object {

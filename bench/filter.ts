@@ -3,30 +3,25 @@
  * faster of the reference's two backends, which is found out by measuring both in the same run.
  */
 import { readFileSync } from "node:fs";
-import { execa } from "execa";
 import { type Call, median, run, type Suite, trace } from "./calls.ts";
-import { addCount, addFaster, measure, outputOf, type Pair, timesOf, turned } from "./measure.ts";
+import {
+  addCount,
+  addFaster,
+  makeNamespaces,
+  measure,
+  outputOf,
+  type Pair,
+  timesOf,
+  turned,
+  variants,
+} from "./measure.ts";
 import type { Growth } from "./report.ts";
 
 /** Pods that are attached one after another. */
 const PODS = 25;
 /** How many mappings are there already when the growth is measured. */
 export const MANY = 1000;
-
-/** Podwire and the reference with each of its backends, each on a node of its own. */
-function variants([podwire, reference]: Pair, purpose: string): Suite[] {
-  const variant = (suite: Suite, backend: string): Suite => {
-    const name = [suite.side, backend, purpose].filter((part) => part !== "").join("-");
-    return { ...suite, name, backend, host: `/run/netns/${name}`, state: `${suite.state}-${name}` };
-  };
-  return [variant(podwire, ""), variant(reference, "iptables"), variant(reference, "nftables")];
-}
-
-async function makeNamespaces(suites: readonly Suite[], pods: number): Promise<void> {
-  const names = suites.flatMap(({ name }) => [name, ...Array.from({ length: pods }, (_, pod) => `${name}-${pod}`)]);
-  await execa("ip", ["-batch", "-"], { input: names.map((name) => `netns add ${name}\n`).join("") });
-  for (const { name } of suites) await execa("ip", ["-n", name, "link", "set", "lo", "up"]);
-}
+const BACKENDS = ["iptables", "nftables"];
 
 function bridgeConfig(suite: Suite, extra: object): object {
   return {
@@ -113,7 +108,7 @@ async function attachOne(suites: readonly Suite[]): Promise<void> {
 }
 
 export async function benchMasquerade(pair: Pair): Promise<void> {
-  const suites = variants(pair, "masquerade");
+  const suites = variants(pair, "masquerade", BACKENDS);
   await makeNamespaces(suites, PODS);
   const make = (verb: string) => (suite: Suite, index: number) => ({
     plugin: "bridge",
@@ -134,7 +129,7 @@ export async function benchMasquerade(pair: Pair): Promise<void> {
 }
 
 export async function benchPorts(pair: Pair, ports: number): Promise<void> {
-  const suites = variants(pair, `ports${ports}`);
+  const suites = variants(pair, `ports${ports}`, BACKENDS);
   await makeNamespaces(suites, 1);
   await attachOne(suites);
   /* Another pod's mapping is there, as on any node in use: what the first one makes is not counted. */
@@ -147,7 +142,7 @@ export async function benchPorts(pair: Pair, ports: number): Promise<void> {
 
 /** bridge, then portmap with what bridge printed: the times of both together. */
 export async function benchChain(pair: Pair): Promise<void> {
-  const suites = variants(pair, "chain");
+  const suites = variants(pair, "chain", BACKENDS);
   await makeNamespaces(suites, PODS);
   const times = new Map<string, { add: number[]; del: number[] }>(
     suites.map(({ name }) => [name, { add: [], del: [] }]),
@@ -188,8 +183,8 @@ export async function benchChain(pair: Pair): Promise<void> {
 
 /** What one more call costs when there are many mappings already. */
 export async function benchGrowth(pair: Pair): Promise<Growth[]> {
-  const empty = variants(pair, "none");
-  const full = variants(pair, "many");
+  const empty = variants(pair, "none", BACKENDS);
+  const full = variants(pair, "many", BACKENDS);
   await makeNamespaces([...empty, ...full], 1);
   await attachOne([...empty, ...full]);
   for (const suite of full) await fill(suite);
@@ -227,7 +222,7 @@ async function fill(suite: Suite): Promise<void> {
 
 /** Processes and system calls of calls that the reference needs programs for. */
 export async function benchProcesses(pair: Pair): Promise<void> {
-  const suites = variants(pair, "count");
+  const suites = variants(pair, "count", BACKENDS);
   await makeNamespaces(suites, 2);
   await attachOne(suites);
   const counts = new Map<string, { processes: number; systemCalls: number }>();

@@ -1,5 +1,6 @@
 /** Measuring calls of two or more suites turn about, and the rows that come of it. */
 import { join } from "node:path";
+import { execa } from "execa";
 import { type Call, median, run, type Suite, type Timing } from "./calls.ts";
 import type { Backends, Row } from "./report.ts";
 
@@ -22,6 +23,22 @@ export function prepareMeasuring(directory: string): void {
 /** The file for what a call prints. */
 export function outputOf(suite: Suite, verb: string, index: number): string {
   return join(scratch, `output-${suite.name}-${verb}-${index}.json`);
+}
+
+/** The suites with nodes of their own for one purpose; with `backends` the reference once for each of its own. */
+export function variants([podwire, reference]: Pair, purpose: string, backends: readonly string[] = [""]): Suite[] {
+  const variant = (suite: Suite, backend: string): Suite => {
+    const name = [suite.side, backend, purpose].filter((part) => part !== "").join("-");
+    return { ...suite, name, backend, host: `/run/netns/${name}`, state: `${suite.state}-${name}` };
+  };
+  return [variant(podwire, ""), ...backends.map((backend) => variant(reference, backend))];
+}
+
+/** Makes the namespaces of suites' nodes and pods. */
+export async function makeNamespaces(suites: readonly Suite[], pods: number): Promise<void> {
+  const names = suites.flatMap(({ name }) => [name, ...Array.from({ length: pods }, (_, pod) => `${name}-${pod}`)]);
+  await execa("ip", ["-batch", "-"], { input: names.map((name) => `netns add ${name}\n`).join("") });
+  for (const { name } of suites) await execa("ip", ["-n", name, "link", "set", "lo", "up"]);
 }
 
 /** Makes `count` calls of each suite, turn about and taking turns at being first: times in ms for each suite's name. */
