@@ -7,7 +7,8 @@
 import { type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type FuzzInput, makeInput, type Places } from "./mutations.ts";
+import type { Places } from "./configurations.ts";
+import { type FuzzInput, makeInput } from "./mutations.ts";
 
 interface Finding {
   readonly index: number;

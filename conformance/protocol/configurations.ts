@@ -1,0 +1,127 @@
+/** Valid configurations of every plugin with whatever options chance gives: what the fuzzing spoils. */
+import type { Random } from "./random.ts";
+
+/** Where the calls of a batch may do something. */
+export interface Places {
+  readonly bin: string;
+  /** A directory with the delegate `echo`: it prints FUZZ_OUTPUT and ends with FUZZ_STATUS. */
+  readonly delegates: string;
+  readonly netns: string;
+  readonly dataDir: string;
+}
+
+/** Any JSON value. */
+export type Value = null | boolean | number | string | Value[] | { [key: string]: Value };
+
+/** A valid configuration, fuller than any real one. */
+export function configuration(
+  random: Random,
+  plugin: string,
+  version: string,
+  places: Places,
+): { [key: string]: Value } {
+  const v4 = `10.${random.below(200)}.${random.below(250)}.0/24`;
+  const v6 = `fd00:${random.below(9999)}::/64`;
+  const ipam: { [key: string]: Value } = {
+    type: "host-local",
+    dataDir: places.dataDir,
+    routes: [
+      { dst: "0.0.0.0/0" },
+      { dst: "10.250.0.0/16", gw: v4.replace(".0/24", ".1"), mtu: 1400, priority: 10, table: 100 },
+    ],
+  };
+  if (random.chance(0.5)) ipam.subnet = v4;
+  else
+    ipam.ranges = [
+      [{ subnet: v4, rangeStart: v4.replace(".0/24", ".10"), rangeEnd: v4.replace(".0/24", ".200") }],
+      [{ subnet: v6 }],
+    ];
+  if (random.chance(0.2)) ipam.gateway = v4.replace(".0/24", ".1");
+  if (random.chance(0.1)) ipam.resolvConf = "/etc/resolv.conf";
+  const config: { [key: string]: Value } = { cniVersion: version, name: `net${random.below(3)}`, type: plugin };
+  if (plugin === "bridge") {
+    config.bridge = `br${random.below(3)}`;
+    for (const key of [
+      "isGateway",
+      "isDefaultGateway",
+      "forceAddress",
+      "hairpinMode",
+      "promiscMode",
+      "enabledad",
+      "portIsolation",
+    ]) {
+      if (random.chance(0.2)) config[key] = random.chance(0.7);
+    }
+    if (random.chance(0.2)) config.mtu = 1400;
+    if (random.chance(0.05)) config.vlan = 100;
+    if (random.chance(0.05)) config.vlanTrunk = [{ minID: 10, maxID: 20 }, { id: 30 }];
+    if (random.chance(0.2)) config.ipMasq = true;
+    if (random.chance(0.1)) config.nonMasqueradeCIDRs = ["10.0.0.0/8", "fd00::/8"];
+    if (random.chance(0.1)) config.macspoofchk = true;
+    if (random.chance(0.1)) config.ipSpoofCheck = true;
+    if (random.chance(0.2)) config.dns = { nameservers: ["10.0.0.53"], domain: "x", search: ["y"], options: ["z"] };
+    if (random.chance(0.2)) config.runtimeConfig = { mac: "02:00:00:00:00:01", ips: ["10.1.2.3/24"] };
+    if (random.chance(0.2)) config.args = { cni: { mac: "02:00:00:00:00:02", ips: ["10.1.2.3"] } };
+    if (random.chance(0.7)) config.ipam = ipam;
+  }
+  if (plugin === "host-local") config.ipam = ipam;
+  if (plugin === "portmap") Object.assign(config, published(random));
+  if (plugin === "bandwidth") Object.assign(config, limits(random));
+  if (random.chance(0.3)) config.prevResult = previous(version);
+  if (random.chance(0.2))
+    config["cni.dev/valid-attachments"] = [
+      { containerID: "c1", ifname: "eth0" },
+      { containerID: "c2", ifname: "net1" },
+    ];
+  return config;
+}
+
+/** portmap's part of a configuration. The backend is nftables: iptables would take its time. */
+function published(random: Random): { [key: string]: Value } {
+  const portMappings: Value[] = [];
+  for (let n = random.below(4); n > 0; n -= 1) {
+    const mapping: { [key: string]: Value } = { hostPort: 8000 + random.below(20), containerPort: 80 };
+    if (random.chance(0.7)) mapping.protocol = random.pick(["tcp", "udp", "sctp"]);
+    if (random.chance(0.3)) mapping.hostIP = random.pick(["0.0.0.0", "::", "127.0.0.1", "10.0.0.1", "fd00::1"]);
+    portMappings.push(mapping);
+  }
+  const config: { [key: string]: Value } = { backend: "nftables", runtimeConfig: { portMappings } };
+  if (random.chance(0.2)) config.snat = random.chance(0.5);
+  if (random.chance(0.1)) config.masqAll = true;
+  if (random.chance(0.2)) config.conflicts = random.pick(["refuse", "last-wins"]);
+  if (random.chance(0.2)) config.conditionsV4 = ["ip", "saddr", "!=", "{ 10.0.0.0/8, 192.0.2.1 }", "mark", "0x10"];
+  if (random.chance(0.1)) config.conditionsV6 = ["ip6", "saddr", "fd00::/8", "tcp", "sport", "1000-2000"];
+  return config;
+}
+
+/** bandwidth's part of a configuration. */
+function limits(random: Random): { [key: string]: Value } {
+  const config: { [key: string]: Value } = {};
+  if (random.chance(0.5))
+    Object.assign(config, { ingressRate: 1_000_000, ingressBurst: random.pick([80_000, 4294967295]) });
+  if (random.chance(0.3)) Object.assign(config, { egressRate: 8000, egressBurst: 8_000_000 });
+  if (random.chance(0.2)) config.latency = 50;
+  if (random.chance(0.2)) config.unshapedSubnets = ["10.0.0.0/8", "fd00::/8"];
+  if (random.chance(0.5)) {
+    config.runtimeConfig = {
+      bandwidth: { ingressRate: 2_000_000, ingressBurst: 160_000, egressRate: 0, egressBurst: 0 },
+    };
+  }
+  return config;
+}
+
+export function previous(version: string): { [key: string]: Value } {
+  if (version === "0.1.0" || version === "0.2.0")
+    return { ip4: { ip: "10.1.2.3/24", gateway: "10.1.2.1", routes: [{ dst: "0.0.0.0/0" }] } };
+  return {
+    cniVersion: version,
+    interfaces: [
+      { name: "br0" },
+      { name: "veth1", mac: "02:00:00:00:00:03" },
+      { name: "eth0", mac: "02:00:00:00:00:04", sandbox: "/run/netns/x" },
+    ],
+    ips: [{ version: "4", interface: 2, address: "10.1.2.3/24", gateway: "10.1.2.1" }],
+    routes: [{ dst: "0.0.0.0/0", gw: "10.1.2.1" }],
+    dns: {},
+  };
+}
