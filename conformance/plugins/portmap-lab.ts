@@ -356,7 +356,7 @@ export class Node {
 }
 
 /** Where Podwire keeps what a node has in its packet filter: by the number of its network namespace. */
-async function recordsOf(host: Netns): Promise<string | null> {
+export async function recordsOf(host: Netns): Promise<string | null> {
   const status = await stat(host.path).catch(() => null);
   return status === null ? null : `/run/podwire/net-${status.ino}`;
 }

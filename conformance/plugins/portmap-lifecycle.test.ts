@@ -1,4 +1,6 @@
 /** What ADD made is found again: by CHECK, which names what is missing, by DEL whatever it is told, and by GC. */
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { binDirectory, callEnvironment, expectError, expectSuccess, type JsonObject } from "../harness.ts";
@@ -11,6 +13,7 @@ import {
   type Node,
   type Pod,
   portsLeft,
+  recordsOf,
   remains,
   withNode,
 } from "./portmap-lab.ts";
@@ -18,6 +21,7 @@ import {
 const node4 = addressOf("node", 4);
 const node6 = addressOf("node", 6);
 
+const OTHER: readonly Mapping[] = [{ hostPort: 8190, containerPort: 80, protocol: "tcp" }];
 const MAPPINGS: readonly Mapping[] = [
   { hostPort: 8080, containerPort: 80, protocol: "tcp" },
   { hostPort: 8081, containerPort: 80, protocol: "udp" },
@@ -340,3 +344,18 @@ describe("no ports, no work", () => {
     }),
   );
 });
+
+test("DEL finds an attachment's elements by their owner when its record was lost, whatever other records there are", () =>
+  withNode({ portmap: { backend: "nftables" } }, async (node) => {
+    const [lost, kept] = [await node.pod({ mappings: MAPPINGS.slice(0, 1) }), await node.pod({ mappings: OTHER })];
+    const directory = (await recordsOf(node.host)) ?? "";
+    for (const name of await readdir(directory)) {
+      const text = await readFile(join(directory, name), "utf8");
+      if (text.includes(` ${lost.containerId} `)) await rm(join(directory, name));
+    }
+    await node.removePod(lost, MAPPINGS.slice(0, 1));
+    expect(await portsLeft(node)).toEqual([8190]);
+    expectSuccess(await node.check(kept, OTHER));
+    await node.removePod(kept, OTHER);
+    expect(await remains(node)).toEqual([]);
+  }));
