@@ -8,7 +8,7 @@ import { type Address, type Prefix, parseAddress, parsePrefix } from "../ip/addr
 import { parseMac } from "../ip/mac.ts";
 import { decodeAddress, writeDeleteAddress, writeNewAddress } from "./address.ts";
 import captured from "./captured.json" with { type: "json" };
-import { MessageWriter, splitMessages } from "./codec.ts";
+import { splitMessages } from "./codec.ts";
 import {
   decodeLink,
   writeDeleteLink,
@@ -18,20 +18,13 @@ import {
   writeNewVeth,
   writePort,
 } from "./link.ts";
+import { type Shape, TEXT, type Tree, treeOf, written } from "./message-tree.ts";
 import { decodeRoute, type Route, writeDeleteNeighbour, writeNewRoute } from "./route.ts";
 import type { NetlinkSocket } from "./socket.ts";
 import { decodePortVlans, writePortVlans } from "./vlan.ts";
 
 const BRIDGE = 3;
 const VETH = 4;
-const TEXT = "text";
-
-/** Which attributes hold attributes (behind a fixed part of so many bytes), and which hold text. */
-interface Shape {
-  readonly fixed?: number;
-  readonly [type: number]: Shape | typeof TEXT;
-}
-
 const INFO: Shape = { 1: TEXT, 4: TEXT, 2: {}, 5: {} };
 const LINK: Shape = { fixed: 16, 3: TEXT, 18: INFO, 20: TEXT };
 const PEER: Shape = { ...LINK, 18: { 1: TEXT, 2: { 1: { fixed: 16, 3: TEXT } } } };
@@ -39,49 +32,6 @@ const VLAN: Shape = { fixed: 16, 26: {} };
 const ADDRESS: Shape = { fixed: 8 };
 const ROUTE: Shape = { fixed: 12, 8: {} };
 const NEIGHBOUR: Shape = { fixed: 12 };
-
-type Tree = { readonly [key: string]: string | Tree | readonly (string | Tree)[] };
-
-/** An independent reading of a message: "header", "fixed" and the attributes by number. */
-function treeOf(message: Buffer, shape: Shape): Tree {
-  const flags = message.readUInt16LE(6);
-  return {
-    header: `type ${message.readUInt16LE(4)} flags ${flags.toString(16)}`,
-    ...inside(message.subarray(16), shape),
-  };
-}
-
-function inside(bytes: Buffer, shape: Shape): Tree {
-  const fixed = shape.fixed ?? 0;
-  const tree: Record<string, (string | Tree)[] | string> = { fixed: bytes.subarray(0, fixed).toString("hex") };
-  for (let at = fixed; at + 4 <= bytes.length; at += (bytes.readUInt16LE(at) + 3) & ~3) {
-    const type = bytes.readUInt16LE(at + 2) & 0x3fff;
-    const value = bytes.subarray(at + 4, at + bytes.readUInt16LE(at));
-    const kind = shape[type];
-    const read =
-      kind === TEXT
-        ? value.toString().replace(/\0+$/, "")
-        : kind === undefined
-          ? value.toString("hex")
-          : inside(value, kind);
-    tree[type] = [...((tree[type] as (string | Tree)[] | undefined) ?? []), read];
-  }
-  return tree;
-}
-
-/** What an encoder writes. */
-function written(encode: (socket: NetlinkSocket) => void): Buffer {
-  const writer = new MessageWriter();
-  const socket = {
-    request(type: number, flags: number): MessageWriter {
-      writer.begin(type, flags, 1);
-      return writer;
-    },
-  };
-  encode(socket as unknown as NetlinkSocket);
-  expect(writer.bytes.length % 4).toBe(0);
-  return Buffer.from(writer.bytes);
-}
 
 function sent(command: string): Buffer {
   return Buffer.from((captured.sent as Record<string, string>)[command] ?? "", "hex");
