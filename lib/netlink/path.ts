@@ -1,0 +1,94 @@
+/** How the kernel would send to an address now, all its rules and tables considered (include/uapi/linux/rtnetlink.h). */
+import type { Address } from "../ip/address.ts";
+import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
+import { ipAddress, socketFamily } from "./address.ts";
+import { AttributeReader, readU8 } from "./codec.ts";
+import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import { decodeTunnelRoute, type TunnelRoute } from "./tunnel-route.ts";
+
+const RTM_GETROUTE = 26;
+const RTM_F_FIB_MATCH = 0x2000;
+
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RTA_PREFSRC = 7;
+const RTA_METRICS = 8;
+const RTA_DST = 1;
+const RTAX_MTU = 2;
+const RTN_UNICAST = 1;
+const RTN_LOCAL = 2;
+/** So many questions are asked with one send. */
+const AT_ONCE = 256;
+
+/** The way to an address. */
+export interface Path {
+  /** The index of the link that packets leave by. */
+  readonly link: number;
+  /** The address they are sent from; null if the kernel does not say. */
+  readonly source: Address | null;
+  /** The router they are sent to; null on the address's own segment. */
+  readonly gateway: Address | null;
+  /** The MTU that the route names or that was discovered; 0 for the link's. */
+  readonly mtu: number;
+  /** The address is this host's own. */
+  readonly local: boolean;
+}
+
+/** The ways to some addresses; null for each to which there is none. @throws SystemError, NetlinkFormatError */
+export function findPaths(socket: NetlinkSocket, addresses: readonly Address[]): (Path | null)[] {
+  const paths: (Path | null)[] = [];
+  while (paths.length < addresses.length) paths.push(null);
+  for (let from = 0; from < addresses.length; from += AT_ONCE) {
+    for (const address of addresses.slice(from, from + AT_ONCE)) writeLookup(socket, address, 0);
+    socket.executeAll((message, index) => {
+      paths[from + index] = decodePath(message.body);
+    });
+  }
+  return paths;
+}
+
+/** The route itself that packets to an address take; null without one. @throws NetlinkError */
+export function matchingRoute(socket: NetlinkSocket, address: Address): TunnelRoute | null {
+  writeLookup(socket, address, RTM_F_FIB_MATCH);
+  let route: TunnelRoute | null = null;
+  const errors = socket.executeAll((message) => {
+    route = decodeTunnelRoute(message.body);
+  });
+  const errno = errors[0] ?? 0;
+  if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);
+  return route;
+}
+
+/** struct rtmsg: family, destination length, source length, TOS, table, protocol, scope, type, flags. */
+function writeLookup(socket: NetlinkSocket, address: Address, flags: number): void {
+  const writer = socket.query(RTM_GETROUTE);
+  writer.u8(socketFamily(address));
+  writer.u8(address.bytes.length * 8);
+  for (let i = 0; i < 6; i += 1) writer.u8(0);
+  writer.u32(flags);
+  writer.attributeBytes(RTA_DST, address.bytes);
+  writer.end();
+}
+
+/** Reads the body of the RTM_NEWROUTE message that answers a lookup; null if packets would be refused. @throws NetlinkFormatError */
+export function decodePath(body: Uint8Array): Path | null {
+  const type = readU8(body, 7);
+  if (type !== RTN_UNICAST && type !== RTN_LOCAL) return null;
+  let link = 0;
+  let mtu = 0;
+  let source: Address | null = null;
+  let gateway: Address | null = null;
+  const attributes = new AttributeReader(body, 12);
+  while (attributes.next()) {
+    if (attributes.type === RTA_OIF) link = attributes.u32();
+    else if (attributes.type === RTA_GATEWAY) gateway = ipAddress(attributes.bytes());
+    else if (attributes.type === RTA_PREFSRC) source = ipAddress(attributes.bytes());
+    else if (attributes.type === RTA_METRICS) {
+      const metrics = attributes.nested();
+      while (metrics.next()) {
+        if (metrics.type === RTAX_MTU) mtu = metrics.u32();
+      }
+    }
+  }
+  return { link, source, gateway, mtu, local: type === RTN_LOCAL };
+}

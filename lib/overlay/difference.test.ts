@@ -1,0 +1,234 @@
+/** What the peers ask of the kernel, and the way there from whatever it holds: after the difference it holds just that. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type Address, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import type { TunnelRoute } from "../netlink/tunnel-route.ts";
+import { differenceOf, tooManyLost } from "./difference.ts";
+import {
+  contentOf,
+  describeEntry,
+  type Entry,
+  entriesFor,
+  entriesFound,
+  hostOf,
+  keyOf,
+  metricOf,
+  type Overlay,
+} from "./entries.ts";
+import { type Peer, vtepMac } from "./peers.ts";
+import { isSameStamp, isStamp, stampRoute } from "./stamp.ts";
+
+const address = (text: string): Address => parseAddress(text) as Address;
+const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
+
+function peer(number: number, more: Partial<Peer> = {}): Peer {
+  const nodeIp = more.nodeIp ?? address(`192.0.${number >> 8}.${number & 255}`);
+  const podCidrs = [prefix(`10.${number >> 8}.${number & 255}.0/24`), prefix(`fd44:0:0:${number.toString(16)}::/64`)];
+  return { place: `peers[${number}]`, nodeIp, podCidrs, mac: vtepMac(nodeIp), ...more };
+}
+
+const CLASSIC: Overlay = { datapath: "classic", vni: 1, link: 5 };
+const GPE: Overlay = { datapath: "gpe", vni: 1, link: 5 };
+
+const described = (entries: readonly Entry[]): string[] => entries.map((entry) => describeEntry(entry));
+
+describe("entries", () => {
+  const metric4 = metricOf(prefix("10.0.2.0/24"), 1);
+  const metric6 = metricOf(prefix("fd44:0:0:2::/64"), 1);
+
+  test("of a classic peer: one for its device, two for each network", () => {
+    expect(described(entriesFor(CLASSIC, [peer(2)], [0]))).toEqual([
+      "forwarding entry 0e:f4:c0:00:00:02 dst 192.0.0.2",
+      "neighbour 10.0.2.0 lladdr 0e:f4:c0:00:00:02",
+      `route 10.0.2.0/24 via 10.0.2.0 metric ${metric4}`,
+      "neighbour fd44:0:0:2:: lladdr 0e:f4:c0:00:00:02",
+      `route fd44:0:0:2::/64 via fd44:0:0:2:: metric ${metric6}`,
+    ]);
+  });
+
+  test("of a gpe peer: a route for each network", () => {
+    expect(described(entriesFor(GPE, [peer(2)], [0]))).toEqual([
+      `route 10.0.2.0/24 encap ip id 1 dst 192.0.0.2 metric ${metric4}`,
+      `route fd44:0:0:2::/64 encap ip id 1 dst 192.0.0.2 metric ${metric6}`,
+    ]);
+  });
+
+  test("of a peer on the same segment: plain routes for the networks of its own IP version", () => {
+    const direct = `route 10.0.2.0/24 via 192.0.0.2 metric ${metric4}`;
+    for (const overlay of [CLASSIC, GPE]) {
+      expect(described(entriesFor(overlay, [peer(2, { podCidrs: [prefix("10.0.2.0/24")] })], [3]))).toEqual([direct]);
+    }
+    expect(described(entriesFor(CLASSIC, [peer(2)], [3]))).toEqual([
+      "forwarding entry 0e:f4:c0:00:00:02 dst 192.0.0.2",
+      direct,
+      "neighbour fd44:0:0:2:: lladdr 0e:f4:c0:00:00:02",
+      `route fd44:0:0:2::/64 via fd44:0:0:2:: metric ${metric6}`,
+    ]);
+  });
+
+  test("of a peer without pods: none", () => {
+    expect(entriesFor(CLASSIC, [peer(2, { podCidrs: [] })], [0])).toEqual([]);
+  });
+
+  test("have metrics that keep 5,000 routes apart, and two overlays", () => {
+    const metrics = new Set<number>();
+    for (let i = 0; i < 5000; i += 1) metrics.add(metricOf(prefix(`10.${i >> 8}.${i & 255}.0/24`), 1));
+    expect(metrics.size).toBe(5000);
+    for (const metric of metrics) expect(metric >= 2 ** 30 && metric < 2 ** 31).toBe(true);
+    expect(metricOf(prefix("10.0.2.0/24"), 1)).not.toBe(metricOf(prefix("10.0.2.0/24"), 2));
+  });
+
+  test("found: what is on the device and not the kernel's own, and direct routes with the overlay's metric", () => {
+    const [direct, foreign] = [prefix("10.0.2.0/24"), prefix("10.0.3.0/24")];
+    const route = (dst: Prefix, link: number, protocol: number, priority: number): TunnelRoute => ({
+      dst,
+      link,
+      protocol,
+      priority,
+      gateway: null,
+      onlink: false,
+      tunnel: null,
+      mtu: 0,
+    });
+    const routes = [
+      route(direct, 5, 2, 0),
+      route(direct, 5, 3, 0),
+      route(direct, 3, 112, metricOf(direct, 1)),
+      route(direct, 3, 112, metricOf(direct, 2)),
+      route(foreign, 3, 4, metricOf(foreign, 1)),
+    ];
+    const neighbours = [
+      { address: address("10.0.2.0"), mac: "0e:f4:c0:00:00:02", permanent: true, protocol: 0 },
+      { address: address("10.0.9.0"), mac: "0e:f4:c0:00:00:02", permanent: false, protocol: 0 },
+    ];
+    expect(entriesFound(CLASSIC, [], neighbours, routes)).toEqual([
+      { kind: "neighbour", address: address("10.0.2.0"), mac: "0e:f4:c0:00:00:02", permanent: true },
+      { kind: "route", route: routes[1] },
+      { kind: "route", route: routes[2] },
+    ]);
+  });
+});
+
+/** A kernel: puts replace the first of the same key, and of routes it can hold several. */
+function applied(found: readonly Entry[], remove: readonly Entry[], put: readonly Entry[]): string[] {
+  const held = [...found];
+  for (const entry of remove) {
+    const at = held.findIndex((other) => keyOf(other) === keyOf(entry) && contentOf(other) === contentOf(entry));
+    expect(at, `${describeEntry(entry)} is there to be removed`).toBeGreaterThanOrEqual(0);
+    held.splice(at, 1);
+  }
+  for (const entry of put) {
+    const at = held.findIndex((other) => keyOf(other) === keyOf(entry));
+    if (at < 0) held.push(entry);
+    else held[at] = entry;
+  }
+  return held.map((entry) => `${keyOf(entry)}=${contentOf(entry)}`).sort();
+}
+
+const state = (entries: readonly Entry[]): string[] => applied([], [], entries);
+
+describe("the difference", () => {
+  test("is nothing between equals", () => {
+    const entries = entriesFor(CLASSIC, [peer(2), peer(3)], [0, 4]);
+    expect(differenceOf(entries, [...entries].reverse())).toEqual({ remove: [], put: [] });
+  });
+
+  test("puts routes last and takes them away first", () => {
+    const entries = entriesFor(CLASSIC, [peer(2)], [0]);
+    const kinds = (list: readonly Entry[]) => list.map((entry) => entry.kind);
+    expect(kinds(differenceOf(entries, []).put)).toEqual(["forwarding", "neighbour", "neighbour", "route", "route"]);
+    expect(kinds(differenceOf([], entries).remove)).toEqual(["route", "route", "neighbour", "neighbour", "forwarding"]);
+  });
+
+  test("of a node with a new address leaves its routes alone", () => {
+    const before = entriesFor(CLASSIC, [peer(2)], [0]);
+    const moved = peer(2, { nodeIp: address("198.51.100.2") });
+    const { remove, put } = differenceOf(entriesFor(CLASSIC, [moved], [0]), before);
+    expect(described(remove)).toEqual(["forwarding entry 0e:f4:c0:00:00:02 dst 192.0.0.2"]);
+    expect(put.map((entry) => entry.kind)).toEqual(["forwarding", "neighbour", "neighbour"]);
+  });
+
+  test("leads to what is wanted, from anything, by the fewest changes", () => {
+    const peers = fc.uniqueArray(fc.integer({ min: 1, max: 30 }), { maxLength: 12 });
+    const direct = fc.array(fc.constantFrom(0, 0, 3), { minLength: 12, maxLength: 12 });
+    const nodes = fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 12, maxLength: 12 });
+    const side = fc.record({ peers, direct, nodes });
+    fc.assert(
+      fc.property(fc.constantFrom(CLASSIC, GPE), side, side, fc.boolean(), (overlay, from, to, doubled) => {
+        const list = (which: typeof from) =>
+          entriesFor(
+            overlay,
+            which.peers.map((n, i) => peer(n, { nodeIp: address(`192.0.2.${n * 4 + (which.nodes[i] ?? 0)}`) })),
+            which.direct,
+          );
+        const desired = list(to);
+        const found = list(from);
+        /* Routes of one prefix and metric by other ways, as somebody may have appended them. */
+        if (doubled)
+          found.push(
+            ...list(to)
+              .filter((entry) => entry.kind === "route")
+              .map((entry) => elsewhere(entry)),
+          );
+        const { remove, put } = differenceOf(desired, found);
+        expect(applied(found, remove, put)).toEqual(state(desired));
+        const same = new Set(found.map((entry) => `${keyOf(entry)}=${contentOf(entry)}`));
+        expect(put.every((entry) => !same.has(`${keyOf(entry)}=${contentOf(entry)}`))).toBe(true);
+      }),
+    );
+  });
+});
+
+function elsewhere(entry: Entry): Entry {
+  if (entry.kind !== "route") return entry;
+  return { kind: "route", route: { ...entry.route, link: 9, gateway: null, tunnel: null } };
+}
+
+describe("a change that takes away many nodes at once", () => {
+  const entries = (count: number) => {
+    const peers = Array.from({ length: count }, (_, i) => peer(i + 1));
+    return entriesFor(
+      CLASSIC,
+      peers,
+      peers.map((_, i) => (i % 3 === 0 ? 4 : 0)),
+    );
+  };
+
+  test.each([
+    [10, 0, 0],
+    [11, 6, 0],
+    [11, 5, 6],
+    [11, 0, 11],
+    [5000, 2500, 0],
+    [5000, 2499, 2501],
+  ])("from %d to %d: %d are too many", (before, after, lost) => {
+    expect(tooManyLost(entries(after), entries(before))).toBe(lost);
+  });
+
+  test("counts the nodes that are behind a tunnel and those that are not", () => {
+    expect(new Set(entries(3).map(hostOf)).size).toBe(4);
+    expect(new Set(entriesFor(GPE, [peer(1), peer(2)], [0, 0]).map(hostOf)).size).toBe(2);
+  });
+});
+
+describe("the stamp", () => {
+  test("is a route to nowhere that depends on configuration and list", () => {
+    const stamp = stampRoute(5, "vni 1", "12 340 1");
+    expect(formatPrefix(stamp.dst)).toMatch(/^2[45]\d\.\d+\.\d+\.\d+\/32$/);
+    expect(isStamp(stamp)).toBe(true);
+    expect(isSameStamp(stamp, stampRoute(5, "vni 1", "12 340 1"))).toBe(true);
+    for (const other of [
+      stampRoute(5, "vni 2", "12 340 1"),
+      stampRoute(5, "vni 1", "12 340 2"),
+      stampRoute(6, "vni 1", "12 340 1"),
+    ]) {
+      expect(isSameStamp(stamp, other)).toBe(false);
+    }
+    expect(isSameStamp(stamp, null)).toBe(false);
+  });
+
+  test("is not taken for a route to pods", () => {
+    expect(isStamp({ ...stampRoute(5, "", ""), dst: prefix("10.244.2.0/24") })).toBe(false);
+    expect(isStamp({ ...stampRoute(5, "", ""), dst: prefix("0.0.0.0/0") })).toBe(false);
+  });
+});

@@ -1,0 +1,216 @@
+/** Reading peers: what a whole file is, what is refused, and that a file cut off anywhere is never taken for a whole one. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { Fields } from "../cni/fields.ts";
+import { parseJson } from "../cni/json.ts";
+import { CniError } from "../errors.ts";
+import { type Address, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import { formatMac } from "../ip/mac.ts";
+import { type OwnNode, PeersUnknown, parsePeersFile, readPeer, validatePeers, vtepMac } from "./peers.ts";
+
+const address = (text: string): Address => parseAddress(text) as Address;
+const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
+
+interface Record {
+  readonly nodeIP?: string;
+  readonly podCIDRs?: readonly string[];
+  readonly mac?: string;
+}
+
+function file(records: readonly Record[], header: object = {}): string {
+  const first = { generation: 7, complete: true, peers: records.length, ...header };
+  return [first, ...records].map((line) => `${JSON.stringify(line)}\n`).join("");
+}
+
+const parse = (text: string) => parsePeersFile(new TextEncoder().encode(text), "peers.ndjson");
+
+const TWO: readonly Record[] = [
+  { nodeIP: "192.0.2.2", podCIDRs: ["10.244.2.0/24", "fd44:0:0:2::/64"] },
+  { nodeIP: "192.0.2.3", podCIDRs: ["10.244.3.0/24", "fd44:0:0:3::/64"], mac: "02:00:00:00:00:03" },
+];
+
+const OWN: OwnNode = {
+  nodeIp: address("192.0.2.1"),
+  podCidrs: [prefix("10.244.1.0/24"), prefix("fd44:0:0:1::/64")],
+  mac: vtepMac(address("192.0.2.1")),
+  mixed: false,
+};
+
+/** What a list is refused with: "message | details". */
+function refusal(records: readonly Record[], own = OWN): string {
+  try {
+    validatePeers(parse(file(records)), own);
+  } catch (error) {
+    expect(error).toBeInstanceOf(CniError);
+    expect((error as CniError).code).toBe(7);
+    return `${(error as CniError).message} | ${(error as CniError).details}`;
+  }
+  return "";
+}
+
+describe("a peers file", () => {
+  test("tells its generation and its peers", () => {
+    const { generation, force, peers } = parse(file(TWO));
+    expect({ generation, force }).toEqual({ generation: 7, force: false });
+    expect(peers.map((peer) => [peer.place, formatMac(peer.mac), ...peer.podCidrs.map(formatPrefix)])).toEqual([
+      ["peers.ndjson line 2", "0e:f4:c0:00:02:02", "10.244.2.0/24", "fd44:0:0:2::/64"],
+      ["peers.ndjson line 3", "02:00:00:00:00:03", "10.244.3.0/24", "fd44:0:0:3::/64"],
+    ]);
+  });
+
+  test("may have blank lines, further members and no newline at its end", () => {
+    const text = file([{ ...TWO[0], name: "node-2" } as Record], { force: true, writer: "cron" });
+    expect(parse(`\n${text.trimEnd()}`)).toMatchObject({ force: true, peers: [{ place: "peers.ndjson line 3" }] });
+  });
+
+  test("cut off after any byte but the last newline is not taken for a whole one", () => {
+    const bytes = new TextEncoder().encode(file(TWO));
+    for (let length = 0; length < bytes.length - 1; length += 1) {
+      expect(() => parsePeersFile(bytes.subarray(0, length), "peers.ndjson"), `${length} bytes`).toThrow(PeersUnknown);
+    }
+    expect(parsePeersFile(bytes.subarray(0, bytes.length - 1), "peers.ndjson").peers).toHaveLength(2);
+  });
+
+  test.each([
+    ["", "peers.ndjson is empty"],
+    ["\0\0\0\0", "line 1 is not JSON"],
+    ["[]\n", "line 1 is no JSON object"],
+    [file(TWO, { complete: false }), 'line 1 should be {"generation"'],
+    [file(TWO, { peers: 3 }), "says it holds 3 peers, but ends after 2"],
+    [file(TWO, { peers: 1 }), "holds more than the 1 peers it says"],
+    [JSON.stringify(TWO[0]), "line 1 should be"],
+  ])("that is not whole is not used: %j", (text, problem) => {
+    expect(() => parse(text)).toThrow(PeersUnknown);
+    expect(() => parse(text)).toThrow(problem);
+  });
+
+  test("of arbitrary bytes is refused, never misread", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        try {
+          parsePeersFile(bytes, "p");
+        } catch (error) {
+          expect(error instanceof PeersUnknown || error instanceof CniError).toBe(true);
+        }
+      }),
+    );
+  });
+});
+
+describe("a record", () => {
+  const read = (text: string) =>
+    readPeer(new Fields(parseJson(new TextEncoder().encode(text)), "peers[3]"), "peers[3]");
+
+  test.each([
+    ['{"podCIDRs":["10.1.0.0/24"]}', "peers[3].nodeIP"],
+    ['{"nodeIP":"192.0.2.300"}', "peers[3].nodeIP"],
+    ['{"nodeIP":"127.0.0.1"}', "peers[3].nodeIP"],
+    ['{"nodeIP":"224.0.0.1"}', "peers[3].nodeIP"],
+    ['{"nodeIP":"0.0.0.0"}', "peers[3].nodeIP"],
+    ['{"nodeIP":"::1"}', "peers[3].nodeIP"],
+    ['{"nodeIP":"ff02::1"}', "peers[3].nodeIP"],
+    ['{"nodeIP":"::ffff:192.0.2.2"}', "peers[3].nodeIP"],
+    ['{"nodeIP":"192.0.2.2","podCIDRs":["0.0.0.0/0"]}', "peers[3].podCIDRs[0]"],
+    ['{"nodeIP":"192.0.2.2","podCIDRs":["10.1.0.0"]}', "peers[3].podCIDRs[0]"],
+    ['{"nodeIP":"192.0.2.2","podCIDRs":[7]}', "peers[3].podCIDRs[0]"],
+    ['{"nodeIP":"192.0.2.2","mac":"01:00:00:00:00:01"}', "peers[3].mac"],
+    ['{"nodeIP":"192.0.2.2","mac":"nonsense"}', "peers[3].mac"],
+  ])("that is wrong is refused by its field: %s", (text, field) => {
+    expect(() => read(text)).toThrow(`invalid value for "${field}"`);
+  });
+
+  test("has networks without host bits, and may have none yet", () => {
+    expect(read('{"nodeIP":"192.0.2.2","podCIDRs":["10.1.0.77/24"]}').podCidrs.map(formatPrefix)).toEqual([
+      "10.1.0.0/24",
+    ]);
+    expect(read('{"nodeIP":"192.0.2.2"}').podCidrs).toEqual([]);
+  });
+});
+
+describe("a list", () => {
+  test("may name this node, which is no peer of its own", () => {
+    const own = { nodeIP: "192.0.2.1", podCIDRs: ["fd44:0:0:1::/64", "10.244.1.0/24"] };
+    const peers = validatePeers(parse(file([own, ...TWO])), OWN);
+    expect(peers.map((peer) => peer.place)).toEqual(["peers.ndjson line 3", "peers.ndjson line 4"]);
+  });
+
+  test.each([
+    [
+      "one address twice",
+      [TWO[0], { nodeIP: "192.0.2.2", podCIDRs: ["10.244.9.0/24"] }],
+      /line 3.*line 2.*192\.0\.2\.2/,
+    ],
+    [
+      "this node twice",
+      [{ nodeIP: "192.0.2.1", podCIDRs: ["10.244.1.0/24", "fd44:0:0:1::/64"] }, { nodeIP: "192.0.2.1" }],
+      /line 3.*line 2/,
+    ],
+    [
+      "one Ethernet address twice",
+      [TWO[1], { nodeIP: "192.0.2.4", mac: "02:00:00:00:00:03" }],
+      /line 3.*line 2.*02:00:00:00:00:03/,
+    ],
+    ["this node's Ethernet address", [{ nodeIP: "192.0.2.4", mac: "0e:f4:c0:00:02:01" }], /line 2.*this node/],
+    ["one network twice", [TWO[0], { nodeIP: "192.0.2.4", podCIDRs: ["10.244.2.0/24"] }], /line 3.*line 2.*overlap/],
+    [
+      "a network in another",
+      [{ nodeIP: "192.0.2.4", podCIDRs: ["10.244.2.0/23"] }, TWO[0]],
+      /line [23].*line [23].*10\.244\.2\.0\/23/,
+    ],
+    [
+      "two that overlap in one record",
+      [{ nodeIP: "192.0.2.4", podCIDRs: ["10.9.0.0/16", "10.9.1.0/24"] }],
+      /line 2.*overlap/,
+    ],
+    [
+      "this node's network under another address",
+      [{ nodeIP: "192.0.2.4", podCIDRs: ["10.244.1.0/24"] }],
+      /line 2.*this node.*overlap/,
+    ],
+    [
+      "another network under this node's address",
+      [{ nodeIP: "192.0.2.1", podCIDRs: ["10.244.7.0/24"] }],
+      /line 2.*other pods.*10\.244\.7\.0\/24/,
+    ],
+    [
+      "a node inside a network of pods",
+      [{ nodeIP: "10.244.2.9", podCIDRs: ["10.244.8.0/24"] }, TWO[0]],
+      /line 2.*line 3.*circles/,
+    ],
+    ["the other IP version", [{ nodeIP: "fd31::2", podCIDRs: ["10.244.8.0/24"] }], /line 2.*fd31::2.*gpe/],
+  ])("with %s is refused, and the records are named", (_what, records, expected) => {
+    expect(refusal(records as Record[])).toMatch(expected);
+  });
+
+  test("may mix IP versions where the datapath can", () => {
+    expect(refusal([{ nodeIP: "fd31::2", podCIDRs: ["10.244.8.0/24"] }], { ...OWN, mixed: true })).toBe("");
+  });
+
+  test("overlaps if and only if two of its networks do", () => {
+    const cidr = fc
+      .tuple(fc.integer({ min: 0, max: 63 }), fc.integer({ min: 22, max: 28 }))
+      .map(([third, length]) => `10.10.${third}.0/${length}`);
+    fc.assert(
+      fc.property(fc.array(cidr, { minLength: 1, maxLength: 12 }), (cidrs) => {
+        const ends = cidrs.map((text) => {
+          const [ip = "", length = "0"] = text.split("/");
+          const size = 2 ** (32 - Number(length));
+          const first = Math.floor((Number(ip.split(".")[2]) * 256) / size) * size;
+          return [first, first + size - 1] as const;
+        });
+        const overlaps = ends.some(([a, b], i) => ends.some(([c, d], j) => i < j && a <= d && c <= b));
+        const records = cidrs.map((text, i) => ({ nodeIP: `192.0.2.${i + 10}`, podCIDRs: [text] }));
+        expect(refusal(records) !== "").toBe(overlaps);
+      }),
+    );
+  });
+});
+
+describe("a device's Ethernet address", () => {
+  test("holds an IPv4 address, and a hash of an IPv6 one", () => {
+    expect(formatMac(vtepMac(address("192.0.2.1")))).toBe("0e:f4:c0:00:02:01");
+    const macs = ["fd31::1", "fd31::2", "2001:db8::1"].map((text) => formatMac(vtepMac(address(text))));
+    expect(new Set(macs).size).toBe(3);
+    for (const mac of macs) expect(mac).toMatch(/^0e:/);
+  });
+});
