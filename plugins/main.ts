@@ -7,5 +7,6 @@ import { bandwidth } from "./bandwidth/main.ts";
 import { bridge } from "./bridge/main.ts";
 import { loopback } from "./loopback/main.ts";
 import { portmap } from "./portmap/main.ts";
+import { vxlanOverlay } from "./vxlan-overlay/main.ts";
 
-sys.exit(run([bandwidth, bridge, hostLocal, loopback, portmap], project.version));
+sys.exit(run([bandwidth, bridge, hostLocal, loopback, portmap, vxlanOverlay], project.version));

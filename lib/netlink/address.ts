@@ -75,6 +75,32 @@ export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress
   return addresses;
 }
 
+/** An address and the index of the link that it is on. */
+export interface PlacedAddress {
+  readonly link: number;
+  readonly prefix: Prefix;
+}
+
+/** The addresses of all links, both families. @throws NetlinkError */
+export function listAllAddresses(socket: NetlinkSocket): PlacedAddress[] {
+  let addresses: PlacedAddress[] = [];
+  socket.dump(
+    RTM_GETADDR,
+    (writer) => {
+      writeHeader(writer, 0, 0, 0);
+      writer.end();
+    },
+    (message) => {
+      const address = decodeAddress(message.body);
+      if (address !== null) addresses.push({ link: readU32(message.body, 4), prefix: address.prefix });
+    },
+    () => {
+      addresses = [];
+    },
+  );
+  return addresses;
+}
+
 /** Reads the body of an RTM_NEWADDR message; null if it holds no IP address. @throws NetlinkFormatError */
 export function decodeAddress(body: Uint8Array): LinkAddress | null {
   const length = readU8(body, 1);

@@ -1,8 +1,9 @@
 /** VXLAN devices (include/uapi/linux/if_link.h IFLA_VXLAN_*, if_tunnel.h). */
 import { type Address, addressOf } from "../ip/address.ts";
+import { ENODEV } from "../sys/errno.ts";
 import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL } from "./codec.ts";
 import { decodeLink, IFLA_EXT_MASK, type Link, RTM_GETLINK, writeLinkHeader } from "./link.ts";
-import type { NetlinkSocket } from "./socket.ts";
+import { NetlinkError, type NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWLINK = 16;
 const RTM_NEWTUNNEL = 120;
@@ -124,6 +125,22 @@ export function writeLinkMtu(socket: NetlinkSocket, link: number, mtu: number): 
   writeLinkHeader(writer, AF_UNSPEC, link, 0, 0);
   writer.attributeU32(IFLA_MTU, mtu);
   writer.end();
+}
+
+/** The VXLAN device of a name; null if there is no link of that name, or one of another kind. @throws NetlinkError */
+export function getVxlan(socket: NetlinkSocket, name: string): Vxlan | null {
+  const writer = socket.query(RTM_GETLINK);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeText(IFLA_IFNAME, name);
+  writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  writer.end();
+  let device: Vxlan | null = null;
+  const errors = socket.executeAll((message) => {
+    device = decodeVxlan(message.body);
+  });
+  const errno = errors[0] ?? 0;
+  if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
+  return device;
 }
 
 /** All VXLAN devices of the namespace. @throws NetlinkError */

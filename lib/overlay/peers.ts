@@ -212,9 +212,10 @@ export function validatePeers(list: PeerList, own: OwnNode): Peer[] {
 
 /** Notes which of the list has an address. @throws CniError 7 if another one has it already */
 function claimAddress(holders: Map<string, number>, address: string, peers: readonly Peer[], index: number): void {
-  const holder = holders.get(address);
+  const free = -2;
+  const holder = holders.get(address) ?? free;
   const peer = peers[index];
-  if (holder === undefined) holders.set(address, index);
+  if (holder === free) holders.set(address, index);
   else if (peer !== undefined) throw contradiction(peer, peers[holder] ?? null, `both have the address ${address}`);
 }
 

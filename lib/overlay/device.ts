@@ -1,0 +1,150 @@
+/** The node's VXLAN device: there, as it should be, and nobody else's. */
+import { CniError, CONFLICT, KERNEL_REFUSED } from "../errors.ts";
+import { takenBy } from "../host/listeners.ts";
+import { ensureSysctl } from "../host/sysctl.ts";
+import { type Address, bits, formatAddress, formatPrefix, type Prefix, sameAddress } from "../ip/address.ts";
+import { formatMac } from "../ip/mac.ts";
+import { listAddresses, writeDeleteAddress, writeNewAddress } from "../netlink/address.ts";
+import { writeNamedUp } from "../netlink/ifb.ts";
+import { getLinkByName, writeDeleteLink } from "../netlink/link.ts";
+import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
+import { getVxlan, listVxlans, type Vxlan, writeLinkMtu, writeNewVxlan, writeVni } from "../netlink/vxlan.ts";
+import { EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, EOPNOTSUPP } from "../sys/errno.ts";
+import { deviceAlias, deviceName, type OverlaySettings } from "./settings.ts";
+
+/** What of the device is not in the settings. */
+export interface DevicePlan {
+  readonly local: Address;
+  readonly mac: Uint8Array;
+  readonly mtu: number;
+}
+
+/**
+ * Makes the device be there, up, as planned. One that differs in what cannot be changed is made again, which takes
+ * everything on it along.
+ * @throws CniError 102 if another device has the name, or its port or VNI; 100 if the kernel refuses
+ */
+export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, plan: DevicePlan): Vxlan {
+  const name = deviceName(settings);
+  let device = ownDevice(socket, settings);
+  if (device !== null && differenceInDevice(device, settings, plan) !== null) {
+    writeDeleteLink(socket, device.link.index);
+    socket.run();
+    device = null;
+  }
+  device ??= makeDevice(socket, settings, plan);
+  if (device.link.mtu !== plan.mtu) {
+    writeLinkMtu(socket, device.link.index, plan.mtu);
+    socket.run();
+  }
+  if (device.link.up && device.link.alias === deviceAlias(settings)) return device;
+  ensureSysctl(["net", "ipv6", "conf", name, "accept_ra"], "0");
+  writeNamedUp(socket, device.link.index, deviceAlias(settings));
+  const errno = socket.attempt();
+  if (errno === EADDRINUSE) throw portTaken(socket, settings, device);
+  if (errno !== 0) throw new NetlinkError(errno, `set ${name} up`, 0);
+  return device;
+}
+
+/** The device, if it is there and this network's. @throws CniError 102 if the name is somebody else's */
+export function ownDevice(socket: NetlinkSocket, settings: OverlaySettings): Vxlan | null {
+  const name = deviceName(settings);
+  const device = getVxlan(socket, name);
+  if (device === null) {
+    const other = getLinkByName(socket, name);
+    if (other === null) return null;
+    throw foreign(name, other.kind === "" ? "a device" : `a ${other.kind}`);
+  }
+  /* Without an alias it is ours from a call that was killed between making and naming it. */
+  if (device.link.alias === "" || device.link.alias === deviceAlias(settings)) return device;
+  throw foreign(name, `that of "${device.link.alias}"`);
+}
+
+function foreign(name: string, what: string): CniError {
+  return new CniError(
+    CONFLICT,
+    `link ${name} is ${what}, not this network's VXLAN device`,
+    `choose another "vni", or remove it with: ip link delete ${name}`,
+  );
+}
+
+/** What is different about the device that cannot be changed; null if nothing is. */
+export function differenceInDevice(device: Vxlan, settings: OverlaySettings, plan: DevicePlan): string | null {
+  const gpe = settings.datapath === "gpe";
+  if (device.external !== gpe || device.gpe !== gpe) return `is not of the datapath "${settings.datapath}"`;
+  if (device.port !== settings.port) return `has port ${device.port}, not ${settings.port}`;
+  if (device.inheritDf !== settings.pathMtuDiscovery) return 'differs in "pmtud"';
+  if (device.lower !== 0) return "is bound to a link, with which it would go";
+  if (gpe) return null;
+  if (device.vni !== settings.vni) return `has VNI ${device.vni}, not ${settings.vni}`;
+  if (device.learning) return "learns addresses from whoever sends";
+  if (device.link.mac !== formatMac(plan.mac)) return `has the Ethernet address ${device.link.mac}`;
+  if (device.local === null || !sameAddress(device.local, plan.local)) {
+    return `sends from ${device.local === null ? "any address" : formatAddress(device.local)}`;
+  }
+  return null;
+}
+
+function makeDevice(socket: NetlinkSocket, settings: OverlaySettings, plan: DevicePlan): Vxlan {
+  const name = deviceName(settings);
+  const gpe = settings.datapath === "gpe";
+  let vniFilter = gpe;
+  for (;;) {
+    writeNewVxlan(socket, {
+      name,
+      mtu: plan.mtu,
+      port: settings.port,
+      inheritDf: settings.pathMtuDiscovery,
+      tunnel: gpe ? null : { vni: settings.vni, mac: plan.mac, local: plan.local },
+      vniFilter,
+    });
+    const errno = socket.attempt();
+    if (errno === 0) break;
+    if (errno === EEXIST) throw portTaken(socket, settings, null);
+    /* Linux before 5.18 has no filter: then packets of other VNIs are taken as well. */
+    if (vniFilter && (errno === EINVAL || errno === EOPNOTSUPP)) vniFilter = false;
+    else throw new NetlinkError(errno, `make VXLAN device ${name} with MTU ${plan.mtu}`, 0);
+  }
+  const device = getVxlan(socket, name);
+  if (device === null) throw new CniError(KERNEL_REFUSED, `VXLAN device ${name} went away as soon as it was made`);
+  if (device.vniFilter) {
+    writeVni(socket, device.link.index, settings.vni);
+    socket.run();
+  }
+  return device;
+}
+
+/** Who has the port or the VNI, in words. */
+function portTaken(socket: NetlinkSocket, settings: OverlaySettings, own: Vxlan | null): CniError {
+  const advice = `two overlays need two ports: choose another "port" than ${settings.port} on all nodes, or remove the other overlay`;
+  for (const other of listVxlans(socket)) {
+    if (other.port !== settings.port || other.link.index === own?.link.index) continue;
+    const what = other.external ? "takes all packets of the port" : `has VNI ${other.vni}`;
+    return new CniError(CONFLICT, `VXLAN device ${other.link.name} has UDP port ${other.port} and ${what}`, advice);
+  }
+  const taker = takenBy("udp", null, 0, settings.port);
+  return new CniError(CONFLICT, `UDP port ${settings.port} is taken${taker === null ? "" : ` by ${taker}`}`, advice);
+}
+
+/** Gives the device the first address of each of this node's networks, which the host's own packets to pods come from. */
+export function ensureAddresses(socket: NetlinkSocket, device: Vxlan, podCidrs: readonly Prefix[]): void {
+  const present = listAddresses(socket, device.link.index).map((entry) => entry.prefix);
+  const wanted: Prefix[] = podCidrs.map(({ address }) => ({ address, length: bits(address.family) }));
+  for (const prefix of present) {
+    const linkLocal = prefix.address.family === 6 && prefix.address.bytes[0] === 0xfe;
+    if (linkLocal || wanted.some((other) => samePrefix(other, prefix))) continue;
+    writeDeleteAddress(socket, device.link.index, prefix);
+    const errno = socket.attempt();
+    if (errno !== 0 && errno !== EADDRNOTAVAIL) throw new NetlinkError(errno, `remove ${formatPrefix(prefix)}`, 0);
+  }
+  for (const prefix of wanted) {
+    if (present.some((other) => samePrefix(other, prefix))) continue;
+    writeNewAddress(socket, device.link.index, prefix, true);
+    const errno = socket.attempt();
+    if (errno !== 0 && errno !== EEXIST) throw new NetlinkError(errno, `add ${formatPrefix(prefix)}`, 0);
+  }
+}
+
+function samePrefix(a: Prefix, b: Prefix): boolean {
+  return a.length === b.length && sameAddress(a.address, b.address);
+}

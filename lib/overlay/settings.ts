@@ -1,0 +1,44 @@
+/** What the configuration of an overlay says, complete and checked: the plugin reads it, everything else here uses it. */
+import type { Prefix } from "../ip/address.ts";
+import type { Datapath } from "./mtu.ts";
+import type { PeerList } from "./peers.ts";
+
+/** Where the peers are told: one of the three. */
+export interface PeerSource {
+  readonly inline: PeerList | null;
+  /** A file as `parsePeersFile` reads it; "" for none. */
+  readonly file: string;
+  /** A directory with a file for each peer, which holds one JSON object; "" for none. */
+  readonly directory: string;
+}
+
+export interface OverlaySettings {
+  /** The network's name: whose the device is. */
+  readonly network: string;
+  readonly vni: number;
+  readonly port: number;
+  readonly datapath: Datapath;
+  /** The link or address that this node is reached by, as text; "" leaves it to the peers and the routes. */
+  readonly underlay: string;
+  /** The networks of this node's own pods. */
+  readonly podCidrs: readonly Prefix[];
+  readonly source: PeerSource;
+  /** Peers on the same segment are reached without a tunnel. */
+  readonly directRouting: boolean;
+  /** The most that the device's MTU may be; 0 for what fits. */
+  readonly mtu: number;
+  /** Whether pods learn of narrow paths by ICMP, instead of the outer packets being cut. */
+  readonly pathMtuDiscovery: boolean;
+  /** All of the above but the peers of a file or directory, as a text that changes with it. */
+  readonly text: string;
+}
+
+/** The name of an overlay's device. */
+export function deviceName(settings: OverlaySettings): string {
+  return `overlay${settings.vni}`;
+}
+
+/** The alias that says whose the device is; `ip link` shows it. */
+export function deviceAlias(settings: OverlaySettings): string {
+  return `podwire-overlay ${settings.network}`;
+}

@@ -1,0 +1,106 @@
+/** The vxlan-overlay plugin's part of a network configuration: every option, checked, defaults filled in. */
+import { validateInterfaceName } from "../../lib/cni/environment.ts";
+import type { Fields } from "../../lib/cni/fields.ts";
+import { formatJson } from "../../lib/cni/json.ts";
+import type { Call } from "../../lib/cni/plugin.ts";
+import { CniError } from "../../lib/errors.ts";
+import { formatPrefix, type Prefix, parseAddress } from "../../lib/ip/address.ts";
+import type { Datapath } from "../../lib/overlay/mtu.ts";
+import { type Peer, readPeer, readPodCidr } from "../../lib/overlay/peers.ts";
+import type { OverlaySettings, PeerSource } from "../../lib/overlay/settings.ts";
+import { clip } from "../../lib/text.ts";
+
+const DEFAULT_VNI = 1;
+/** 24 bits (RFC 7348 section 5); 0 is taken for "none" by the kernel's tools. */
+const MAX_VNI = 0xffffff;
+/** What Linux and Flannel use; 4789 is the registered one, and 4790 VXLAN-GPE's. */
+const DEFAULT_PORT = 8472;
+const MAX_PORT = 65535;
+const MIN_MTU = 68;
+const MAX_MTU = 65535;
+
+/**
+ * Reads the configuration of a call.
+ * @throws CniError 7 with the field's path
+ */
+export function readOverlayConfig(call: Call): OverlaySettings {
+  const { fields, name } = call.config;
+  const vni = fields.integer("vni", 1, MAX_VNI) ?? DEFAULT_VNI;
+  const port = fields.integer("port", 1, MAX_PORT) ?? DEFAULT_PORT;
+  const datapath = readDatapath(fields);
+  const underlay = readUnderlay(fields);
+  const podCidrs = readOwnCidrs(fields);
+  const source = readSource(fields);
+  const directRouting = fields.boolean("directRouting", false);
+  const given = fields.integer("mtu", 0, MAX_MTU) ?? 0;
+  if (given !== 0 && given < MIN_MTU) throw fields.invalid("mtu", `${given} is not between ${MIN_MTU} and ${MAX_MTU}`);
+  const pathMtuDiscovery = fields.boolean("pmtud", false);
+  const peers = fields.find("peers");
+  const text = [
+    ...[name, vni, port, datapath, underlay, directRouting, given, pathMtuDiscovery, source.file, source.directory],
+    ...podCidrs.map((cidr) => formatPrefix(cidr)),
+    peers === null ? "" : formatJson(peers),
+  ].join("\n");
+  return {
+    network: name,
+    vni,
+    port,
+    datapath,
+    underlay,
+    podCidrs,
+    source,
+    directRouting,
+    mtu: given,
+    pathMtuDiscovery,
+    text,
+  };
+}
+
+function readDatapath(fields: Fields): Datapath {
+  const given = fields.string("datapath", "");
+  if (given === "" || given === "classic") return "classic";
+  if (given === "gpe") return "gpe";
+  throw fields.invalid("datapath", `unrecognized "${clip(given)}": expected "classic" or "gpe"`);
+}
+
+/** An address or a link's name. */
+function readUnderlay(fields: Fields): string {
+  const given = fields.string("underlay", "");
+  if (given === "" || parseAddress(given) !== null) return given;
+  try {
+    validateInterfaceName(given);
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    throw fields.invalid("underlay", `"${clip(given)}" is neither an IP address nor a link's name: ${error.message}`);
+  }
+  return given;
+}
+
+function readOwnCidrs(fields: Fields): Prefix[] {
+  const texts = fields.strings("podCIDRs");
+  if (texts.length === 0) {
+    throw fields.invalid("podCIDRs", 'this node needs its networks of pods, such as ["10.244.1.0/24"]');
+  }
+  const cidrs: Prefix[] = [];
+  for (let i = 0; i < texts.length; i += 1) cidrs.push(readPodCidr(fields, `podCIDRs[${i}]`, texts[i] ?? ""));
+  return cidrs;
+}
+
+function readSource(fields: Fields): PeerSource {
+  const given = ["peers", "peersFile", "peersDir"].filter((key) => fields.has(key));
+  const [key = "", second = ""] = given;
+  if (key === "") {
+    throw fields.invalid("peersFile", 'one of "peersFile", "peersDir" and "peers" must tell where the other nodes are');
+  }
+  if (second !== "") throw fields.invalid(second, `"${key}" tells already where the peers are`);
+  if (key === "peers") {
+    const peers: Peer[] = [];
+    const entries = fields.objects("peers");
+    for (const entry of entries) peers.push(readPeer(entry, entry.path));
+    /* Whoever edits the configuration of a node has seen what is in it. */
+    return { inline: { generation: 0, force: true, peers }, file: "", directory: "" };
+  }
+  const path = fields.string(key, "");
+  if (!path.startsWith("/")) throw fields.invalid(key, `"${clip(path)}" is no absolute path`);
+  return { inline: null, file: key === "peersFile" ? path : "", directory: key === "peersDir" ? path : "" };
+}

@@ -1,0 +1,189 @@
+/** The vxlan-overlay plugin: every pod reaches every pod on every node by its own address. It stands behind `bridge`. */
+import type { Call, Plugin } from "../../lib/cni/plugin.ts";
+import type { Result } from "../../lib/cni/result.ts";
+import { ALL_VERSIONS } from "../../lib/cni/version.ts";
+import { CHECK_FAILED, CniError, INVALID_CONFIG, NOT_AVAILABLE, NOT_AVAILABLE_DEGRADED } from "../../lib/errors.ts";
+import { warn } from "../../lib/host/io.ts";
+import { openNamespace } from "../../lib/host/namespace.ts";
+import { contains, type Family, formatPrefix } from "../../lib/ip/address.ts";
+import { getLinkByIndex, getLinkByName, type Link } from "../../lib/netlink/link.ts";
+import { NetlinkError } from "../../lib/netlink/socket.ts";
+import { writeLinkMtu } from "../../lib/netlink/vxlan.ts";
+import { type Outcome, reconcile } from "../../lib/overlay/reconcile.ts";
+import type { OverlaySettings } from "../../lib/overlay/settings.ts";
+import { apply } from "../../lib/state/apply.ts";
+import { Kernel, kernelRefused } from "../../lib/state/kernel.ts";
+import type { KernelObject, Where } from "../../lib/state/objects.ts";
+import * as sys from "../../lib/sys/sys.ts";
+import { readOverlayConfig } from "./config.ts";
+
+export const vxlanOverlay: Plugin = {
+  name: "vxlan-overlay",
+  versions: ALL_VERSIONS,
+  add,
+  check,
+  del,
+  gc,
+  status,
+  repair: null,
+};
+
+function add(call: Call): Result {
+  const settings = readOverlayConfig(call);
+  const previous = required(call);
+  requireOwnAddresses(call, settings, previous);
+  const namespace = openNamespace(call.request.netns);
+  const kernel = new Kernel(namespace);
+  try {
+    const outcome = reconciled(kernel, settings, false);
+    if (outcome.problem !== "") warn(`vxlan-overlay: ${outcome.problem}; what was known of the peers is kept\n`);
+    apply(kernel, forwarding(settings));
+    narrow(kernel, podLinks(kernel, call), outcome.mtu);
+    return withMtu(previous, outcome.mtu);
+  } finally {
+    kernel.close();
+    sys.close(namespace.fd);
+  }
+}
+
+function check(call: Call): void {
+  const settings = readOverlayConfig(call);
+  required(call);
+  const namespace = openNamespace(call.request.netns);
+  const kernel = new Kernel(namespace);
+  try {
+    const outcome = reconciled(kernel, settings, true);
+    if (outcome.problem !== "") throw new CniError(CHECK_FAILED, outcome.problem, "the peers known before were kept");
+    for (const { where, link } of podLinks(kernel, call)) {
+      if (link.mtu <= outcome.mtu) continue;
+      throw new CniError(
+        CHECK_FAILED,
+        `${where === "host" ? "host" : "container"} link ${link.name} has MTU ${link.mtu}, which should be ${outcome.mtu}`,
+        `larger packets do not fit into ${outcome.name}: ip link set ${link.name} mtu ${outcome.mtu}`,
+      );
+    }
+  } finally {
+    kernel.close();
+    sys.close(namespace.fd);
+  }
+}
+
+/** Nothing belongs to one pod: the device and the peers are the node's. */
+function del(_call: Call): void {}
+
+/** Compares everything with the kernel, and puts right what is missing or too much. */
+function gc(call: Call): void {
+  const settings = readOverlayConfig(call);
+  const kernel = new Kernel(null);
+  try {
+    const outcome = reconciled(kernel, settings, true);
+    if (outcome.problem !== "") warn(`vxlan-overlay: ${outcome.problem}\n`);
+  } finally {
+    kernel.close();
+  }
+}
+
+function status(call: Call): void {
+  const settings = readOverlayConfig(call);
+  const kernel = new Kernel(null);
+  let outcome: Outcome | null = null;
+  try {
+    outcome = reconciled(kernel, settings, false);
+  } catch (error) {
+    if (error instanceof CniError) throw new CniError(NOT_AVAILABLE, error.message, error.details);
+    throw error;
+  } finally {
+    kernel.close();
+  }
+  if (outcome === null || outcome.problem === "") return;
+  throw new CniError(
+    outcome.hasPeers ? NOT_AVAILABLE_DEGRADED : NOT_AVAILABLE,
+    outcome.problem,
+    outcome.hasPeers
+      ? "the peers known before are kept; nodes that came or moved since are not reached"
+      : "no other node is reached",
+  );
+}
+
+function reconciled(kernel: Kernel, settings: OverlaySettings, full: boolean): Outcome {
+  try {
+    return reconcile(kernel.host, settings, full);
+  } catch (error) {
+    if (error instanceof NetlinkError) throw kernelRefused(error, "cannot set up the overlay", "");
+    throw error;
+  }
+}
+
+function required(call: Call): Result {
+  const previous = call.config.prevResult();
+  if (previous !== null) return previous;
+  throw new CniError(
+    INVALID_CONFIG,
+    "must be called as chained plugin",
+    "vxlan-overlay joins the nodes' networks of pods; put it behind bridge in the list of plugins",
+  );
+}
+
+/** A pod whose address is not of this node's networks would never get an answer: other nodes look for it elsewhere. */
+function requireOwnAddresses(call: Call, settings: OverlaySettings, previous: Result): void {
+  for (const { address } of previous.ips) {
+    const { family } = address.address;
+    const own = settings.podCidrs.filter((cidr) => cidr.address.family === family);
+    if (own.some((cidr) => contains(cidr, address.address))) continue;
+    throw new CniError(
+      INVALID_CONFIG,
+      `address ${formatPrefix(address)} of ${call.request.ifname} is not in this node's networks of pods`,
+      `"podCIDRs" has ${own.length === 0 ? `none of IPv${family}` : own.map((cidr) => formatPrefix(cidr)).join(", ")}: other nodes look for the pod elsewhere. Give IPAM the same networks; if the node's have changed, its leases are of the old ones`,
+    );
+  }
+}
+
+function forwarding(settings: OverlaySettings): KernelObject[] {
+  const plan: KernelObject[] = [];
+  for (const family of [4, 6] as Family[]) {
+    if (settings.podCidrs.some((cidr) => cidr.address.family === family)) plan.push({ kind: "forwarding", family });
+  }
+  return plan;
+}
+
+interface PodLink {
+  readonly where: Where;
+  readonly link: Link;
+}
+
+/** The pod's interface, the other end of it, and the bridge that this is a port of, as far as they are there. */
+function podLinks(kernel: Kernel, call: Call): PodLink[] {
+  const links: PodLink[] = [];
+  const inside = getLinkByName(kernel.container, call.request.ifname);
+  if (inside === null) return links;
+  links.push({ where: "container", link: inside });
+  const outside = inside.kind === "veth" ? getLinkByIndex(kernel.host, inside.peer) : null;
+  if (outside === null || outside.kind !== "veth" || outside.peer !== inside.index) return links;
+  links.push({ where: "host", link: outside });
+  const bridge = outside.master === 0 ? null : getLinkByIndex(kernel.host, outside.master);
+  if (bridge !== null) links.push({ where: "host", link: bridge });
+  return links;
+}
+
+/** Lets no link carry more than fits into the overlay. */
+function narrow(kernel: Kernel, links: readonly PodLink[], mtu: number): void {
+  for (const { where, link } of links) {
+    if (link.mtu <= mtu) continue;
+    const socket = kernel.socket(where);
+    writeLinkMtu(socket, link.index, mtu);
+    try {
+      socket.run();
+    } catch (error) {
+      if (error instanceof NetlinkError) throw kernelRefused(error, `cannot give ${link.name} the MTU ${mtu}`, "");
+      throw error;
+    }
+  }
+}
+
+function withMtu(result: Result, mtu: number): Result {
+  const interfaces = result.interfaces.map((item) => {
+    const { name, mac, sandbox, socketPath, pciID } = item;
+    return { name, mac, mtu: Math.min(item.mtu, mtu), sandbox, socketPath, pciID };
+  });
+  return { ...result, interfaces };
+}
