@@ -100,8 +100,14 @@ export function lastOf(prefix: Prefix): Address {
 
 /** Whether the network holds the address. */
 export function contains(network: Prefix, address: Address): boolean {
+  const own = network.address.bytes;
+  const other = address.bytes;
   if (network.address.family !== address.family) return false;
-  return sameAddress(networkOf({ address, length: network.length }), networkOf(network));
+  for (let i = 0; i < own.length && i * 8 < network.length; i += 1) {
+    const mask = network.length >= i * 8 + 8 ? 0xff : (0xff00 >> (network.length - i * 8)) & 0xff;
+    if ((((own[i] ?? 0) ^ (other[i] ?? 0)) & mask) !== 0) return false;
+  }
+  return true;
 }
 
 /** Whether two networks share an address. */

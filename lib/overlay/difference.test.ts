@@ -1,11 +1,10 @@
 /** What the peers ask of the kernel, and the way there from whatever it holds: after the difference it holds just that. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Address, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import type { TunnelRoute } from "../netlink/tunnel-route.ts";
 import { differenceOf, tooManyLost } from "./difference.ts";
 import {
-  contentOf,
   describeEntry,
   type Entry,
   entriesFor,
@@ -24,7 +23,7 @@ const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
 function peer(number: number, more: Partial<Peer> = {}): Peer {
   const nodeIp = more.nodeIp ?? address(`192.0.${number >> 8}.${number & 255}`);
   const podCidrs = [prefix(`10.${number >> 8}.${number & 255}.0/24`), prefix(`fd44:0:0:${number.toString(16)}::/64`)];
-  return { place: `peers[${number}]`, nodeIp, podCidrs, mac: vtepMac(nodeIp), ...more };
+  return { place: `peers[${number}]`, nodeIp, podCidrs, mac: vtepMac(nodeIp), ownMac: false, ...more };
 }
 
 const CLASSIC: Overlay = { datapath: "classic", vni: 1, link: 5 };
@@ -108,6 +107,15 @@ describe("entries", () => {
     ]);
   });
 });
+
+/** Everything about an entry but its key. */
+function contentOf(entry: Entry): string {
+  if (entry.kind === "forwarding") return `${formatAddress(entry.host)} ${entry.permanent}`;
+  if (entry.kind === "neighbour") return `${entry.mac} ${entry.permanent}`;
+  const { link, protocol, gateway, tunnel } = entry.route;
+  const via = gateway === null ? "" : formatAddress(gateway);
+  return `${link} ${protocol} ${via} ${tunnel === null ? "" : `${tunnel.vni} ${formatAddress(tunnel.host)}`}`;
+}
 
 /** A kernel: puts replace the first of the same key, and of routes it can hold several. */
 function applied(found: readonly Entry[], remove: readonly Entry[], put: readonly Entry[]): string[] {

@@ -1,5 +1,5 @@
 /** From what the kernel holds to what it should hold: the fewest changes, in an order that never asks it to guess. Pure. */
-import { contentOf, type Entry, hostOf, keyOf } from "./entries.ts";
+import { type Entry, hostOf, isSame, keyOf } from "./entries.ts";
 
 /** What to take away and what to put, which replaces what is there under the same key. Take away first. */
 export interface Difference {
@@ -27,7 +27,7 @@ export function differenceOf(desired: readonly Entry[], found: readonly Entry[])
   for (const entry of found) {
     const index = wanted.get(keyOf(entry)) ?? -1;
     const twin = desired[index];
-    if (twin !== undefined && contentOf(twin) === contentOf(entry)) there[index] = true;
+    if (twin !== undefined && isSame(twin, entry)) there[index] = true;
     else others.push(entry);
   }
   const remove: Entry[] = [];
@@ -50,7 +50,7 @@ function inOrder(entries: readonly Entry[]): Entry[] {
 }
 
 /** Up to so many nodes may go at once without a question: small clusters change as a whole. */
-const FEW_NODES = 10;
+export const FEW_NODES = 10;
 
 /**
  * Whether a change would take away more than half of more than ten nodes, which is more likely somebody's mistake than

@@ -10,7 +10,7 @@
  *
  * Pure.
  */
-import { type Address, formatAddress, formatPrefix, type Prefix } from "../ip/address.ts";
+import { type Address, formatAddress, formatPrefix, type Prefix, sameAddress } from "../ip/address.ts";
 import { formatMac } from "../ip/mac.ts";
 import type { ForwardingEntry, Neighbour } from "../netlink/neighbour.ts";
 import type { TunnelRoute } from "../netlink/tunnel-route.ts";
@@ -147,13 +147,23 @@ export function keyOf(entry: Entry): string {
   return `r${formatPrefix(entry.route.dst)} ${entry.route.priority}`;
 }
 
-/** Everything else about an entry. */
-export function contentOf(entry: Entry): string {
-  if (entry.kind === "forwarding") return `${formatAddress(entry.host)} ${entry.permanent}`;
-  if (entry.kind === "neighbour") return `${entry.mac} ${entry.permanent}`;
-  const { link, protocol, gateway, tunnel } = entry.route;
-  const via = gateway === null ? "" : formatAddress(gateway);
-  return `${link} ${protocol} ${via} ${tunnel === null ? "" : `${tunnel.vni} ${formatAddress(tunnel.host)}`}`;
+/** Whether two entries with the same key are the same in everything else. */
+export function isSame(a: Entry, b: Entry): boolean {
+  if (a.kind === "forwarding" && b.kind === "forwarding") {
+    return a.permanent === b.permanent && sameAddress(a.host, b.host);
+  }
+  if (a.kind === "neighbour" && b.kind === "neighbour") return a.permanent === b.permanent && a.mac === b.mac;
+  return a.kind === "route" && b.kind === "route" && isSameWay(a.route, b.route);
+}
+
+function isSameWay(a: TunnelRoute, b: TunnelRoute): boolean {
+  if (a.link !== b.link || a.protocol !== b.protocol || !bothOrNone(a.gateway, b.gateway)) return false;
+  if (a.tunnel === null || b.tunnel === null) return a.tunnel === b.tunnel;
+  return a.tunnel.vni === b.tunnel.vni && sameAddress(a.tunnel.host, b.tunnel.host);
+}
+
+function bothOrNone(a: Address | null, b: Address | null): boolean {
+  return a === null || b === null ? a === b : sameAddress(a, b);
 }
 
 /** The node that an entry leads to, if it tells; "" for a neighbour and for a route by way of one. */

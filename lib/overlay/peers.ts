@@ -38,6 +38,8 @@ export interface Peer {
   readonly podCidrs: readonly Prefix[];
   /** The Ethernet address of its VXLAN device. */
   readonly mac: Uint8Array;
+  /** Whether that address was given, not derived. */
+  readonly ownMac: boolean;
 }
 
 /** All peers at one moment. */
@@ -131,7 +133,7 @@ export function readPeer(fields: Fields, place: string): Peer {
   const mac = macText === "" ? vtepMac(nodeIp) : parseMac(macText);
   if (mac === null || !isUnicastMac(mac))
     throw fields.invalid("mac", `"${clip(macText)}" is no device's Ethernet address`);
-  return { place, nodeIp, podCidrs, mac };
+  return { place, nodeIp, podCidrs, mac, ownMac: macText !== "" };
 }
 
 /** A network of pods, host bits made zero. @throws CniError 7 */
@@ -192,6 +194,8 @@ export function validatePeers(list: PeerList, own: OwnNode): Peer[] {
   /* Address, IP or Ethernet, and which of the list has it; -1 is this node. */
   const holders = new Map<string, number>([[formatMac(own.mac), -1]]);
   const claims: Claim[] = [];
+  /* Ethernet addresses that hold IPv4 addresses differ as these do. */
+  const compareMacs = list.peers.some((peer) => peer.ownMac || peer.nodeIp.family === 6);
   for (const cidr of own.podCidrs) claims.push({ cidr, peer: null });
   for (let i = 0; i < list.peers.length; i += 1) {
     const peer = list.peers[i];
@@ -202,7 +206,7 @@ export function validatePeers(list: PeerList, own: OwnNode): Peer[] {
       continue;
     }
     if (!own.mixed && peer.nodeIp.family !== own.nodeIp.family) throw wrongFamily(peer, own);
-    claimAddress(holders, formatMac(peer.mac), list.peers, i);
+    if (compareMacs) claimAddress(holders, formatMac(peer.mac), list.peers, i);
     for (const cidr of peer.podCidrs) claims.push({ cidr, peer });
     others.push(peer);
   }

@@ -31,7 +31,7 @@ import type { Vxlan } from "../netlink/vxlan.ts";
 import { ENOENT, ESRCH, errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { ensureAddresses, ensureDevice, ownDevice } from "./device.ts";
-import { differenceOf, tooManyLost } from "./difference.ts";
+import { differenceOf, FEW_NODES, tooManyLost } from "./difference.ts";
 import {
   describeEntry,
   type Entry,
@@ -47,7 +47,7 @@ import { type OwnNode, type Peer, type PeerList, PeersUnknown, validatePeers, vt
 import type { OverlaySettings } from "./settings.ts";
 import { identityOf, type ReadPeers, readPeers } from "./source.ts";
 import { isSameStamp, isStamp, stampRoute } from "./stamp.ts";
-import { chooseUnderlay, type Underlay } from "./underlay.ts";
+import { chooseUnderlay, sameRoutes, type Underlay } from "./underlay.ts";
 
 /** How the overlay stands after a reconciliation. */
 export interface Outcome {
@@ -147,32 +147,74 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings): Outcome {
     const held = heldBy(socket, overlayOf(settings, present)).length > 0;
     return outcomeOf(present, present.link.mtu, problem, held, []);
   }
-  const underlay = underlayOf(socket, settings, list);
+  const routes = listAllRoutes(socket);
+  const underlay = underlayOf(socket, settings, list, routes);
   const own = ownNode(settings, list, underlay.address);
   const peers = list === null ? [] : validatePeers(list, own);
-  const paths = findPaths(
-    socket,
-    peers.map((peer) => peer.nodeIp),
-  );
+  const paths = pathsTo(socket, settings, peers, routes, present);
   const mtu = mtuFor(socket, settings, underlay, peers, paths);
   const device = ensureDevice(socket, settings, { local: underlay.address, mac: own.mac, mtu });
   ensureAddresses(socket, device, settings.podCidrs);
   if (read === null || list === null) return outcomeOf(device, mtu, problem, false, []);
   const overlay = overlayOf(settings, device);
   const desired = entriesFor(overlay, peers, directLinks(settings, device, paths));
-  return change(socket, settings, { device, mtu, overlay, desired, list, identity: read.identity });
+  /* With the device all that was on it has gone. */
+  const current = present?.link.up === true && present.link.index === device.link.index;
+  const found = current ? routes : listAllRoutes(socket);
+  return change(socket, settings, { device, mtu, overlay, desired, list, identity: read.identity }, found);
 }
 
 function overlayOf(settings: OverlaySettings, device: Vxlan): Overlay {
   return { datapath: settings.datapath, vni: settings.vni, link: device.link.index };
 }
 
-function underlayOf(socket: NetlinkSocket, settings: OverlaySettings, list: PeerList | null): Underlay {
+function listAllRoutes(socket: NetlinkSocket): TunnelRoute[] {
+  return [...listTunnelRoutes(socket, 4), ...listTunnelRoutes(socket, 6)];
+}
+
+/** The way to each peer. Peers behind one route have one way. */
+function pathsTo(
+  socket: NetlinkSocket,
+  settings: OverlaySettings,
+  peers: readonly Peer[],
+  routes: readonly TunnelRoute[],
+  device: Vxlan | null,
+): (Path | null)[] {
+  const overlay = { datapath: settings.datapath, vni: settings.vni, link: device === null ? 0 : device.link.index };
+  const shared = sameRoutes(
+    peers,
+    routes.filter((route) => !isOurs(overlay, route)),
+  );
+  const asked = peers.filter((_peer, i) => shared[i] === i);
+  const answers = findPaths(
+    socket,
+    asked.map((peer) => peer.nodeIp),
+  );
+  const paths: (Path | null)[] = [];
+  let next = 0;
+  for (let i = 0; i < peers.length; i += 1) {
+    const first = shared[i] ?? i;
+    if (first === i) {
+      paths.push(answers[next] ?? null);
+      next += 1;
+    } else {
+      paths.push(paths[first] ?? null);
+    }
+  }
+  return paths;
+}
+
+function underlayOf(
+  socket: NetlinkSocket,
+  settings: OverlaySettings,
+  list: PeerList | null,
+  routes: readonly TunnelRoute[],
+): Underlay {
   const { underlay } = settings;
   const peers = list?.peers ?? [];
   const first = peers[0];
   const named = underlay === "" || parseAddress(underlay) !== null ? null : getLinkByName(socket, underlay);
-  const toDefault = listTunnelRoutes(socket, 4).find((route) => route.dst.length === 0 && route.link !== 0);
+  const toDefault = routes.find((route) => route.dst.length === 0 && route.link !== 0);
   return chooseUnderlay(underlay, {
     addresses: listAllAddresses(socket),
     named,
@@ -235,16 +277,22 @@ interface Wanted {
   readonly identity: string;
 }
 
-function change(socket: NetlinkSocket, settings: OverlaySettings, wanted: Wanted): Outcome {
+function change(
+  socket: NetlinkSocket,
+  settings: OverlaySettings,
+  wanted: Wanted,
+  routes: readonly TunnelRoute[],
+): Outcome {
   const { device, mtu, overlay, desired, list } = wanted;
-  const routes = [...listTunnelRoutes(socket, 4), ...listTunnelRoutes(socket, 6)];
   const stamp = stampRoute(device.link.index, settings.text, wanted.identity);
   const stamps = routes.filter((route) => route.link === device.link.index && isStamp(route));
   const stamped = stamps.some((route) => isSameStamp(stamp, route));
   const found = foundOf(socket, overlay, routes);
-  const lost = list.force ? 0 : tooManyLost(desired, found);
-  const emptied = desired.length === 0 && found.length > 0 && !list.force;
   const difference = differenceOf(desired, found);
+  /* An entry that goes or is replaced may be the last of its node's. */
+  const mayLose = difference.remove.length + difference.put.length > FEW_NODES / 2 && !list.force;
+  const lost = mayLose ? tooManyLost(desired, found) : 0;
+  const emptied = desired.length === 0 && found.length > 0 && !list.force;
   const remove = lost > 0 || emptied ? [] : difference.remove;
   const changes = remove.length + difference.put.length;
   const refused: string[] = [];
@@ -274,7 +322,7 @@ function heldBack(lost: number, emptied: boolean, found: readonly Entry[]): stri
 
 /** What the kernel holds for the overlay. */
 function heldBy(socket: NetlinkSocket, overlay: Overlay): Entry[] {
-  return foundOf(socket, overlay, [...listTunnelRoutes(socket, 4), ...listTunnelRoutes(socket, 6)]);
+  return foundOf(socket, overlay, listAllRoutes(socket));
 }
 
 function foundOf(socket: NetlinkSocket, overlay: Overlay, routes: readonly TunnelRoute[]): Entry[] {

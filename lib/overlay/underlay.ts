@@ -1,9 +1,10 @@
 /** Which address and link of this node the overlay stands on. Pure but for the questions that `Surroundings` answers. */
 import { CniError, INVALID_CONFIG, KERNEL_REFUSED } from "../errors.ts";
-import { type Address, formatAddress, parseAddress, sameAddress } from "../ip/address.ts";
+import { type Address, contains, formatAddress, parseAddress, sameAddress } from "../ip/address.ts";
 import type { PlacedAddress } from "../netlink/address.ts";
 import type { Link } from "../netlink/link.ts";
 import type { Path } from "../netlink/path.ts";
+import type { TunnelRoute } from "../netlink/tunnel-route.ts";
 import type { Peer } from "./peers.ts";
 
 /** This node's own end of all tunnels. */
@@ -82,4 +83,39 @@ function isLinkLocal(address: Address): boolean {
   const first = address.bytes[0] ?? 0;
   const second = address.bytes[1] ?? 0;
   return address.family === 4 ? first === 169 && second === 254 : first === 0xfe && (second & 0xc0) === 0x80;
+}
+
+/** With more routes than these it is cheaper to ask the kernel for each way. */
+const FEW_ROUTES = 64;
+
+/**
+ * Peers that the same route leads to, so that one question to the kernel answers for all of them: for each peer the index
+ * of the first peer that shares its route.
+ * @param routes the node's own routes, without the overlay's
+ */
+export function sameRoutes(peers: readonly Peer[], routes: readonly TunnelRoute[]): number[] {
+  const many = routes.length > FEW_ROUTES;
+  const firsts = new Map<number, number>();
+  const shared: number[] = [];
+  for (let i = 0; i < peers.length; i += 1) {
+    const peer = peers[i];
+    const route = many || peer === undefined ? i + FEW_ROUTES : longestMatch(routes, peer.nodeIp);
+    const first = firsts.get(route) ?? i;
+    if (first === i) firsts.set(route, i);
+    shared.push(first);
+  }
+  return shared;
+}
+
+/** The index of the route with the longest prefix that holds an address, -1 without one. */
+function longestMatch(routes: readonly TunnelRoute[], address: Address): number {
+  let best = -1;
+  let length = -1;
+  for (let i = 0; i < routes.length; i += 1) {
+    const dst = routes[i]?.dst ?? null;
+    if (dst === null || dst.length <= length || !contains(dst, address)) continue;
+    best = i;
+    length = dst.length;
+  }
+  return best;
 }
