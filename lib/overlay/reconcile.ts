@@ -292,7 +292,7 @@ function change(
   /* An entry that goes or is replaced may be the last of its node's. */
   const mayLose = difference.remove.length + difference.put.length > FEW_NODES / 2 && !list.force;
   const lost = mayLose ? tooManyLost(desired, found) : 0;
-  const emptied = desired.length === 0 && found.length > 0 && !list.force;
+  const emptied = list.peers.length === 0 && found.length > 0 && !list.force;
   const remove = lost > 0 || emptied ? [] : difference.remove;
   const changes = remove.length + difference.put.length;
   const refused: string[] = [];
