@@ -65,6 +65,8 @@ function format(e: Expression): string {
       return `nat dnat ${e.family === NFPROTO_IPV4 ? "ip" : "ip6"} addr_min reg ${e.address} proto_min reg ${e.port}`;
     case "masq":
       return e.flags === 0 ? "masq" : `masq flags ${hex(e.flags, 0)}`;
+    case "notrack":
+      return "notrack";
     case "counter":
       return "counter pkts 0 bytes 0";
     default:

@@ -2,7 +2,7 @@
  * Rules of the packet filter, written in a subset of nft's own syntax, as the expressions that the kernel runs. What nft
  * 1.0.6 makes of the same text is what comes out here, but for adjacent fields, which nft may load in one step. Pure.
  *
- *   rule       = { match | "counter" } [ verdict | masquerade | dnat ]
+ *   rule       = { match | "counter" } [ verdict | masquerade | dnat | "notrack" ]
  *   match      = selector [ "&" value ] [ "==" | "!=" ] ( value | "{" value { "," value } "}" )
  *              | fields [ "==" | "!=" ] "@" set
  *              | fields "vmap" "@" map
@@ -129,7 +129,7 @@ class RuleCompiler {
       return true;
     }
     const verdict = symbolValue(VERDICTS, word) !== null;
-    if (!verdict && word !== "masquerade" && word !== "dnat") {
+    if (!verdict && word !== "masquerade" && word !== "dnat" && word !== "notrack") {
       this.#match();
       return true;
     }
@@ -138,6 +138,7 @@ class RuleCompiler {
     this.#next += 1;
     if (word === "dnat") this.#dnat();
     else if (word === "masquerade") this.#masquerade();
+    else if (word === "notrack") this.#program.push({ kind: "notrack" });
     else {
       const chain = word === "jump" || word === "goto" ? ` ${this.#take("a chain")}` : "";
       this.#program.push({ kind: "verdict", verdict: parseVerdict(word + chain) });

@@ -42,6 +42,7 @@ import {
   type Overlay,
   PROTOCOL,
 } from "./entries.ts";
+import { OverlayFilter } from "./filter.ts";
 import { overlayMtu, type PathMtu } from "./mtu.ts";
 import { type OwnNode, type Peer, type PeerList, PeersUnknown, validatePeers, vtepMac } from "./peers.ts";
 import type { OverlaySettings } from "./settings.ts";
@@ -57,6 +58,8 @@ export interface Outcome {
   readonly mtu: number;
   /** Why the kernel does not hold what the peers say, or cannot be said to; "" if it does. */
   readonly problem: string;
+  /** Whether peers were kept although the list does not have them. */
+  readonly heldBack: boolean;
   /** Whether any other node can be reached. */
   readonly hasPeers: boolean;
   /** What was found different and has been put right, at most a few of it, in words. */
@@ -75,26 +78,38 @@ const MAX_REPORTED = 3;
  * @throws CniError if the device cannot be had, or the peers contradict each other
  */
 export function reconcile(socket: NetlinkSocket, settings: OverlaySettings, full: boolean): Outcome {
-  if (!full) {
-    const outcome = upToDate(socket, settings);
-    if (outcome !== null) return outcome;
+  const filter = new OverlayFilter(settings);
+  try {
+    const before = full ? null : upToDate(socket, settings, filter);
+    return before ?? reconcileLocked(socket, settings, filter, full);
+  } finally {
+    filter.close();
   }
+}
+
+function reconcileLocked(
+  socket: NetlinkSocket,
+  settings: OverlaySettings,
+  filter: OverlayFilter,
+  full: boolean,
+): Outcome {
   const lock = openLock();
   try {
-    const outcome = full ? null : upToDate(socket, settings);
-    return outcome ?? bringAbout(socket, settings);
+    /* Another call may have done it while this one waited. */
+    const outcome = full ? null : upToDate(socket, settings, filter);
+    return outcome ?? bringAbout(socket, settings, filter);
   } finally {
     sys.close(lock);
   }
 }
 
-/** The outcome if device and stamp say that nothing is to do; else null. */
-function upToDate(socket: NetlinkSocket, settings: OverlaySettings): Outcome | null {
+/** The outcome if device, stamp and packet filter say that nothing is to do; else null. */
+function upToDate(socket: NetlinkSocket, settings: OverlaySettings, filter: OverlayFilter): Outcome | null {
   const identity = identityOf(settings.source);
   const device = identity === "" ? null : ownDevice(socket, settings);
   if (device === null || !device.link.up) return null;
   const stamp = stampRoute(device.link.index, settings.text, identity);
-  if (!isSameStamp(stamp, matchingRoute(socket, stamp.dst.address))) return null;
+  if (!isSameStamp(stamp, matchingRoute(socket, stamp.dst.address)) || !filter.isThere()) return null;
   return outcomeOf(device, device.link.mtu, "", true, []);
 }
 
@@ -105,7 +120,7 @@ function outcomeOf(
   hasPeers: boolean,
   repaired: readonly string[],
 ): Outcome {
-  return { name: device.link.name, link: device.link.index, mtu, problem, hasPeers, repaired };
+  return { name: device.link.name, link: device.link.index, mtu, problem, heldBack: false, hasPeers, repaired };
 }
 
 /** Reconciliations of one network namespace take turns. */
@@ -139,13 +154,14 @@ function known(settings: OverlaySettings): Known {
   }
 }
 
-function bringAbout(socket: NetlinkSocket, settings: OverlaySettings): Outcome {
+function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: OverlayFilter): Outcome {
   const { read, problem } = known(settings);
   const list = read?.list ?? null;
   const present = ownDevice(socket, settings);
   if (list === null && present !== null && present.link.up) {
-    const held = heldBy(socket, overlayOf(settings, present)).length > 0;
-    return outcomeOf(present, present.link.mtu, problem, held, []);
+    const held = hostsIn(heldBy(socket, overlayOf(settings, present)));
+    filter.put(held, false);
+    return outcomeOf(present, present.link.mtu, problem, held.length > 0, []);
   }
   const routes = listAllRoutes(socket);
   const underlay = underlayOf(socket, settings, list, routes);
@@ -153,6 +169,11 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings): Outcome {
   const peers = list === null ? [] : validatePeers(list, own);
   const paths = pathsTo(socket, settings, peers, routes, present);
   const mtu = mtuFor(socket, settings, underlay, peers, paths);
+  /* Strangers are kept out before there is anything to get into. */
+  filter.put(
+    peers.map((peer) => peer.nodeIp),
+    false,
+  );
   const device = ensureDevice(socket, settings, { local: underlay.address, mac: own.mac, mtu });
   ensureAddresses(socket, device, settings.podCidrs);
   if (read === null || list === null) return outcomeOf(device, mtu, problem, false, []);
@@ -161,7 +182,14 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings): Outcome {
   /* With the device all that was on it has gone. */
   const current = present?.link.up === true && present.link.index === device.link.index;
   const found = current ? routes : listAllRoutes(socket);
-  return change(socket, settings, { device, mtu, overlay, desired, list, identity: read.identity }, found);
+  const outcome = change(socket, settings, { device, mtu, overlay, desired, list, identity: read.identity }, found);
+  if (!outcome.heldBack) {
+    filter.put(
+      peers.map((peer) => peer.nodeIp),
+      true,
+    );
+  }
+  return outcome;
 }
 
 function overlayOf(settings: OverlaySettings, device: Vxlan): Overlay {
@@ -310,7 +338,8 @@ function change(
   const repaired = stamped
     ? [...remove, ...difference.put].slice(0, MAX_REPORTED).map((entry) => describeEntry(entry))
     : [];
-  return outcomeOf(device, mtu, problem, desired.length > 0 || found.length > remove.length, repaired);
+  const outcome = outcomeOf(device, mtu, problem, desired.length > 0 || found.length > remove.length, repaired);
+  return { ...outcome, heldBack: lost > 0 || emptied };
 }
 
 /** Why entries were kept that the list does not have; null if none were. */
@@ -318,6 +347,17 @@ function heldBack(lost: number, emptied: boolean, found: readonly Entry[]): stri
   if (lost === 0 && !emptied) return null;
   const hosts = new Set(found.map((entry) => hostOf(entry)).filter((host) => host !== ""));
   return `the peers lack ${emptied ? "all" : lost} of ${hosts.size} nodes that they had: nothing is removed unless their first line says "force":true`;
+}
+
+/** The nodes that entries lead to. */
+function hostsIn(entries: readonly Entry[]): Address[] {
+  const hosts = new Set<string>(entries.map((entry) => hostOf(entry)));
+  const addresses: Address[] = [];
+  for (const host of hosts) {
+    const address = parseAddress(host);
+    if (address !== null) addresses.push(address);
+  }
+  return addresses;
 }
 
 /** What the kernel holds for the overlay. */

@@ -29,6 +29,12 @@ export interface OverlaySettings {
   readonly mtu: number;
   /** Whether pods learn of narrow paths by ICMP, instead of the outer packets being cut. */
   readonly pathMtuDiscovery: boolean;
+  /** Whether VXLAN packets from hosts that are no peers are dropped. */
+  readonly peersOnly: boolean;
+  /** Whether what pods send out of the cluster gets the node's address. */
+  readonly masquerade: boolean;
+  /** Where pods are seen by their own addresses: the networks of all pods, and what is configured besides. */
+  readonly exempt: readonly Prefix[];
   /** All of the above but the peers of a file or directory, as a text that changes with it. */
   readonly text: string;
 }

@@ -4,7 +4,7 @@ import type { Fields } from "../../lib/cni/fields.ts";
 import { formatJson } from "../../lib/cni/json.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError } from "../../lib/errors.ts";
-import { formatPrefix, type Prefix, parseAddress } from "../../lib/ip/address.ts";
+import { contains, formatPrefix, type Prefix, parseAddress } from "../../lib/ip/address.ts";
 import type { Datapath } from "../../lib/overlay/mtu.ts";
 import { type Peer, readPeer, readPodCidr } from "../../lib/overlay/peers.ts";
 import type { OverlaySettings, PeerSource } from "../../lib/overlay/settings.ts";
@@ -35,10 +35,19 @@ export function readOverlayConfig(call: Call): OverlaySettings {
   const given = fields.integer("mtu", 0, MAX_MTU) ?? 0;
   if (given !== 0 && given < MIN_MTU) throw fields.invalid("mtu", `${given} is not between ${MIN_MTU} and ${MAX_MTU}`);
   const pathMtuDiscovery = fields.boolean("pmtud", false);
+  const clusterCidrs = readCidrs(fields, "clusterCIDRs");
+  requireWithin(fields, clusterCidrs, podCidrs);
+  const exempt = [...clusterCidrs, ...readCidrs(fields, "nonMasqueradeCIDRs")];
+  const peersOnly = fields.boolean("peersOnly", true);
+  const masquerade = fields.boolean("masquerade", clusterCidrs.length > 0);
+  if (masquerade && clusterCidrs.length === 0) {
+    throw fields.invalid("clusterCIDRs", '"masquerade" needs the networks of all pods, which must not be translated');
+  }
   const peers = fields.find("peers");
   const text = [
     ...[name, vni, port, datapath, underlay, directRouting, given, pathMtuDiscovery, source.file, source.directory],
-    ...podCidrs.map((cidr) => formatPrefix(cidr)),
+    ...[peersOnly, masquerade],
+    ...[...podCidrs, ...exempt].map((cidr) => formatPrefix(cidr)),
     peers === null ? "" : formatJson(peers),
   ].join("\n");
   return {
@@ -52,6 +61,9 @@ export function readOverlayConfig(call: Call): OverlaySettings {
     directRouting,
     mtu: given,
     pathMtuDiscovery,
+    peersOnly,
+    masquerade,
+    exempt,
     text,
   };
 }
@@ -76,14 +88,28 @@ function readUnderlay(fields: Fields): string {
   return given;
 }
 
+function readCidrs(fields: Fields, key: string): Prefix[] {
+  const cidrs: Prefix[] = [];
+  const texts = fields.strings(key);
+  for (let i = 0; i < texts.length; i += 1) cidrs.push(readPodCidr(fields, `${key}[${i}]`, texts[i] ?? ""));
+  return cidrs;
+}
+
+/** The cluster's networks hold this node's own, or its pods would be translated on the way to other nodes'. */
+function requireWithin(fields: Fields, cluster: readonly Prefix[], own: readonly Prefix[]): void {
+  if (cluster.length === 0) return;
+  for (const cidr of own) {
+    if (cluster.some((outer) => outer.length <= cidr.length && contains(outer, cidr.address))) continue;
+    throw fields.invalid("clusterCIDRs", `none of the networks holds this node's ${formatPrefix(cidr)}`);
+  }
+}
+
 function readOwnCidrs(fields: Fields): Prefix[] {
   const texts = fields.strings("podCIDRs");
   if (texts.length === 0) {
     throw fields.invalid("podCIDRs", 'this node needs its networks of pods, such as ["10.244.1.0/24"]');
   }
-  const cidrs: Prefix[] = [];
-  for (let i = 0; i < texts.length; i += 1) cidrs.push(readPodCidr(fields, `podCIDRs[${i}]`, texts[i] ?? ""));
-  return cidrs;
+  return readCidrs(fields, "podCIDRs");
 }
 
 function readSource(fields: Fields): PeerSource {

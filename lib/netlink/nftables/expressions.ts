@@ -63,9 +63,11 @@ export function writeExpressions(writer: MessageWriter, type: number, expression
   for (const expression of expressions) {
     const element = writer.beginNested(NFTA_LIST_ELEM);
     writer.attributeText(NFTA_EXPR_NAME, kernelName(expression));
-    const data = writer.beginNested(NFTA_EXPR_DATA);
-    writeFields(writer, expression);
-    writer.endNested(data);
+    if (expression.kind !== "notrack") {
+      const data = writer.beginNested(NFTA_EXPR_DATA);
+      writeFields(writer, expression);
+      writer.endNested(data);
+    }
     writer.endNested(element);
   }
   writer.endNested(list);
@@ -316,6 +318,8 @@ function decodeExpression(name: string, fields: Fields): Expression | null {
       return { kind: "masq", flags: fields.numberOr(NFTA_MASQ_FLAGS, 0) };
     case "counter":
       return { kind: "counter" };
+    case "notrack":
+      return { kind: "notrack" };
     default:
       return null;
   }

@@ -31,7 +31,7 @@ import {
   writeNewSet,
   writeNewTable,
 } from "./messages.ts";
-import { NFPROTO_BRIDGE, NFPROTO_INET, NFT_GOTO } from "./objects.ts";
+import { type Expression, NFPROTO_BRIDGE, NFPROTO_INET, NFT_GOTO } from "./objects.ts";
 import { writeGetElement } from "./queries.ts";
 
 /** An attribute as an independent reading has it: its number, and its bytes in hex or the attributes inside. */
@@ -201,4 +201,10 @@ describe("limits", () => {
     expect(decodeRule(new Uint8Array(make(longest).subarray(16))).comment).toBe(longest);
     expect(() => make(`${longest}x`)).toThrow(RangeError);
   });
+});
+
+test("notrack is written as nft writes it, a name without fields", () => {
+  const expressions: Expression[] = [{ kind: "notrack" }];
+  const bytes = written((socket) => writeNewRule(socket, rule("n", expressions)));
+  expect(bytes.subarray(-20).toString("hex")).toBe("14000480100001800c0001006e6f747261636b00");
 });

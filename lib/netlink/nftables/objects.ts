@@ -106,6 +106,7 @@ export type Expression =
   | NatExpression
   | MasqueradeExpression
   | CounterExpression
+  | NotrackExpression
   | UnknownExpression;
 
 /** Loads a fact about the packet (enum nft_meta_keys). */
@@ -209,6 +210,11 @@ export interface MasqueradeExpression {
 
 export interface CounterExpression {
   readonly kind: "counter";
+}
+
+/** The packet is not to be noted as part of a connection; only in chains before priority -200. */
+export interface NotrackExpression {
+  readonly kind: "notrack";
 }
 
 /** An expression that this project does not use, in a rule of somebody else; it can be read but not written. */
