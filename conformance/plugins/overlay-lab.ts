@@ -132,6 +132,8 @@ export class Cluster {
     await host.ip("address", "add", `172.31.${segment}.${number}/24`, "dev", link);
     await host.ip("address", "add", `fd31:0:0:${segment}::${number}/64`, "dev", link, "nodad");
     await host.ip("link", "set", link, "up");
+    /* Asking makes the kernel notice now that the carrier is there; else it takes a second, and IPv6 waits for it. */
+    await Promise.all([host.query("link", "show", "dev", link), bridge.query("link", "show", "dev", port)]);
   }
 
   /** A node that nobody knows of yet. One of a number that was there before is that node after a reboot. */
@@ -144,6 +146,10 @@ export class Cluster {
     await this.#plug(netns, "eth0", segment, number);
     await netns.ip("route", "add", "default", "via", `172.31.${segment}.254`);
     await netns.ip("-6", "route", "add", "default", "via", `fd31:0:0:${segment}::254`);
+    /* The router asks for a node before it forwards to it, and a lost question is repeated after a second only. */
+    for (const gateway of [`172.31.${segment}.254`, `fd31:0:0:${segment}::254`]) {
+      if (!(await netns.ping(gateway))) throw new Error(`node ${number} does not reach its router ${gateway}`);
+    }
     return node;
   }
 
