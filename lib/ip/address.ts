@@ -149,17 +149,33 @@ function parseDecimal(text: string, max: number): number | null {
   return value <= max ? value : null;
 }
 
+/** Lists of thousands of addresses are read: so no parts are cut out. */
 function parseIpv4(text: string): Address | null {
-  const parts = text.split(".");
-  if (parts.length !== 4) return null;
   const bytes = new Uint8Array(4);
-  for (let i = 0; i < 4; i += 1) {
-    const value = parseDecimal(parts[i] ?? "", 255);
-    if (value === null) return null;
-    bytes[i] = value;
+  let part = 0;
+  let value = 0;
+  let digits = 0;
+  for (let i = 0; i <= text.length; i += 1) {
+    const unit = i < text.length ? text.charCodeAt(i) : DOT;
+    if (unit !== DOT) {
+      const digit = unit - 0x30;
+      /* No second digit behind a zero. */
+      if (digit < 0 || digit > 9 || (digits > 0 && value === 0)) return null;
+      value = value * 10 + digit;
+      digits += 1;
+      if (value > 255) return null;
+    } else {
+      if (digits === 0 || part > 3) return null;
+      bytes[part] = value;
+      part += 1;
+      value = 0;
+      digits = 0;
+    }
   }
-  return { family: 4, bytes };
+  return part === 4 ? { family: 4, bytes } : null;
 }
+
+const DOT = 0x2e;
 
 function parseIpv6(text: string): Address | null {
   const double = text.indexOf("::");
