@@ -252,14 +252,60 @@ export class Cluster {
 
   /** A new pod with a server that tells who asked, called pod-<node>. */
   async pod(node: Node, overlay: JsonObject = {}): Promise<Pod> {
-    const netns = await Netns.create("pod");
-    this.#others.push(netns);
-    await netns.ip("link", "set", "lo", "up");
+    const netns = await this.#podNamespace();
     const who = { containerId: netns.name, netns: netns.path, ifname: "eth0", inside: node.netns };
     const bridged = expectSuccess(
       await call({ plugin: "bridge", command: "ADD", config: this.bridgeConfig(node), ...who }),
     );
     const result = expectSuccess(await this.call(node, "ADD", { prevResult: bridged, ...overlay }, who));
+    return this.#served(node, netns, result);
+  }
+
+  /** What the plugin is to call when it stands alone. */
+  delegate(node: Node): JsonObject {
+    const { number } = node;
+    return {
+      ipam: {
+        type: "host-local",
+        dataDir: join(this.directory, `leases-${number}`),
+        ranges: [[{ subnet: `10.244.${number}.0/24` }], [{ subnet: `fd44:0:0:${number}::/64` }]],
+      },
+    };
+  }
+
+  /** A pod made by vxlan-overlay alone. */
+  async lonePod(node: Node): Promise<Pod> {
+    const netns = await this.#podNamespace();
+    const who = { containerId: netns.name, netns: netns.path, ifname: "eth0" };
+    const result = expectSuccess(await this.call(node, "ADD", { delegate: this.delegate(node) }, who));
+    return this.#served(node, netns, result);
+  }
+
+  /** A pod that only `bridge` knows of so far. */
+  async bridged(node: Node, extra: JsonObject): Promise<Pod> {
+    const netns = await this.#podNamespace();
+    const who = { containerId: netns.name, netns: netns.path, ifname: "eth0", inside: node.netns };
+    const config = { ...this.bridgeConfig(node), ...extra };
+    const result = expectSuccess(await call({ plugin: "bridge", command: "ADD", config, ...who }));
+    return this.#served(node, netns, result);
+  }
+
+  /** bridge's DEL. */
+  async unbridge(pod: Pod): Promise<void> {
+    const { netns, node } = pod;
+    const who = { containerId: netns.name, netns: netns.path, ifname: "eth0", inside: node.netns };
+    const config = { ...this.bridgeConfig(node), ipMasq: true };
+    expectSuccess(await call({ plugin: "bridge", command: "DEL", config, ...who }));
+  }
+
+  async #podNamespace(): Promise<Netns> {
+    const netns = await Netns.create("pod");
+    this.#others.push(netns);
+    await netns.ip("link", "set", "lo", "up");
+    return netns;
+  }
+
+  async #served(node: Node, netns: Netns, result: JsonObject): Promise<Pod> {
     const [v4 = "", v6 = ""] = (result.ips as JsonObject[]).map((ip) => String(ip.address).split("/")[0] ?? "");
     await this.traffic.serveAll(netns, `pod-${node.number}`, POD_PORT);
     return { node, netns, v4, v6, result };

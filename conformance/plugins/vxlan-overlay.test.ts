@@ -245,6 +245,37 @@ describe("a list that contradicts itself or the node is refused as a whole, reco
     }));
 });
 
+describe("one block", () => {
+  test("is a working network: the bridge and the addresses come with it", () =>
+    withCluster({ nodes: 2, overlay: { clusterCIDRs: ["10.244.0.0/16", "fd44::/48"] } }, async (cluster) => {
+      const [a, b] = [await cluster.lonePod(cluster.node(1)), await cluster.lonePod(cluster.node(2))];
+      await expectFlat(cluster, a, b);
+      expect((a.result.interfaces as JsonObject[]).map((item) => item.mtu)).toEqual([1450, 1450, 1450]);
+      const block = { delegate: cluster.delegate(a.node) };
+      for (const command of ["CHECK", "STATUS"]) expectSuccess(await cluster.callFor(a, command, block));
+      for (const command of ["DEL", "DEL"]) expectSuccess(await cluster.callFor(a, command, block));
+      expect(await a.netns.links()).toEqual(["lo"]);
+      const nobody = { "cni.dev/valid-attachments": [] };
+      expectSuccess(await cluster.call(b.node, "GC", { delegate: cluster.delegate(b.node), ...nobody }));
+      expect(await b.netns.links()).toEqual(["lo"]);
+    }));
+
+  test("does not masquerade between pods, nor does a chain", () =>
+    withCluster({ nodes: 1 }, async (cluster) => {
+      const node = cluster.node(1);
+      const problem = { code: 7, msg: /bridge has "ipMasq": true/, details: /clusterCIDRs/ } as const;
+      const pod = await cluster.pod(node);
+      expectError(await cluster.callFor(pod, "ADD", { delegate: { ipMasq: true } }), problem);
+      const masquerading = await cluster.bridged(node, { ipMasq: true });
+      expectError(await cluster.callFor(masquerading, "ADD"), problem);
+      const clusterCIDRs = ["10.244.0.0/16", "fd44::/48"];
+      expectError(await cluster.callFor(masquerading, "ADD", { clusterCIDRs }), problem);
+      const exempt = await cluster.bridged(node, { ipMasq: true, nonMasqueradeCIDRs: clusterCIDRs });
+      expectSuccess(await cluster.callFor(exempt, "ADD", { clusterCIDRs }));
+      for (const other of [masquerading, exempt]) await cluster.unbridge(other);
+    }));
+});
+
 describe("direct routing", () => {
   test.each(["classic", "gpe"] as const)("uses a tunnel only behind the router (%s)", (datapath) =>
     withCluster({ nodes: 4, datapath, overlay: { directRouting: true } }, async (cluster) => {

@@ -35,6 +35,11 @@ export class Delegates {
     this.#config = config;
   }
 
+  /** The same for a delegate that gets another configuration. */
+  withConfig(config: NetworkConfig): Delegates {
+    return new Delegates(this.#own, this.#caller, this.#request, config);
+  }
+
   /**
    * ADD by another plugin.
    * @param type the delegate's name, from the configuration

@@ -16,6 +16,8 @@ import { Kernel, kernelRefused } from "../../lib/state/kernel.ts";
 import type { KernelObject, Where } from "../../lib/state/objects.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { readOverlayConfig } from "./config.ts";
+import { type Delegation, delegationOf } from "./delegate.ts";
+import { refuseMasquerade } from "./masquerade.ts";
 
 export const vxlanOverlay: Plugin = {
   name: "vxlan-overlay",
@@ -30,25 +32,41 @@ export const vxlanOverlay: Plugin = {
 
 function add(call: Call): Result {
   const settings = readOverlayConfig(call);
-  const previous = required(call);
-  requireOwnAddresses(call, settings, previous);
+  if (delegationOf(call, settings, 0) === null) requireFitting(call, settings, required(call));
   const namespace = openNamespace(call.request.netns);
   const kernel = new Kernel(namespace);
   try {
     const outcome = reconciled(kernel, settings, false);
     if (outcome.problem !== "") warn(`vxlan-overlay: ${outcome.problem}; what was known of the peers is kept\n`);
     apply(kernel, forwarding(settings));
+    const delegation = delegationOf(call, settings, outcome.mtu);
+    if (delegation !== null) return delegated(delegation, settings);
     narrow(kernel, podLinks(kernel, call), outcome.mtu);
-    return withMtu(previous, outcome.mtu);
+    return withMtu(required(call), outcome.mtu);
   } finally {
     kernel.close();
     sys.close(namespace.fd);
   }
 }
 
+/** The delegate makes the interface with the overlay's MTU; if it cannot be used, it is taken back. */
+function delegated(delegation: Delegation, settings: OverlaySettings): Result {
+  const { type, call } = delegation;
+  const result = call.delegates.add(type);
+  try {
+    requireFitting(call, settings, result);
+    return result;
+  } catch (error) {
+    call.delegates.del(type);
+    throw error;
+  }
+}
+
 function check(call: Call): void {
   const settings = readOverlayConfig(call);
   required(call);
+  const delegation = delegationOf(call, settings, 0);
+  if (delegation !== null) delegation.call.delegates.check(delegation.type);
   const namespace = openNamespace(call.request.netns);
   const kernel = new Kernel(namespace);
   try {
@@ -68,11 +86,16 @@ function check(call: Call): void {
   }
 }
 
-/** Nothing belongs to one pod: the device and the peers are the node's. */
-function del(_call: Call): void {}
+/** Nothing of the overlay's belongs to one pod: the device and the peers are the node's. */
+function del(call: Call): void {
+  const delegation = delegationOf(call, null, 0);
+  if (delegation !== null) delegation.call.delegates.del(delegation.type);
+}
 
 /** Compares everything with the kernel, and puts right what is missing or too much. */
 function gc(call: Call): void {
+  const delegation = delegationOf(call, null, 0);
+  if (delegation !== null) delegation.call.delegates.gc(delegation.type);
   const settings = readOverlayConfig(call);
   const kernel = new Kernel(null);
   try {
@@ -95,6 +118,8 @@ function status(call: Call): void {
   } finally {
     kernel.close();
   }
+  const delegation = delegationOf(call, settings, 0);
+  if (delegation !== null) delegation.call.delegates.status(delegation.type);
   if (outcome === null || outcome.problem === "") return;
   throw new CniError(
     outcome.hasPeers ? NOT_AVAILABLE_DEGRADED : NOT_AVAILABLE,
@@ -120,8 +145,13 @@ function required(call: Call): Result {
   throw new CniError(
     INVALID_CONFIG,
     "must be called as chained plugin",
-    "vxlan-overlay joins the nodes' networks of pods; put it behind bridge in the list of plugins",
+    'vxlan-overlay joins the nodes\' networks of pods; put it behind bridge in the list of plugins, or let it call bridge with "delegate": {}',
   );
+}
+
+function requireFitting(call: Call, settings: OverlaySettings, previous: Result): void {
+  requireOwnAddresses(call, settings, previous);
+  refuseMasquerade(call, settings.exempt);
 }
 
 /** A pod whose address is not of this node's networks would never get an answer: other nodes look for it elsewhere. */
