@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { parseMac } from "../ip/mac.ts";
 import captured from "./captured-overlay.json" with { type: "json" };
-import { splitMessages } from "./codec.ts";
+import { MessageWriter, splitMessages } from "./codec.ts";
 import { type Shape, TEXT, treeOf, written } from "./message-tree.ts";
 import {
   decodeForwarding,
@@ -15,6 +15,7 @@ import {
   writeForwarding,
   writeNeighbour,
 } from "./neighbour.ts";
+import { decodePath } from "./path.ts";
 import { writeDeleteNeighbour } from "./route.ts";
 import type { NetlinkSocket } from "./socket.ts";
 import { decodeTunnelRoute, type TunnelRoute, writeDeleteTunnelRoute, writeTunnelRoute } from "./tunnel-route.ts";
@@ -260,11 +261,30 @@ describe("decoders read what the kernel answers", () => {
     expect(read("ip -6 route show table main")).toContainEqual(shown(VIA6));
   });
 
+  /* What tells of a route in a listing is what tells of the way to an address. */
+  test("ways", () => {
+    const [first] = received("ip -4 route show table main").map((body) => decodePath(body));
+    expect(first).toEqual({ link: 2, source: null, gateway: address("10.244.2.0"), mtu: 0, local: false });
+    const writer = new MessageWriter();
+    writer.begin(24, 0, 1);
+    for (const byte of [2, 32, 0, 0, 254, 0, 0, 2]) writer.u8(byte);
+    writer.u32(0);
+    writer.attributeU32(4, 7);
+    writer.attributeBytes(7, address("192.0.2.1").bytes);
+    const metrics = writer.beginNested(8);
+    writer.attributeU32(2, 1400);
+    writer.endNested(metrics);
+    writer.end();
+    const [message] = splitMessages(writer.bytes);
+    const local = { link: 7, source: address("192.0.2.1"), gateway: null, mtu: 1400, local: true };
+    expect(decodePath(message?.body ?? new Uint8Array())).toEqual(local);
+  });
+
   test("messages cut short are errors or less, never a crash", () => {
     for (const bodies of Object.keys(captured.received).map((command) => received(command))) {
       for (const body of bodies) {
         for (let length = 0; length < body.length; length += 1) {
-          for (const decode of [decodeVxlan, decodeForwarding, decodeNeighbour, decodeTunnelRoute]) {
+          for (const decode of [decodeVxlan, decodeForwarding, decodeNeighbour, decodeTunnelRoute, decodePath]) {
             try {
               decode(body.subarray(0, length));
             } catch (error) {

@@ -108,6 +108,7 @@ function gc(call: Call): void {
 
 function status(call: Call): void {
   const settings = readOverlayConfig(call);
+  const delegation = delegationOf(call, settings, 0);
   const kernel = new Kernel(null);
   let outcome: Outcome | null = null;
   try {
@@ -118,7 +119,6 @@ function status(call: Call): void {
   } finally {
     kernel.close();
   }
-  const delegation = delegationOf(call, settings, 0);
   if (delegation !== null) delegation.call.delegates.status(delegation.type);
   if (outcome === null || outcome.problem === "") return;
   throw new CniError(
