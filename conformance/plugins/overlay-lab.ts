@@ -153,6 +153,11 @@ export class Cluster {
     return node;
   }
 
+  /** Makes the router's way to the second segment narrower, which no node knows of. */
+  async narrow(mtu: number): Promise<void> {
+    await this.#router?.ip("link", "set", "seg1", "mtu", `${mtu}`);
+  }
+
   /** The node's namespace goes as in a power cut. */
   async killNode(node: Node): Promise<void> {
     await this.traffic.close(node.netns);

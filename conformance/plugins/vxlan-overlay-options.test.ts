@@ -87,6 +87,19 @@ describe("the MTU", () => {
       expectSuccess(await cluster.callFor(a, "CHECK"));
     }));
 
+  test("of a path that nobody told of is found where pods are to learn it", () =>
+    withCluster({ nodes: 4, overlay: { pmtud: true } }, async (cluster) => {
+      const [a, b] = [await cluster.pod(cluster.node(1)), await cluster.pod(cluster.node(4))];
+      await cluster.narrow(1380);
+      const ping = (size: number) =>
+        a.netns.exec("ping", ["-n", "-c", "3", "-i", "0.2", "-W", "1", "-M", "do", "-s", `${size}`, b.v4]).then(
+          () => "passed",
+          (error: Error) => (/mtu ?= ?1330/.test(error.message) ? "learned 1330" : error.message),
+        );
+      expect(await ping(1400)).toBe("learned 1330");
+      expect(await ping(1330 - 28)).toBe("passed");
+    }));
+
   test("of a path with a narrower route counts", () =>
     withCluster({ nodes: 4 }, async (cluster) => {
       const node = cluster.node(1);

@@ -39,6 +39,8 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
   }
   if (device.link.up && device.link.alias === deviceAlias(settings)) return device;
   ensureSysctl(["net", "ipv6", "conf", name, "accept_ra"], "0");
+  /* Else the kernel forwards by the route's MTU and never tells the pod what it has learned of the path. */
+  if (settings.pathMtuDiscovery) ensureSysctl(["net", "ipv4", "ip_forward_use_pmtu"], "1");
   writeNamedUp(socket, device.link.index, deviceAlias(settings));
   const errno = socket.attempt();
   if (errno === EADDRINUSE) throw portTaken(socket, settings, device);
