@@ -49,29 +49,39 @@ export class OverlayFilter {
 
   /**
    * Makes the table be there with its rules, and the hosts be among its peers; with `exactly` no others. One transaction.
+   * @returns whether other hosts are among its peers
    * @throws CniError 100, 11; then nothing has changed
    */
-  put(hosts: readonly Address[], exactly: boolean): void {
-    if (!needsFilter(this.#settings)) return;
-    this.#attempt("put in the overlay's packet filter", () => {
-      const state = this.#state();
-      const found = state === "present" ? this.#peers() : [];
-      const there = new Set<string>(found.map((address) => formatAddress(address)));
-      const wanted = new Set<string>(hosts.map((address) => formatAddress(address)));
-      const coming = hosts.filter((address) => !there.has(formatAddress(address)));
-      const going = exactly ? found.filter((address) => !wanted.has(formatAddress(address))) : [];
-      if (state === "present" && coming.length === 0 && going.length === 0) return;
-      this.#open().beginBatch();
-      if (state !== "present") this.#writeTable(state === "other");
-      for (const family of [4, 6]) {
-        const set = this.#set(family);
-        const add = elementsOf(coming, family);
-        const remove = elementsOf(going, family);
-        if (remove.length > 0) writeDeleteElements(this.#open(), set, remove);
-        if (add.length > 0) writeNewElements(this.#open(), set, add, 0);
-      }
-      this.#open().commitBatch();
-    });
+  put(hosts: readonly Address[], exactly: boolean): boolean {
+    if (!needsFilter(this.#settings)) return false;
+    try {
+      return this.#put(hosts, exactly);
+    } catch (error) {
+      if (error instanceof NetlinkError) throw refused(error, "put in the overlay's packet filter");
+      throw error;
+    }
+  }
+
+  #put(hosts: readonly Address[], exactly: boolean): boolean {
+    const state = this.#state();
+    const found = state === "present" ? this.#peers() : [];
+    const there = new Set<string>(found.map((address) => formatAddress(address)));
+    const wanted = new Set<string>(hosts.map((address) => formatAddress(address)));
+    const coming = hosts.filter((address) => !there.has(formatAddress(address)));
+    const others = found.filter((address) => !wanted.has(formatAddress(address)));
+    const going = exactly ? others : [];
+    if (state === "present" && coming.length === 0 && going.length === 0) return others.length > 0;
+    this.#open().beginBatch();
+    if (state !== "present") this.#writeTable(state === "other");
+    for (const family of [4, 6]) {
+      const set = this.#set(family);
+      const add = elementsOf(coming, family);
+      const remove = elementsOf(going, family);
+      if (remove.length > 0) writeDeleteElements(this.#open(), set, remove);
+      if (add.length > 0) writeNewElements(this.#open(), set, add, 0);
+    }
+    this.#open().commitBatch();
+    return others.length > going.length;
   }
 
   #state(): State {
@@ -141,15 +151,6 @@ export class OverlayFilter {
     }
     this.#socket = socket;
     return socket;
-  }
-
-  #attempt(action: string, change: () => void): void {
-    try {
-      change();
-    } catch (error) {
-      if (error instanceof NetlinkError) throw refused(error, action);
-      throw error;
-    }
   }
 }
 

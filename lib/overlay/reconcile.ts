@@ -170,10 +170,8 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
   const paths = pathsTo(socket, settings, peers, routes, present);
   const mtu = mtuFor(socket, settings, underlay, peers, paths);
   /* Strangers are kept out before there is anything to get into. */
-  filter.put(
-    peers.map((peer) => peer.nodeIp),
-    false,
-  );
+  const hosts = peers.map((peer) => peer.nodeIp);
+  const strangers = filter.put(hosts, false);
   const device = ensureDevice(socket, settings, { local: underlay.address, mac: own.mac, mtu });
   ensureAddresses(socket, device, settings.podCidrs);
   if (read === null || list === null) return outcomeOf(device, mtu, problem, false, []);
@@ -183,12 +181,7 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
   const current = present?.link.up === true && present.link.index === device.link.index;
   const found = current ? routes : listAllRoutes(socket);
   const outcome = change(socket, settings, { device, mtu, overlay, desired, list, identity: read.identity }, found);
-  if (!outcome.heldBack) {
-    filter.put(
-      peers.map((peer) => peer.nodeIp),
-      true,
-    );
-  }
+  if (strangers && !outcome.heldBack) filter.put(hosts, true);
   return outcome;
 }
 
