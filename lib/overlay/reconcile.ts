@@ -1,48 +1,19 @@
-/**
- * Brings the kernel to what configuration and peers say. Mostly there is nothing to do, which two questions to the kernel
- * tell. Otherwise, under a lock, what is there is compared with what should be, and the difference is sent; nothing is
- * remembered but by the kernel.
- */
-import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { openOrMakeDirectory } from "../host/directory.ts";
 import { lockExclusive } from "../host/lock.ts";
 import { identify } from "../host/namespace.ts";
 import { type Address, formatPrefix, parseAddress, sameAddress } from "../ip/address.ts";
-import { parseMac } from "../ip/mac.ts";
 import { listAllAddresses } from "../netlink/address.ts";
 import { getLinkByIndex, getLinkByName } from "../netlink/link.ts";
-import {
-  listForwarding,
-  listNeighbours,
-  writeDeleteForwarding,
-  writeForwarding,
-  writeNeighbour,
-} from "../netlink/neighbour.ts";
 import { findPaths, matchingRoute, type Path } from "../netlink/path.ts";
-import { writeDeleteNeighbour } from "../netlink/route.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
-import {
-  listTunnelRoutes,
-  type TunnelRoute,
-  writeDeleteTunnelRoute,
-  writeTunnelRoute,
-} from "../netlink/tunnel-route.ts";
+import { type TunnelRoute, writeDeleteTunnelRoute, writeTunnelRoute } from "../netlink/tunnel-route.ts";
 import type { Vxlan } from "../netlink/vxlan.ts";
-import { ENOENT, ESRCH, errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { ensureAddresses, ensureDevice, ownDevice } from "./device.ts";
 import { differenceOf, FEW_NODES, tooManyLost } from "./difference.ts";
-import {
-  describeEntry,
-  type Entry,
-  entriesFor,
-  entriesFound,
-  hostOf,
-  isOurs,
-  type Overlay,
-  PROTOCOL,
-} from "./entries.ts";
+import { describeEntry, type Entry, entriesFor, hostOf, isOurs, type Overlay } from "./entries.ts";
 import { OverlayFilter } from "./filter.ts";
+import { foundOf, heldBy, ignore, listAllRoutes, send } from "./kernel-entries.ts";
 import { overlayMtu, type PathMtu } from "./mtu.ts";
 import { type OwnNode, type Peer, type PeerList, PeersUnknown, validatePeers, vtepMac } from "./peers.ts";
 import type { OverlaySettings } from "./settings.ts";
@@ -69,8 +40,6 @@ export interface Outcome {
 const ROOT = "/run/podwire";
 /** Longer than any reconciliation takes, shorter than runtimes wait for a plugin. */
 const LOCK_DEADLINE_MS = 20_000;
-/** So many changes are sent at once. */
-const AT_ONCE = 512;
 const MAX_REPORTED = 3;
 
 /**
@@ -187,10 +156,6 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
 
 function overlayOf(settings: OverlaySettings, device: Vxlan): Overlay {
   return { datapath: settings.datapath, vni: settings.vni, link: device.link.index };
-}
-
-function listAllRoutes(socket: NetlinkSocket): TunnelRoute[] {
-  return [...listTunnelRoutes(socket, 4), ...listTunnelRoutes(socket, 6)];
 }
 
 /** The way to each peer. Peers behind one route have one way. */
@@ -353,18 +318,6 @@ function hostsIn(entries: readonly Entry[]): Address[] {
   return addresses;
 }
 
-/** What the kernel holds for the overlay. */
-function heldBy(socket: NetlinkSocket, overlay: Overlay): Entry[] {
-  return foundOf(socket, overlay, listAllRoutes(socket));
-}
-
-function foundOf(socket: NetlinkSocket, overlay: Overlay, routes: readonly TunnelRoute[]): Entry[] {
-  const plain = routes.filter((route) => !isStamp(route));
-  if (overlay.datapath === "gpe") return entriesFound(overlay, [], [], plain);
-  const neighbours = [...listNeighbours(socket, overlay.link, 4), ...listNeighbours(socket, overlay.link, 6)];
-  return entriesFound(overlay, listForwarding(socket, overlay.link), neighbours, plain);
-}
-
 /** Says of a route to a peer's pods that is not ours and comes before ours; "" if there is none. */
 function overriddenBy(overlay: Overlay, desired: readonly Entry[], routes: readonly TunnelRoute[]): string {
   const metrics = new Map<string, number>();
@@ -380,46 +333,3 @@ function overriddenBy(overlay: Overlay, desired: readonly Entry[], routes: reado
   }
   return "";
 }
-
-function send(
-  socket: NetlinkSocket,
-  overlay: Overlay,
-  entries: readonly Entry[],
-  away: boolean,
-  refused: string[],
-): void {
-  for (let from = 0; from < entries.length; from += AT_ONCE) {
-    const some = entries.slice(from, from + AT_ONCE);
-    for (const entry of some) {
-      if (away) writeRemoval(socket, overlay, entry);
-      else writeEntry(socket, overlay, entry);
-    }
-    const errors = socket.executeAll(ignore);
-    for (let i = 0; i < some.length; i += 1) {
-      const errno = errors[i] ?? 0;
-      const entry = some[i];
-      if (errno === 0 || entry === undefined || (away && (errno === ENOENT || errno === ESRCH))) continue;
-      refused.push(`cannot ${away ? "remove" : "put"} ${describeEntry(entry)}: ${errnoText(errno)}`);
-    }
-  }
-}
-
-function writeEntry(socket: NetlinkSocket, overlay: Overlay, entry: Entry): void {
-  if (entry.kind === "route") writeTunnelRoute(socket, entry.route);
-  else if (entry.kind === "forwarding") writeForwarding(socket, overlay.link, macOf(entry.mac), entry.host);
-  else writeNeighbour(socket, overlay.link, entry.address, macOf(entry.mac), PROTOCOL);
-}
-
-function writeRemoval(socket: NetlinkSocket, overlay: Overlay, entry: Entry): void {
-  if (entry.kind === "route") writeDeleteTunnelRoute(socket, entry.route);
-  else if (entry.kind === "forwarding") writeDeleteForwarding(socket, overlay.link, macOf(entry.mac), entry.host);
-  else writeDeleteNeighbour(socket, overlay.link, entry.address);
-}
-
-function macOf(text: string): Uint8Array {
-  const mac = parseMac(text);
-  if (mac === null) throw new CniError(KERNEL_REFUSED, `the kernel lists an Ethernet address "${text}"`);
-  return mac;
-}
-
-function ignore(): void {}
