@@ -91,10 +91,7 @@ export class Cluster {
 
   async remove(): Promise<void> {
     await this.traffic.stop();
-    for (const node of this.nodes) {
-      const status = await stat(node.netns.path).catch(() => null);
-      if (status !== null) await rm(`/run/podwire/overlay-${status.ino}`, { force: true });
-    }
+    for (const node of this.nodes) await removeLock(node.netns);
     const all = [...this.nodes.map((node) => node.netns), ...this.#others, ...this.#segments, this.#router];
     await Promise.all(all.map((netns) => netns?.remove()));
     await rm(this.directory, { recursive: true, force: true });
@@ -162,6 +159,7 @@ export class Cluster {
   async killNode(node: Node): Promise<void> {
     await this.traffic.close(node.netns);
     this.nodes.splice(this.nodes.indexOf(node), 1);
+    await removeLock(node.netns);
     await node.netns.remove();
   }
 
@@ -340,6 +338,12 @@ export class Cluster {
 
 function segmentOf(number: number): number {
   return number >= 4 && number < 254 ? 1 : 0;
+}
+
+/** Removes the file by which a node's reconciliations take turns. */
+async function removeLock(netns: Netns): Promise<void> {
+  const status = await stat(netns.path).catch(() => null);
+  if (status !== null) await rm(`/run/podwire/overlay-${status.ino}`, { force: true });
 }
 
 /** Runs a test with a cluster of its own. */
