@@ -215,6 +215,8 @@ export function writeDeleteLink(socket: NetlinkSocket, index: number): void {
 
 /** The link of a name; null if there is none. @throws NetlinkError */
 export function getLinkByName(socket: NetlinkSocket, name: string): Link | null {
+  /* A longer one, of a result that somebody else wrote, is not looked for but refused (IFNAMSIZ with its NUL). */
+  if (new TextEncoder().encode(name).length > 15) return null;
   const writer = socket.request(RTM_GETLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
   writer.attributeText(IFLA_IFNAME, name);
