@@ -8,6 +8,8 @@ export interface Places {
   readonly delegates: string;
   readonly netns: string;
   readonly dataDir: string;
+  /** A list of peers. */
+  readonly peersFile: string;
 }
 
 /** Any JSON value. */
@@ -67,6 +69,7 @@ export function configuration(
   if (plugin === "host-local") config.ipam = ipam;
   if (plugin === "portmap") Object.assign(config, published(random));
   if (plugin === "bandwidth") Object.assign(config, limits(random));
+  if (plugin === "vxlan-overlay") Object.assign(config, overlay(random, v4, places));
   if (random.chance(0.3)) config.prevResult = previous(version);
   if (random.chance(0.2))
     config["cni.dev/valid-attachments"] = [
@@ -106,6 +109,28 @@ function limits(random: Random): { [key: string]: Value } {
     config.runtimeConfig = {
       bandwidth: { ingressRate: 2_000_000, ingressBurst: 160_000, egressRate: 0, egressBurst: 0 },
     };
+  }
+  return config;
+}
+
+/** vxlan-overlay's part of a configuration; its pods are those of `previous` now and then. */
+function overlay(random: Random, v4: string, places: Places): { [key: string]: Value } {
+  const own = random.chance(0.5) ? "10.1.2.0/24" : v4;
+  const config: { [key: string]: Value } = { podCIDRs: random.chance(0.3) ? [own, "fd44:0:0:1::/64"] : [own] };
+  if (random.chance(0.5)) config.peersFile = places.peersFile;
+  else config.peers = [{ nodeIP: "192.0.2.3", podCIDRs: ["10.244.3.0/24"], mac: "02:00:00:00:00:33" }];
+  if (random.chance(0.3)) config.vni = 1 + random.below(3);
+  if (random.chance(0.1)) config.port = 4789;
+  if (random.chance(0.3)) config.underlay = random.pick(["192.0.2.1", "lo"]);
+  if (random.chance(0.3)) config.datapath = random.pick(["classic", "gpe"]);
+  if (random.chance(0.3)) config.clusterCIDRs = ["10.0.0.0/8", "fd44::/32"];
+  if (random.chance(0.1)) config.nonMasqueradeCIDRs = ["192.0.2.0/24"];
+  for (const key of ["directRouting", "pmtud", "peersOnly"]) {
+    if (random.chance(0.1)) config[key] = random.chance(0.5);
+  }
+  if (random.chance(0.1)) config.mtu = 1300;
+  if (random.chance(0.3)) {
+    config.delegate = random.chance(0.5) ? {} : { type: "bridge", bridge: "br9", ipMasq: random.chance(0.2) };
   }
   return config;
 }

@@ -5,10 +5,13 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { binDirectory, type CallOptions, type Netns, referenceDirectory, type Sandbox } from "../harness.ts";
 
-export const PLUGINS = ["bandwidth", "bridge", "host-local", "loopback", "portmap"] as const;
+export const PLUGINS = ["bandwidth", "bridge", "host-local", "loopback", "portmap", "vxlan-overlay"] as const;
 export type PluginName = (typeof PLUGINS)[number];
 
 export const SUBNET = "10.123.0.0/24";
+/** The address that a host has between the nodes, if a test gives it one: `withUnderlay`. */
+const UNDERLAY = "192.0.2.1";
+const PEER = { nodeIP: "192.0.2.2", podCIDRs: ["10.123.1.0/24"] };
 
 /** A configuration that the plugin accepts. Leases go to the sandbox. */
 export function validConfig(plugin: PluginName, version: string | null, sandbox: Sandbox): Record<string, unknown> {
@@ -17,7 +20,17 @@ export function validConfig(plugin: PluginName, version: string | null, sandbox:
   config.type = plugin;
   if (plugin === "bridge") config.bridge = "pwt0";
   if (plugin === "host-local") config.ipam = { type: "host-local", subnet: SUBNET, dataDir: sandbox.dataDir };
+  if (plugin === "vxlan-overlay") {
+    const ipam = { type: "host-local", ranges: [[{ subnet: SUBNET }]], dataDir: sandbox.dataDir };
+    const delegate = { bridge: "pwt0", ipam };
+    Object.assign(config, { podCIDRs: [SUBNET], underlay: UNDERLAY, peers: [PEER], delegate });
+  }
   return config;
+}
+
+/** Gives a host what the overlay stands on. */
+export async function withUnderlay(host: Netns): Promise<void> {
+  await host.ip("address", "add", `${UNDERLAY}/24`, "dev", "lo");
 }
 
 /** A call with every variable set as the command requires. */

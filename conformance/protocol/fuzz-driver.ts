@@ -36,7 +36,13 @@ const PLACES: Places = {
   delegates: "/run/delegates",
   netns: "/run/netns/pod",
   dataDir: "/var/lib/fuzz/leases",
+  peersFile: "/run/peers.ndjson",
 };
+const PEERS = [
+  { generation: 1, complete: true, peers: 2 },
+  { nodeIP: "192.0.2.1", podCIDRs: ["10.1.2.0/24"] },
+  { nodeIP: "192.0.2.2", podCIDRs: ["10.244.2.0/24", "fd44:0:0:2::/64"] },
+];
 const STORES = ["/var/lib/fuzz", "/var/lib/cni"];
 
 function main(): void {
@@ -46,6 +52,7 @@ function main(): void {
   mkdirSync(PLACES.delegates);
   const echo = '#!/bin/sh\nprintf "%s" "$FUZZ_OUTPUT"\nexit "$FUZZ_STATUS"\n';
   writeFileSync(join(PLACES.delegates, "echo"), echo, { mode: 0o755 });
+  writeFileSync(PLACES.peersFile, PEERS.map((line) => `${JSON.stringify(line)}\n`).join(""));
   /* A process inside shows its links without another program being started for every look. */
   const command = `nsenter --net=${PLACES.netns} sleep 600 >/dev/null 2>&1 & echo $!`;
   const watcher = Number(spawnSync("/bin/sh", ["-c", command], { encoding: "utf8" }).stdout.trim());
@@ -109,8 +116,10 @@ function judge(
     return { outcome: "error", problem: "no cniVersion" };
   if (code === 999) return { outcome: "error 999", problem: "a defect: code 999" };
   /* DEL and GC go on past a failure on purpose; the others take back what they did. */
-  const changed =
-    command === "DEL" || command === "GC" ? "" : difference(before, after, input, [4, 6, 7, 8].includes(code));
+  /* What the overlay's delegate is given is read when the node's own device is there already. */
+  const delegated = input.plugin === "vxlan-overlay" && input.stdin.includes("delegate");
+  const strict = [4, 6, 7, 8].includes(code) && !delegated;
+  const changed = command === "DEL" || command === "GC" ? "" : difference(before, after, input, strict);
   return { outcome: `error ${code}`, problem: changed === "" ? "" : `failed and changed: ${changed}` };
 }
 

@@ -18,4 +18,5 @@ while read -r _ directory type _; do
   mount -o remount,bind,ro "$directory" 2>/dev/null || true
 done </proc/self/mounts
 ip link set lo up
+ip address add 192.0.2.1/24 dev lo
 exec "$@"

@@ -158,6 +158,7 @@ export function makeInput(seed: number, index: number, places: Places): FuzzInpu
     "portmap",
     "portmap",
     "bandwidth",
+    "vxlan-overlay",
   ]);
   const mutations: string[] = [];
   const config = configuration(random, plugin, random.pick(VERSIONS), places);

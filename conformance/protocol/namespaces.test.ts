@@ -71,63 +71,66 @@ test.each(["1", "true", "TRUE"])("CNI_NETNS_OVERRIDE=%s allows it", async (overr
   expect(expectSuccess(await sandbox.call(options))).toMatchObject({ cniVersion: "1.1.0" });
 });
 
-describe.each(["bridge", "loopback"] as const)("%s with a CNI_NETNS that is no namespace", (plugin) => {
-  const cases = [
-    "a missing file",
-    "a plain file",
-    "a directory",
-    "a FIFO",
-    "a dead namespace",
-    "a device",
-    "another kind of namespace",
-  ];
+describe.each(["bridge", "loopback", "vxlan-overlay"] as const)(
+  "%s with a CNI_NETNS that is no namespace",
+  (plugin) => {
+    const cases = [
+      "a missing file",
+      "a plain file",
+      "a directory",
+      "a FIFO",
+      "a dead namespace",
+      "a device",
+      "another kind of namespace",
+    ];
 
-  async function pathFor(name: string): Promise<string> {
-    const path = join(sandbox.directory, `bin-${plugin}-${name.replaceAll(" ", "-")}`);
-    if (name === "a plain file") await writeFile(path, "");
-    else if (name === "a directory") await mkdir(path);
-    else if (name === "a FIFO") await run("mkfifo", [path]);
-    else if (name === "a device") return "/dev/null";
-    else if (name === "another kind of namespace") return "/proc/self/ns/mnt";
-    else if (name === "a dead namespace") {
-      const dead = await Netns.create("dead");
-      await dead.remove();
-      return dead.path;
+    async function pathFor(name: string): Promise<string> {
+      const path = join(sandbox.directory, `bin-${plugin}-${name.replaceAll(" ", "-")}`);
+      if (name === "a plain file") await writeFile(path, "");
+      else if (name === "a directory") await mkdir(path);
+      else if (name === "a FIFO") await run("mkfifo", [path]);
+      else if (name === "a device") return "/dev/null";
+      else if (name === "another kind of namespace") return "/proc/self/ns/mnt";
+      else if (name === "a dead namespace") {
+        const dead = await Netns.create("dead");
+        await dead.remove();
+        return dead.path;
+      }
+      return path;
     }
-    return path;
-  }
 
-  test.each(cases)("%s: ADD fails with code 8 and leaves nothing", async (name) => {
-    const netns = await pathFor(name);
-    const before = await traces(sandbox, pod);
-    for (const command of ["ADD", "CHECK"]) {
-      const config: Record<string, unknown> = validConfig(plugin, "1.1.0", sandbox);
-      if (command === "CHECK")
-        config.prevResult = { cniVersion: "1.1.0", interfaces: [{ name: "eth0", sandbox: netns }] };
-      const result = await sandbox.call({
-        ...validCall(plugin, command, sandbox, pod),
-        config,
-        netns,
-        timeoutMs: 5000,
-      });
-      expectError(result, { code: 8 });
-      expect(String(result.json?.msg)).toContain(netns.slice(0, 40));
-    }
-    expect(await traces(sandbox, pod)).toEqual(before);
-  });
+    test.each(cases)("%s: ADD fails with code 8 and leaves nothing", async (name) => {
+      const netns = await pathFor(name);
+      const before = await traces(sandbox, pod);
+      for (const command of ["ADD", "CHECK"]) {
+        const config: Record<string, unknown> = validConfig(plugin, "1.1.0", sandbox);
+        if (command === "CHECK")
+          config.prevResult = { cniVersion: "1.1.0", interfaces: [{ name: "eth0", sandbox: netns }] };
+        const result = await sandbox.call({
+          ...validCall(plugin, command, sandbox, pod),
+          config,
+          netns,
+          timeoutMs: 5000,
+        });
+        expectError(result, { code: 8 });
+        expect(String(result.json?.msg)).toContain(netns.slice(0, 40));
+      }
+      expect(await traces(sandbox, pod)).toEqual(before);
+    });
 
-  test.each(cases)("%s: DEL succeeds all the same", async (name) => {
-    const netns = `${await pathFor(`${name}`).catch(() => join(sandbox.directory, `bin-${plugin}-${name.replaceAll(" ", "-")}`))}`;
-    const before = await traces(sandbox, pod);
-    const result = await sandbox.call({ ...validCall(plugin, "DEL", sandbox, pod), netns, timeoutMs: 5000 });
-    expectSuccess(result);
-    expect(result.stdout).toBe("");
-    expect(await traces(sandbox, pod)).toEqual(before);
-  });
+    test.each(cases)("%s: DEL succeeds all the same", async (name) => {
+      const netns = `${await pathFor(`${name}`).catch(() => join(sandbox.directory, `bin-${plugin}-${name.replaceAll(" ", "-")}`))}`;
+      const before = await traces(sandbox, pod);
+      const result = await sandbox.call({ ...validCall(plugin, "DEL", sandbox, pod), netns, timeoutMs: 5000 });
+      expectSuccess(result);
+      expect(result.stdout).toBe("");
+      expect(await traces(sandbox, pod)).toEqual(before);
+    });
 
-  test("DEL without CNI_NETNS succeeds", async () => {
-    const { netns: _netns, ...options } = validCall(plugin, "DEL", sandbox, pod);
-    expect(await sandbox.call(options)).toMatchObject({ exitCode: 0, stdout: "" });
-    expect(await sandbox.call({ ...options, netns: "" })).toMatchObject({ exitCode: 0, stdout: "" });
-  });
-});
+    test("DEL without CNI_NETNS succeeds", async () => {
+      const { netns: _netns, ...options } = validCall(plugin, "DEL", sandbox, pod);
+      expect(await sandbox.call(options)).toMatchObject({ exitCode: 0, stdout: "" });
+      expect(await sandbox.call({ ...options, netns: "" })).toMatchObject({ exitCode: 0, stdout: "" });
+    });
+  },
+);

@@ -311,6 +311,14 @@ describe("keys", () => {
     ["bridge", '"ipam":[]', "ipam"],
     ["bridge", '"runtimeConfig":{"mac":5}', "runtimeConfig.mac"],
     ["bridge", '"dns":{"nameservers":"1.1.1.1"}', "dns.nameservers"],
+    ["vxlan-overlay", '"podCIDRs":"10.9.6.0/24"', "podCIDRs"],
+    ["vxlan-overlay", '"podCIDRs":[5]', "podCIDRs[0]"],
+    ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peers":{}', "peers"],
+    ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peers":[{"nodeIP":5}]', "peers[0].nodeIP"],
+    ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peersFile":[]', "peersFile"],
+    ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peers":[],"vni":"1"', "vni"],
+    ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peers":[],"peersOnly":"no"', "peersOnly"],
+    ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peers":[],"delegate":"bridge"', "delegate"],
   ])("%s %s: code 7 and the field's path", async (plugin, text, path) => {
     const stdin = `{"cniVersion":"1.0.0","name":"keys","type":"${plugin}",${text}}`;
     const before = await traces(sandbox, pod);

@@ -10,8 +10,9 @@ import {
   referenceDirectory,
   Sandbox,
   VERSIONS,
+  withSandbox,
 } from "../harness.ts";
-import { referenceOf, validCall, validConfig } from "./fixtures.ts";
+import { referenceOf, validCall, validConfig, withUnderlay } from "./fixtures.ts";
 
 let sandbox: Sandbox;
 let pod: Netns;
@@ -142,51 +143,77 @@ describe.each(VERSIONS)("version %s", (version) => {
     }
   });
 
-  test.each(["bridge", "loopback"] as const)("%s refuses a prevResult of another group", async (plugin) => {
-    const groups = [VERSIONS.slice(0, 2), VERSIONS.slice(2, 5), VERSIONS.slice(5)];
-    /* The bridge is first in a chain: only CHECK has a prevResult for it. */
-    const command = plugin === "bridge" ? "CHECK" : "ADD";
-    if (command === "CHECK" && version < "0.4.0") return;
-    for (const other of VERSIONS) {
-      if (groups.some((group) => group.includes(version) && group.includes(other))) continue;
-      const config = { ...validConfig(plugin, version, sandbox), prevResult: { cniVersion: other } };
-      const result = await sandbox.call({ ...validCall(plugin, command, sandbox, pod), config });
-      expectError(result, { code: 1, msg: /^result type supports \[/, cniVersion: version });
-    }
-  });
+  test.each(["bridge", "loopback", "vxlan-overlay"] as const)(
+    "%s refuses a prevResult of another group",
+    async (plugin) => {
+      const groups = [VERSIONS.slice(0, 2), VERSIONS.slice(2, 5), VERSIONS.slice(5)];
+      /* The bridge is first in a chain: only CHECK has a prevResult for it. */
+      const command = plugin === "bridge" ? "CHECK" : "ADD";
+      if (command === "CHECK" && version < "0.4.0") return;
+      for (const other of VERSIONS) {
+        if (groups.some((group) => group.includes(version) && group.includes(other))) continue;
+        const valid = { ...validConfig(plugin, version, sandbox), delegate: null };
+        const config = { ...valid, prevResult: { cniVersion: other } };
+        const result = await sandbox.call({ ...validCall(plugin, command, sandbox, pod), config });
+        expectError(result, { code: 1, msg: /^result type supports \[/, cniVersion: version });
+      }
+    },
+  );
 
-  test("loopback in a chain hands prevResult on", async () => {
-    const own = await sandbox.pod();
-    const prevResult = isOldest(version)
-      ? {
-          cniVersion: version,
-          ip4: { ip: "10.1.2.3/24", gateway: "10.1.2.1", routes: [{ dst: "0.0.0.0/0" }] },
-          dns: {},
-        }
-      : {
-          cniVersion: version,
-          interfaces: [{ name: "eth0", mac: "02:00:00:00:00:01", sandbox: own.path }],
-          ips: [
-            {
-              ...(isNewer(version) ? {} : { version: "4" }),
-              interface: 0,
-              address: "10.1.2.3/24",
-              gateway: "10.1.2.1",
-            },
-          ],
-          routes: [{ dst: "0.0.0.0/0", gw: "10.1.2.1" }],
-          dns: { nameservers: ["10.1.2.53"] },
-        };
-    const config = { ...validConfig("loopback", version, sandbox), prevResult };
-    const answer = expectSuccess(await sandbox.call({ ...validCall("loopback", "ADD", sandbox, own), config }));
-    expect(answer).toEqual(prevResult);
-    const { cniVersion: _cniVersion, ...unversioned } = prevResult;
-    const again = { ...config, prevResult: unversioned };
-    expect(expectSuccess(await sandbox.call({ ...validCall("loopback", "ADD", sandbox, own), config: again }))).toEqual(
-      prevResult,
-    );
-  });
+  const chained = ["loopback", "vxlan-overlay"] as const;
+  test.each(chained)("%s in a chain hands prevResult on", (plugin) =>
+    withSandbox(async (own) => {
+      const inside = await own.pod();
+      await withUnderlay(own.host);
+      const prevResult = previousOf(version, inside);
+      const config = { ...validConfig(plugin, version, own), delegate: null, prevResult };
+      const options = validCall(plugin, "ADD", own, inside);
+      expect(expectSuccess(await own.call({ ...options, config }))).toEqual(prevResult);
+      const { cniVersion: _cniVersion, ...unversioned } = prevResult;
+      const again = { ...config, prevResult: unversioned };
+      expect(expectSuccess(await own.call({ ...options, config: again }))).toEqual(prevResult);
+    }),
+  );
+
+  test("vxlan-overlay that delegates: every verb that the version has", () =>
+    withSandbox(async (own) => {
+      const inside = await own.pod();
+      await withUnderlay(own.host);
+      const config = validConfig("vxlan-overlay", version, own);
+      const call = (command: string, more: JsonObject = {}) =>
+        own.call({ ...validCall("vxlan-overlay", command, own, inside), config: { ...config, ...more } });
+      const prevResult = expectSuccess(await call("ADD"));
+      expectShape(prevResult, version);
+      expect(JSON.stringify(prevResult)).toContain("10.123.0.2/24");
+      if (version >= "0.4.0") expect(await call("CHECK", { prevResult })).toMatchObject({ exitCode: 0, stdout: "" });
+      if (version === "1.1.0") {
+        const valid = [{ containerID: "pwt-container", ifname: "eth0" }];
+        expect(await call("STATUS")).toMatchObject({ exitCode: 0, stdout: "" });
+        expect(await call("GC", { "cni.dev/valid-attachments": valid })).toMatchObject({ exitCode: 0, stdout: "" });
+        expect(await inside.links()).toContain("eth0");
+      }
+      for (let twice = 0; twice < 2; twice += 1) {
+        expect(await call("DEL", { prevResult })).toMatchObject({ exitCode: 0, stdout: "" });
+      }
+      expect(await inside.links()).toEqual(["lo"]);
+    }));
 });
+
+/** What the plugin in front would have printed for a pod. */
+function previousOf(version: string, inside: Netns): JsonObject {
+  const route = { dst: "0.0.0.0/0" };
+  if (isOldest(version)) {
+    return { cniVersion: version, ip4: { ip: "10.123.0.3/24", gateway: "10.123.0.1", routes: [route] }, dns: {} };
+  }
+  const ip = { interface: 0, address: "10.123.0.3/24", gateway: "10.123.0.1" };
+  return {
+    cniVersion: version,
+    interfaces: [{ name: "eth0", mac: "02:00:00:00:00:01", sandbox: inside.path }],
+    ips: [isNewer(version) ? ip : { version: "4", ...ip }],
+    routes: [{ ...route, gw: "10.123.0.1" }],
+    dns: { nameservers: ["10.123.0.53"] },
+  };
+}
 
 /** A result without what is each suite's own: link names, Ethernet addresses, the path of the namespace. */
 function anonymous(result: JsonObject, inside: Netns): JsonObject {
