@@ -1,6 +1,6 @@
 /**
- * The machine must be after a test run as it was before: links, network namespaces and firewall rules of the machine's
- * own namespace are compared, and a difference fails the run.
+ * The machine must be after a test run as it was before: links, network namespaces, firewall rules and an overlay's entries
+ * of the machine's own namespace are compared, and what plugins keep on tmpfs, and a difference fails the run.
  */
 import { removeStale } from "./harness.ts";
 import { type MachineState, machineState, stateDifferences } from "./machine.ts";

@@ -8,7 +8,7 @@
  *
  * Node n has the pods 10.244.n.0/24 and fd44:0:0:n::/64; underlay addresses in IPv6 are fd31:0:0:s::n.
  */
-import { rename, rm, stat, writeFile } from "node:fs/promises";
+import { rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type CallOptions,
@@ -91,7 +91,6 @@ export class Cluster {
 
   async remove(): Promise<void> {
     await this.traffic.stop();
-    for (const node of this.nodes) await removeLock(node.netns);
     const all = [...this.nodes.map((node) => node.netns), ...this.#others, ...this.#segments, this.#router];
     await Promise.all(all.map((netns) => netns?.remove()));
     await rm(this.directory, { recursive: true, force: true });
@@ -159,7 +158,6 @@ export class Cluster {
   async killNode(node: Node): Promise<void> {
     await this.traffic.close(node.netns);
     this.nodes.splice(this.nodes.indexOf(node), 1);
-    await removeLock(node.netns);
     await node.netns.remove();
   }
 
@@ -338,12 +336,6 @@ export class Cluster {
 
 function segmentOf(number: number): number {
   return number >= 4 && number < 254 ? 1 : 0;
-}
-
-/** Removes the file by which a node's reconciliations take turns. */
-async function removeLock(netns: Netns): Promise<void> {
-  const status = await stat(netns.path).catch(() => null);
-  if (status !== null) await rm(`/run/podwire/overlay-${status.ino}`, { force: true });
 }
 
 /** Runs a test with a cluster of its own. */

@@ -1,0 +1,100 @@
+/** Calling a plugin as a container runtime does. Nothing here needs a test runner. */
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { execa } from "execa";
+import type { Netns } from "./netns.ts";
+
+export const repository = resolve(fileURLToPath(new URL("..", import.meta.url)));
+/** Where the executables under test are. */
+export const binDirectory = resolve(process.env.PODWIRE_BIN ?? join(repository, "bin"));
+export type JsonObject = { [key: string]: unknown };
+
+/** One call of a plugin. What is left out is not set in the plugin's environment. */
+export interface CallOptions {
+  /** The executable's name in `bin`, or an absolute path. */
+  readonly plugin: string;
+  readonly command?: string;
+  readonly containerId?: string;
+  readonly netns?: string;
+  readonly ifname?: string;
+  readonly args?: string;
+  /** CNI_PATH; the directory of the plugin if left out, not set at all if null. */
+  readonly path?: string | null;
+  /** The configuration, to be written as JSON. */
+  readonly config?: unknown;
+  /** What to write on stdin instead of `config`. */
+  readonly stdin?: string | Uint8Array;
+  /** The directory of the executables: `binDirectory` if left out. */
+  readonly bin?: string;
+  /** Further environment variables. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** The namespace the plugin itself runs in: stands for the host. The machine's own if left out. */
+  readonly inside?: Netns;
+  readonly timeoutMs?: number;
+}
+
+export interface CallResult {
+  /** The exit status; null if a signal ended the plugin. */
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** What stdout holds; undefined if that is not exactly one JSON document. */
+  readonly json: JsonObject | undefined;
+  readonly durationMs: number;
+}
+
+/** Calls a plugin and waits for its end. Never throws because of what the plugin does. */
+export async function call(options: CallOptions): Promise<CallResult> {
+  const bin = options.bin ?? binDirectory;
+  const executable = options.plugin.startsWith("/") ? options.plugin : join(bin, options.plugin);
+  const [file, ...args] =
+    options.inside === undefined
+      ? [executable]
+      : ["/usr/bin/nsenter", `--net=${options.inside.path}`, "--", executable];
+  const stdin = options.stdin ?? (options.config === undefined ? "" : JSON.stringify(options.config));
+  const started = performance.now();
+  const result = await execa(file ?? executable, args, {
+    env: callEnvironment(options, bin),
+    extendEnv: false,
+    input: stdin,
+    reject: false,
+    stripFinalNewline: false,
+    timeout: options.timeoutMs ?? 30_000,
+  });
+  const stdout = String(result.stdout ?? "");
+  return {
+    exitCode: result.exitCode ?? null,
+    signal: result.signal ?? null,
+    stdout,
+    stderr: String(result.stderr ?? ""),
+    json: parseObject(stdout),
+    durationMs: performance.now() - started,
+  };
+}
+
+/** The environment that `call` gives the plugin. */
+export function callEnvironment(options: CallOptions, bin: string): Record<string, string> {
+  const env: Record<string, string> = {};
+  const put = (name: string, value: string | undefined): void => {
+    if (value !== undefined) env[name] = value;
+  };
+  put("CNI_COMMAND", options.command);
+  put("CNI_CONTAINERID", options.containerId);
+  put("CNI_NETNS", options.netns);
+  put("CNI_IFNAME", options.ifname);
+  put("CNI_ARGS", options.args);
+  if (options.path !== null) env.CNI_PATH = options.path ?? bin;
+  /* The reference plugins look for iptables and nft there. */
+  env.PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
+  return { ...env, ...options.env };
+}
+
+function parseObject(text: string): JsonObject | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
+  } catch {
+    return undefined;
+  }
+}
