@@ -1,12 +1,6 @@
 /**
- * A cluster, as the overlay's suites need it: nodes in namespaces of their own on two segments with a router between them,
- * each with a bridge and pods attached by real calls of `bridge` and `vxlan-overlay` in a chain, and a host outside.
- *
- *   node 1, 2, 3: 172.31.0.1, .2, .3 --- .254 ROUTER .254 --- node 4, 5: 172.31.1.4, .5
- *                                              .254
- *                                        198.51.100.2 outside
- *
- * Node n has the pods 10.244.n.0/24 and fd44:0:0:n::/64; underlay addresses in IPv6 are fd31:0:0:s::n.
+ * A cluster, as the overlay's suites need it: the nodes of topology.ts, each with a bridge and pods attached by real calls
+ * of `bridge` and `vxlan-overlay` in a chain, or of `vxlan-overlay` alone.
  */
 import { rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -19,22 +13,11 @@ import {
   Netns,
   temporaryDirectory,
 } from "../harness.ts";
+import { type Family, type Node, type PeerRecord, Topology } from "../topology.ts";
 import { Traffic } from "./traffic.ts";
 
-export type Family = 4 | 6;
+export type { Family, Node, PeerRecord } from "../topology.ts";
 export type Datapath = "classic" | "gpe";
-
-/** A line of the peers file. */
-export interface PeerRecord {
-  readonly nodeIP: string;
-  readonly podCIDRs: readonly string[];
-  readonly mac?: string;
-}
-
-export interface Node {
-  readonly number: number;
-  readonly netns: Netns;
-}
 
 /** A pod and what the chain printed of it. */
 export interface Pod {
@@ -56,31 +39,25 @@ export interface ClusterOptions {
 
 const POD_PORT = 80;
 
-export class Cluster {
+export class Cluster extends Topology {
   readonly directory: string;
   readonly traffic = new Traffic();
-  readonly nodes: Node[] = [];
   readonly datapath: Datapath;
-  readonly underlay: Family;
   readonly #options: ClusterOptions;
-  readonly #segments: Netns[] = [];
-  readonly #others: Netns[] = [];
-  #router: Netns | null = null;
-  #generation = 0;
-  #cables = 0;
+  readonly #pods: Netns[] = [];
 
   private constructor(directory: string, options: ClusterOptions) {
+    super(options.underlay ?? 4, "unique");
     this.directory = directory;
     this.#options = options;
     this.datapath = options.datapath ?? "classic";
-    this.underlay = options.underlay ?? 4;
   }
 
   /** Makes the nodes and writes the peers file with all of them. */
   static async create(options: ClusterOptions = {}): Promise<Cluster> {
     const cluster = new Cluster(await temporaryDirectory(), options);
     try {
-      await cluster.#furnish(options.nodes ?? 2);
+      await cluster.furnish(options.nodes ?? 2);
       await cluster.writePeers(cluster.nodes.map((node) => cluster.record(node.number)));
     } catch (error) {
       await cluster.remove();
@@ -89,103 +66,20 @@ export class Cluster {
     return cluster;
   }
 
-  async remove(): Promise<void> {
+  override async remove(): Promise<void> {
     await this.traffic.stop();
-    const all = [...this.nodes.map((node) => node.netns), ...this.#others, ...this.#segments, this.#router];
-    await Promise.all(all.map((netns) => netns?.remove()));
+    await Promise.all(this.#pods.map((netns) => netns.remove()));
+    await super.remove();
     await rm(this.directory, { recursive: true, force: true });
   }
 
-  async #furnish(count: number): Promise<void> {
-    const router = await Netns.create("router");
-    this.#router = router;
-    await router.exec("sh", [
-      "-ec",
-      `ip link set lo up
-       echo 1 > /proc/sys/net/ipv4/ip_forward
-       echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
-       echo 1 > /proc/sys/net/ipv6/conf/all/forwarding`,
-    ]);
-    for (const segment of [0, 1]) {
-      const bridge = await Netns.create("segment");
-      this.#segments.push(bridge);
-      await bridge.ip("link", "add", "br0", "type", "bridge");
-      await bridge.ip("link", "set", "br0", "up");
-      await this.#plug(router, `seg${segment}`, segment, 254);
-    }
-    for (let number = 1; number <= count; number += 1) await this.addNode(number);
-  }
-
-  /** A cable from a host to a segment's switch, and the host's addresses on it. */
-  async #plug(host: Netns, link: string, segment: number, number: number): Promise<void> {
-    const bridge = this.#segments[segment];
-    if (bridge === undefined) throw new Error(`no segment ${segment}`);
-    /* Another name each time: a namespace that was removed takes a moment to take its cables along. */
-    this.#cables += 1;
-    const port = `cable${this.#cables}`;
-    await bridge.ip("link", "add", port, "type", "veth", "peer", "name", link, "netns", host.name);
-    await bridge.ip("link", "set", port, "master", "br0", "up");
-    await host.ip("address", "add", `172.31.${segment}.${number}/24`, "dev", link);
-    await host.ip("address", "add", `fd31:0:0:${segment}::${number}/64`, "dev", link, "nodad");
-    await host.ip("link", "set", link, "up");
-    /* Asking makes the kernel notice now that the carrier is there; else it takes a second, and IPv6 waits for it. */
-    await Promise.all([host.query("link", "show", "dev", link), bridge.query("link", "show", "dev", port)]);
-  }
-
-  /** A node that nobody knows of yet. One of a number that was there before is that node after a reboot. */
-  async addNode(number: number): Promise<Node> {
-    const segment = segmentOf(number);
-    const netns = await Netns.create(`node${number}`);
-    const node = { number, netns };
-    this.nodes.push(node);
-    await netns.exec("sh", ["-ec", "ip link set lo up; echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"]);
-    await this.#plug(netns, "eth0", segment, number);
-    await netns.ip("route", "add", "default", "via", `172.31.${segment}.254`);
-    await netns.ip("-6", "route", "add", "default", "via", `fd31:0:0:${segment}::254`);
-    /* The router asks for a node before it forwards to it, and a lost question is repeated after a second only. */
-    for (const gateway of [`172.31.${segment}.254`, `fd31:0:0:${segment}::254`]) {
-      if (!(await netns.ping(gateway))) throw new Error(`node ${number} does not reach its router ${gateway}`);
-    }
-    return node;
-  }
-
-  /** Makes the router's way to the second segment narrower, which no node knows of. */
-  async narrow(mtu: number): Promise<void> {
-    await this.#router?.ip("link", "set", "seg1", "mtu", `${mtu}`);
-  }
-
-  /** The node's namespace goes as in a power cut. */
-  async killNode(node: Node): Promise<void> {
+  override async killNode(node: Node): Promise<void> {
     await this.traffic.close(node.netns);
-    this.nodes.splice(this.nodes.indexOf(node), 1);
-    await node.netns.remove();
-  }
-
-  node(number: number): Node {
-    const found = this.nodes.find((node) => node.number === number);
-    if (found === undefined) throw new Error(`no node ${number}`);
-    return found;
-  }
-
-  /** A node's address between the nodes. */
-  nodeIp(number: number, family = this.underlay): string {
-    const segment = segmentOf(number);
-    return family === 4 ? `172.31.${segment}.${number}` : `fd31:0:0:${segment}::${number}`;
-  }
-
-  record(number: number, more: Partial<PeerRecord> = {}): PeerRecord {
-    return { nodeIP: this.nodeIp(number), podCIDRs: [`10.244.${number}.0/24`, `fd44:0:0:${number}::/64`], ...more };
+    await super.killNode(node);
   }
 
   get peersFile(): string {
     return join(this.directory, "peers.ndjson");
-  }
-
-  /** The text of a peers file. */
-  peersText(records: readonly PeerRecord[], header: JsonObject = {}): string {
-    this.#generation += 1;
-    const first = { generation: this.#generation, complete: true, peers: records.length, ...header };
-    return [first, ...records].map((line) => `${JSON.stringify(line)}\n`).join("");
   }
 
   /** Replaces the peers file as its writers should. */
@@ -301,7 +195,7 @@ export class Cluster {
 
   async #podNamespace(): Promise<Netns> {
     const netns = await Netns.create("pod");
-    this.#others.push(netns);
+    this.#pods.push(netns);
     await netns.ip("link", "set", "lo", "up");
     return netns;
   }
@@ -332,10 +226,6 @@ export class Cluster {
       .filter((line) => line !== "" && !/^2[45]\d\./.test(line))
       .sort();
   }
-}
-
-function segmentOf(number: number): number {
-  return number >= 4 && number < 254 ? 1 : 0;
 }
 
 /** Runs a test with a cluster of its own. */
