@@ -6,17 +6,25 @@
  */
 import { existsSync } from "node:fs";
 import { mkdir, readdir, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
-import { execa } from "execa";
-import { furnishSandbox, inSandbox, runInSandbox } from "./sandbox.ts";
+import { dirname, join } from "node:path";
+import {
+  ask,
+  Caller,
+  compact,
+  Failed,
+  good,
+  heading,
+  type Json,
+  listen,
+  mustSucceed,
+  type Outcome,
+  perform,
+  plugins,
+  printed,
+  say,
+  shell,
+} from "./stage.ts";
 
-type Json = Record<string, unknown>;
-/** What a plugin call came to. */
-interface Outcome {
-  readonly status: number;
-  readonly answer: Json | null;
-  readonly text: string;
-}
 interface Pod {
   readonly name: string;
   readonly containerId: string;
@@ -26,8 +34,6 @@ interface Pod {
   result: Json | null;
 }
 
-const repository = resolve(import.meta.dirname, "..");
-const plugins = resolve(process.argv[2] ?? join(repository, "bin"));
 const root = "/run/podwire-demo";
 const configPath = join(root, "etc/cni/net.d/10-podwire.conflist");
 const leases = join(root, "var/lib/cni/networks");
@@ -62,56 +68,7 @@ const list: { readonly cniVersion: string; readonly name: string; readonly plugi
   ],
 };
 
-const colour = process.stdout.isTTY === true || process.env.FORCE_COLOR !== undefined;
-const paint = (code: number, text: string) => (colour ? `\x1b[${code}m${text}\x1b[0m` : text);
-const heading = (text: string) => console.log(`\n${paint(1, text)}`);
-const say = (text: string) => console.log(text);
-const typed = (text: string) => console.log(paint(36, `  $ ${text}`));
-const printed = (text: string) => {
-  for (const line of text.trimEnd().split("\n")) console.log(paint(2, `    ${line}`));
-};
-const good = (text: string) => console.log(paint(32, `  ok: ${text}`));
-
-class Failed extends Error {}
-
-/** Runs a command of the machine, shows it as typed, and what it printed if asked to. */
-async function shell(command: string, show: (output: string) => string = () => ""): Promise<string> {
-  typed(command);
-  const { all, exitCode } = await execa("sh", ["-c", command], { all: true, reject: false, stdin: "ignore" });
-  if (exitCode !== 0) throw new Failed(`this command failed with status ${exitCode}: ${command}\n${all}`);
-  const output = show(all);
-  if (output !== "") printed(output);
-  return all;
-}
-
-let calls = 0;
-
-/** Starts a plugin as the specification says: the request in CNI_*, the configuration on standard input. */
-async function call(verb: string, type: string, config: Json, attachment: Json): Promise<Outcome> {
-  calls += 1;
-  const input = join(root, "calls", `${calls}-${verb}.json`);
-  await mkdir(dirname(input), { recursive: true });
-  await writeFile(input, `${JSON.stringify(config)}\n`);
-  const env = { CNI_COMMAND: verb, ...attachment, CNI_PATH: plugins } as Record<string, string>;
-  const shorter = (path: string) => (path.startsWith(`${repository}/`) ? `.${path.slice(repository.length)}` : path);
-  const words = Object.entries(env).map(([key, value]) => `${key}=${shorter(value)}`);
-  const lines = [words.slice(0, 3), words.slice(3), [shorter(join(plugins, type)), "<", input]];
-  typed(
-    lines
-      .filter((line) => line.length > 0)
-      .map((line) => line.join(" "))
-      .join(" \\\n      "),
-  );
-  const { stdout, stderr, exitCode } = await execa(join(plugins, type), {
-    env: { ...env, PATH: process.env.PATH ?? "" },
-    extendEnv: false,
-    inputFile: input,
-    reject: false,
-    timeout: 20_000,
-  });
-  const answer = stdout === "" ? null : (JSON.parse(stdout) as Json);
-  return { status: exitCode ?? -1, answer, text: stdout === "" ? stderr : stdout };
-}
+const caller = new Caller(root);
 
 /**
  * The configuration one plugin of the list gets: its own entry, with the list's name and version, what the user wants of the
@@ -135,14 +92,10 @@ const attachmentOf = (pod: Pod): Json => ({
   CNI_IFNAME: "eth0",
 });
 
-function mustSucceed(outcome: Outcome, what: string): void {
-  if (outcome.status !== 0) throw new Failed(`${what} failed with status ${outcome.status}:\n${outcome.text}`);
-}
-
 /** ADD walks the list forwards; each plugin sees the result of the one before. */
 async function add(pod: Pod): Promise<void> {
   for (const entry of list.plugins) {
-    const outcome = await call("ADD", entry.type, configOf(entry, pod), attachmentOf(pod));
+    const outcome = await caller.call("ADD", entry.type, configOf(entry, pod), attachmentOf(pod));
     mustSucceed(outcome, `ADD of ${pod.name}`);
     const same = JSON.stringify(pod.result) === JSON.stringify(outcome.answer);
     printed(same ? "(the same Result)" : compact(outcome.answer));
@@ -154,7 +107,7 @@ async function add(pod: Pod): Promise<void> {
 async function check(pod: Pod): Promise<Outcome> {
   let outcome: Outcome = { status: 0, answer: null, text: "" };
   for (const entry of list.plugins) {
-    outcome = await call("CHECK", entry.type, configOf(entry, pod), attachmentOf(pod));
+    outcome = await caller.call("CHECK", entry.type, configOf(entry, pod), attachmentOf(pod));
     if (outcome.status !== 0) return outcome;
   }
   return outcome;
@@ -163,21 +116,10 @@ async function check(pod: Pod): Promise<Outcome> {
 /** DEL walks the list backwards. */
 async function del(pod: Pod): Promise<void> {
   for (const entry of list.plugins.toReversed()) {
-    const outcome = await call("DEL", entry.type, configOf(entry, pod), attachmentOf(pod));
+    const outcome = await caller.call("DEL", entry.type, configOf(entry, pod), attachmentOf(pod));
     mustSucceed(outcome, `DEL of ${pod.name}`);
   }
   pod.result = null;
-}
-
-/** JSON with one line for each interface, address and route. */
-function compact(value: Json | null): string {
-  if (value === null) return "(nothing)";
-  const lines = Object.entries(value).map(([key, item]) => {
-    if (!Array.isArray(item)) return `  ${JSON.stringify(key)}: ${JSON.stringify(item)}`;
-    const items = item.map((element) => `    ${JSON.stringify(element)}`);
-    return `  ${JSON.stringify(key)}: [\n${items.join(",\n")}\n  ]`;
-  });
-  return `{\n${lines.join(",\n")}\n}`;
 }
 
 const ping = (pod: Pod, address: string) =>
@@ -185,27 +127,6 @@ const ping = (pod: Pod, address: string) =>
     `ip netns exec ${pod.name} ping -c 1 -W 5 ${address}`,
     (output) => output.split("\n").find((line) => line.includes("bytes from")) ?? output,
   );
-
-/** A program in a namespace that tells everybody who connects whom it sees. Returns how to end it. */
-async function listen(name: string, port: number): Promise<() => void> {
-  const script =
-    `require("net").createServer((s) => s.end("${name} sees " + s.remoteAddress + "\\n"))` +
-    `.listen(${port}, "0.0.0.0", () => console.log("listening"))`;
-  typed(`ip netns exec ${name} node -e '${script}' &`);
-  const server = execa("ip", ["netns", "exec", name, process.execPath, "-e", script], {
-    stdin: "ignore",
-    reject: false,
-  });
-  await Promise.race([new Promise((ready) => server.stdout.once("data", ready)), server]);
-  return () => server.kill();
-}
-
-/** Connects from a namespace ("" is the node itself) and shows what is answered, which must contain `expected`. */
-async function ask(name: string, address: string, port: number, expected: string): Promise<void> {
-  const command = `timeout 5 bash -c 'cat < /dev/tcp/${address}/${port}'`;
-  const answer = await shell(name === "" ? command : `ip netns exec ${name} ${command}`, (output) => output);
-  if (!answer.includes(expected)) throw new Failed(`expected "${expected}", got "${answer}"`);
-}
 
 function addressesOf(pod: Pod): string[] {
   const ips = (pod.result?.ips ?? []) as { address: string }[];
@@ -238,7 +159,7 @@ async function demonstratePorts(blue: Pod, green: Pod): Promise<(() => void)[]> 
   const portmap = list.plugins.find((entry) => entry.type === "portmap");
   if (portmap === undefined) throw new Failed("the list has no portmap");
   const greedy = { ...green, portMappings: blue.portMappings };
-  const refusal = await call("ADD", "portmap", configOf(portmap, greedy), attachmentOf(greedy));
+  const refusal = await caller.call("ADD", "portmap", configOf(portmap, greedy), attachmentOf(greedy));
   if (refusal.status === 0) throw new Failed("the port was given twice");
   printed(refusal.text);
   good("refused, and the holder is named; a program that listens on the port would be, too");
@@ -265,7 +186,7 @@ async function demonstrate(pods: readonly [Pod, Pod]): Promise<void> {
   await shell(`cat ${configPath}`, (text) => text);
 
   heading("2. What the plugins speak");
-  const version = await call("VERSION", "bridge", { cniVersion: list.cniVersion }, {});
+  const version = await caller.call("VERSION", "bridge", { cniVersion: list.cniVersion }, {});
   mustSucceed(version, "VERSION");
   printed(version.text);
 
@@ -274,16 +195,16 @@ async function demonstrate(pods: readonly [Pod, Pod]): Promise<void> {
     await shell(`ip netns add ${pod.name}`);
     const config = { cniVersion: list.cniVersion, name: "lo", type: "loopback" };
     const attachment = { ...attachmentOf(pod), CNI_IFNAME: "lo" };
-    const outcome = await call("ADD", "loopback", config, attachment);
+    const outcome = await caller.call("ADD", "loopback", config, attachment);
     mustSucceed(outcome, "ADD of lo");
     printed(compact(outcome.answer));
   }
 
   heading("4. ADD: the runtime fills in name and cniVersion, starts each plugin of the list, and keeps the Result");
-  const firstAdd = calls + 1;
+  const firstAdd = caller.calls + 1;
   for (const pod of pods) await add(pod);
   say("  Where the first Result came from, the configuration as the plugin got it:");
-  await shell(`cat ${root}/calls/${firstAdd}-ADD.json`, (text) => text);
+  await shell(`cat ${caller.inputOf(firstAdd, "ADD")}`, (text) => text);
   good("each pod has an interface, addresses, a default route; the host has the bridge and one veth a pod");
 
   heading("5. What is there now");
@@ -330,57 +251,16 @@ async function demonstrate(pods: readonly [Pod, Pod]): Promise<void> {
   good("no veth, no lease, no published port; the empty bridge and the rules stay for the next pod");
 }
 
-async function inside(): Promise<number> {
-  await furnishSandbox();
-  await mkdir(root, { recursive: true });
-  const interrupted = new Promise<number>((done) => {
-    const stop = () => {
-      console.log("\ninterrupted: the machine within the machine goes, and everything in it");
-      done(130);
-    };
-    process.on("SIGINT", stop);
-    process.on("SIGTERM", stop);
-  });
-  const pods: [Pod, Pod] = [
-    {
-      name: "blue",
-      containerId: "3f1c7a52b90d",
-      portMappings: [{ hostPort: HOST_PORT, containerPort: 80, protocol: "tcp" }],
-      result: null,
-    },
-    { name: "green", containerId: "a86e0d4417cf", portMappings: [], result: null },
-  ];
-  const finished = demonstrate(pods).then(
-    () => 0,
-    (error: unknown) => {
-      console.error(paint(31, `\n${error instanceof Failed ? error.message : String(error)}`));
-      return 1;
-    },
-  );
-  return Promise.race([finished, interrupted]);
-}
-
-/** What the machine itself has of the demo's names: it may have other pods come and go meanwhile. */
-async function tracesOutside(): Promise<string> {
-  const commands = ["ip -o link show", "ip netns list", "ip -o address show", "ip route show table all"];
-  const outputs = commands.map((command) => execa("sh", ["-c", command], { reject: false, stdin: "ignore" }));
-  const lines = (await Promise.all(outputs)).flatMap((output) => output.stdout.split("\n"));
-  const theirs = new RegExp(
-    `\\b(cni0|blue|green|uplink0|${REMOTE.name})\\b|${SUBNET.slice(0, SUBNET.lastIndexOf("."))}|fd88:|${root}`,
-  );
-  return lines.filter((line) => theirs.test(line)).join("\n");
-}
-
-async function outside(): Promise<number> {
-  const before = await tracesOutside();
-  const status = await runInSandbox(import.meta.filename, process.argv.slice(2));
-  const after = await tracesOutside();
-  if (after !== before) {
-    console.error(`the machine itself has changed meanwhile:\n${after}`);
-    return 1;
-  }
-  if (status === 0) say(`\nYour machine: no link, address, route or namespace has come of this. ${paint(1, "Done.")}`);
-  return status;
-}
-
-process.exit(await (inSandbox() ? inside() : outside()));
+const pods: [Pod, Pod] = [
+  {
+    name: "blue",
+    containerId: "3f1c7a52b90d",
+    portMappings: [{ hostPort: HOST_PORT, containerPort: 80, protocol: "tcp" }],
+    result: null,
+  },
+  { name: "green", containerId: "a86e0d4417cf", portMappings: [], result: null },
+];
+const theirs = new RegExp(
+  `\\b(cni0|blue|green|uplink0|${REMOTE.name})\\b|${SUBNET.slice(0, SUBNET.lastIndexOf("."))}|fd88:|${root}`,
+);
+await perform(import.meta.filename, theirs, () => demonstrate(pods));
