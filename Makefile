@@ -28,7 +28,7 @@ SOURCES := $(shell find lib ipam plugins -name '*.ts' ! -name '*.test.ts')
 DESTDIR ?=
 CNI_BIN_DIR ?= /opt/cni/bin
 
-.PHONY: build test demo bench fuzz lint format install clean help plugins need-build need-test need-demo need-bench
+.PHONY: build test demo demo-overlay bench fuzz lint format install clean help plugins need-build need-test need-demo need-bench
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
@@ -40,6 +40,9 @@ test: need-test ## type check, lint, build, run all tests (as root)
 
 demo: need-demo build ## pods on a bridge, a published port, a flush: what each call does, in namespaces of their own
 	@exec node hack/demo.ts
+
+demo-overlay: need-demo build ## five nodes in namespaces: pods reach each other across them, nodes join and leave
+	@exec node hack/demo-overlay.ts
 
 bench: need-bench build ## time Podwire against the reference plugins; writes bench/RESULTS.md
 	@exec node bench/run.ts
@@ -64,7 +67,7 @@ plugins: ## print the names of the executables
 	@echo $(PLUGINS)
 
 help: ## print this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 need-build need-test need-demo need-bench: need-%:
 	@hack/need.sh $*

@@ -1,0 +1,41 @@
+/** The demos come to their end, and leave the machine as it was. */
+import { join } from "node:path";
+import { execa } from "execa";
+import { describe, expect, test } from "vitest";
+import { binDirectory, repository } from "./harness.ts";
+
+/** Runs a demo with the plugins under test; returns what it printed. */
+async function run(script: string): Promise<string> {
+  const { all, exitCode } = await execa(process.execPath, [join(repository, "hack", script), binDirectory], {
+    all: true,
+    reject: false,
+    stdin: "ignore",
+  });
+  expect(exitCode, all).toBe(0);
+  return all;
+}
+
+describe("make", () => {
+  test("demo", async () => {
+    const shown = await run("demo.ts");
+    expect(shown).toContain("blue sees who it is");
+    expect(shown).toMatch(/Your machine: no link, address, route or namespace has come of this. Done.$/);
+  });
+
+  test("demo-overlay", async () => {
+    const shown = await run("demo-overlay.ts");
+    expect(shown).toMatch(/\|\s+node1\s+\|.*\|\s+node5\s+\|/);
+    for (const line of [
+      "pod-2 sees 10.244.1.2",
+      "pod-1 sees 10.244.4.2",
+      "pod-1 sees fd44:0:0:4::2",
+      "outside sees 172.31.0.1",
+      "outside sees fd31:0:0:1::4",
+      "pod-5 sees 10.244.1.2",
+      '"code": 51',
+    ]) {
+      expect(shown).toContain(`    ${line}`);
+    }
+    expect(shown).toMatch(/Your machine: no link, address, route or namespace has come of this. Done.$/);
+  });
+});
