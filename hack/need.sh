@@ -22,6 +22,7 @@ needs() {
 		test  iptables              iptables
 		test  strace                strace
 		test  iperf3                iperf3
+		test  jq                    jq
 		test  tcpdump               tcpdump
 		test  /usr/lib/cni/bridge   containernetworking-plugins
 		bench ip                    iproute2

@@ -1,0 +1,159 @@
+/** What lies in `examples/` works as it stands: networks, units, scripts. Only files that they name are put elsewhere. */
+import { chmod, copyFile, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { execa } from "execa";
+import { describe, expect, test } from "vitest";
+import { binDirectory, call, expectError, expectSuccess, type JsonObject, Netns, repository } from "./harness.ts";
+import { type Cluster, withCluster } from "./plugins/overlay-lab.ts";
+
+const examples = join(repository, "examples");
+const lists = (await readdir(examples)).filter((name) => name.endsWith(".conflist"));
+const overlays = lists.filter((name) => name.includes("overlay"));
+
+interface NetworkList {
+  readonly cniVersion: string;
+  readonly name: string;
+  readonly plugins: readonly (JsonObject & { readonly type: string })[];
+}
+
+async function listOf(name: string): Promise<NetworkList> {
+  return JSON.parse(await readFile(join(examples, name), "utf8")) as NetworkList;
+}
+
+/** The list with leases and peers in the test's directory, and the overlay's underlay as there is one. */
+function elsewhere(list: NetworkList, directory: string, peersFile: string): NetworkList {
+  const dataDir = join(directory, "leases");
+  const plugins = list.plugins.map((plugin) => {
+    if (plugin.ipam !== undefined) return { ...plugin, ipam: { ...(plugin.ipam as JsonObject), dataDir } };
+    if (plugin.type !== "vxlan-overlay") return plugin;
+    const ranges = (plugin.podCIDRs as string[]).map((subnet) => [{ subnet }]);
+    const delegate =
+      plugin.delegate === undefined ? {} : { delegate: { ipam: { type: "host-local", ranges, dataDir } } };
+    return { ...plugin, peersFile, ...delegate };
+  });
+  return { ...list, plugins };
+}
+
+/** Calls every plugin of a list in its order, DEL the other way round; the last result. */
+async function walk(cluster: Cluster, list: NetworkList, command: string, pod: Netns, result: JsonObject | null) {
+  const { cniVersion, name } = list;
+  const inside = cluster.node(1).netns;
+  let previous = result;
+  for (const plugin of command === "DEL" ? list.plugins.toReversed() : list.plugins) {
+    const config = { cniVersion, name, ...plugin, ...(previous === null ? {} : { prevResult: previous }) };
+    const who = { containerId: pod.name, netns: pod.path, ifname: "eth0" };
+    const options = { plugin: plugin.type, command, config, inside, ...(command === "STATUS" ? {} : who) };
+    const answer = await call(options);
+    expect(answer.exitCode, `${plugin.type} ${command}: ${answer.stdout}`).toBe(0);
+    if (command === "ADD") previous = expectSuccess(answer);
+  }
+  return previous;
+}
+
+describe("networks", () => {
+  test.each(lists)("%s: STATUS, ADD, CHECK, DEL of every plugin", (name) =>
+    withCluster({ nodes: 1 }, async (cluster) => {
+      const peersFile = join(cluster.directory, "peers.ndjson");
+      await copyFile(join(examples, "overlay/peers.ndjson"), peersFile);
+      await cluster.node(1).netns.ip("address", "add", "192.0.2.11/24", "dev", "eth0");
+      const list = elsewhere(await listOf(name), cluster.directory, peersFile);
+      const pod = await Netns.create("pod");
+      try {
+        await walk(cluster, list, "STATUS", pod, null);
+        const result = await walk(cluster, list, "ADD", pod, null);
+        await walk(cluster, list, "CHECK", pod, result);
+        await walk(cluster, list, "STATUS", pod, null);
+        await walk(cluster, list, "DEL", pod, result);
+        expect(await pod.links()).toEqual(["lo"]);
+      } finally {
+        await pod.remove();
+      }
+    }),
+  );
+});
+
+/** Nodes as `kubectl get nodes -o json` shows them, as far as it matters. */
+function kubernetesNode(name: string, address: string, podCIDRs: readonly string[] | null): JsonObject {
+  const spec = podCIDRs === null ? {} : { podCIDR: podCIDRs[0], podCIDRs };
+  const addresses = [
+    { type: "Hostname", address: name },
+    { type: "InternalIP", address },
+    { type: "InternalIP", address: "fd31::99" },
+  ];
+  return { metadata: { name }, spec, status: { addresses } };
+}
+
+describe("overlay/peers-from-kubectl", () => {
+  /** A directory with a kubectl that prints what lies beside it, and fails if nothing does. */
+  async function fakeKubectl(cluster: Cluster): Promise<(nodes: readonly JsonObject[] | null) => Promise<number>> {
+    const bin = join(cluster.directory, "fake");
+    await mkdir(bin);
+    await writeFile(join(bin, "kubectl"), `#!/bin/sh\n[ "$*" = "get nodes --output json" ] && cat "${bin}/nodes"\n`);
+    await chmod(join(bin, "kubectl"), 0o755);
+    return async (nodes) => {
+      const text = nodes === null ? "the API server is gone" : JSON.stringify({ items: nodes });
+      await writeFile(join(bin, "nodes"), text);
+      const { exitCode } = await execa(join(examples, "overlay/peers-from-kubectl"), [cluster.peersFile], {
+        env: { PATH: `${bin}:${process.env.PATH}` },
+        reject: false,
+      });
+      return exitCode ?? -1;
+    };
+  }
+
+  test("writes a list that the plugin takes, only if there is news, and none if anything fails", () =>
+    withCluster({ nodes: 2 }, async (cluster) => {
+      const write = await fakeKubectl(cluster);
+      const cidrs = (number: number) => cluster.record(number).podCIDRs;
+      const [one, two] = [
+        kubernetesNode("one", cluster.nodeIp(1), cidrs(1)),
+        kubernetesNode("two", cluster.nodeIp(2), cidrs(2)),
+      ];
+      expect(await write([two, kubernetesNode("fresh", "172.31.0.9", null), one])).toBe(0);
+      const lines = (await readFile(cluster.peersFile, "utf8")).trimEnd().split("\n");
+      const [header, ...records] = lines.map((line) => JSON.parse(line) as JsonObject);
+      expect(header).toMatchObject({ complete: true, peers: 2 });
+      expect(records).toEqual([cluster.record(1), cluster.record(2)]);
+      const [a, b] = [await cluster.pod(cluster.node(1)), await cluster.pod(cluster.node(2))];
+      expect(await cluster.ask(a.netns, b.v4)).toBe(`pod-2 saw ${a.v4}`);
+
+      const before = await stat(cluster.peersFile);
+      expect(await write([one, two])).toBe(0);
+      expect(await write(null)).not.toBe(0);
+      expect(await write([])).not.toBe(0);
+      const after = await stat(cluster.peersFile);
+      expect([after.ino, after.mtimeMs]).toEqual([before.ino, before.mtimeMs]);
+      expect((await readdir(cluster.directory)).filter((name) => name.startsWith("peers.ndjson."))).toEqual([]);
+    }));
+});
+
+describe("overlay/overlay-refresh", () => {
+  test.each(overlays)("brings the node of %s up to date", (name) =>
+    withCluster({ nodes: 1 }, async (cluster) => {
+      const { netns } = cluster.node(1);
+      await netns.ip("address", "add", "192.0.2.11/24", "dev", "eth0");
+      await copyFile(join(examples, "overlay/peers.ndjson"), cluster.peersFile);
+      const file = join(cluster.directory, "list.conflist");
+      await writeFile(file, JSON.stringify(elsewhere(await listOf(name), cluster.directory, cluster.peersFile)));
+      const refresh = () =>
+        netns.exec(join(examples, "overlay/overlay-refresh"), [file, binDirectory], { reject: false });
+      expect(await refresh()).toBe("");
+      expect(await netns.ip("route", "show", "proto", "112")).toContain("10.244.3.0/24");
+      await writeFile(cluster.peersFile, "{");
+      const result = await cluster.call(cluster.node(1), "STATUS");
+      expectError(result, { code: 50 });
+      expect(JSON.parse(await refresh())).toMatchObject({ code: 51 });
+    }),
+  );
+});
+
+test("systemd takes the units", async (ctx) => {
+  const { exitCode } = await execa("systemd-analyze", ["--version"], { reject: false });
+  if (exitCode !== 0) ctx.skip("no systemd-analyze on this machine");
+  const directory = join(examples, "systemd");
+  const units = (await readdir(directory)).filter((name) => !name.includes(".d-")).map((name) => join(directory, name));
+  const { all } = await execa("systemd-analyze", ["verify", "--man=no", ...units], { all: true, reject: false });
+  /* What a unit starts is not installed here, and systemd's own units may not be. */
+  const complaints = all.split("\n").filter((line) => /examples\/systemd/.test(line) && !/not executable/.test(line));
+  expect(complaints).toEqual([]);
+});
