@@ -34,10 +34,13 @@ const STYLE = `
       .podwire { color: #2ea97c } .nftables { color: #f0883e } .iptables { color: #bc8cff } .none { color: #9198a1 }
     }`;
 
-/** The charts in a row, with one legend below: all have the first one's series. */
+/** The charts in a row, with one legend below if all have the same series, else with one below each. */
 export function plot(title: string, charts: readonly Chart[]): string {
   const width = charts.length * WIDTH;
-  const height = HEIGHT + LEGEND_HEIGHT;
+  const names = charts.map(({ series }) => series.map(({ name }) => name).join());
+  const shared = new Set(names).size === 1;
+  const longest = Math.max(...charts.map(({ series }) => series.length));
+  const height = HEIGHT + (shared ? 1 : Math.ceil(longest / 2)) * LEGEND_HEIGHT;
   const panels = charts.map(
     (chart, index) => `  <g transform="translate(${index * WIDTH} 0)">\n${panel(chart)}\n  </g>`,
   );
@@ -46,7 +49,7 @@ export function plot(title: string, charts: readonly Chart[]): string {
   <style>${STYLE}
   </style>
 ${panels.join("\n")}
-${legend(charts[0]?.series ?? [], width)}
+${shared ? legend(charts[0]?.series ?? [], 0, width) : charts.map(({ series }, index) => pairedLegend(series, index * WIDTH)).join("\n")}
 </svg>
 `;
 }
@@ -116,16 +119,28 @@ function yTicks({ series, logarithmic }: Chart): number[] {
   return Array.from({ length: Math.ceil(highest / step) + 1 }, (_, index) => index * step);
 }
 
-function legend(series: readonly Series[], width: number): string {
+/** Side by side, in one line. */
+function legend(series: readonly Series[], left: number, width: number, line = 0): string {
   const space = (width - 40) / Math.max(1, series.length);
+  const y = HEIGHT + 8 + line * LEGEND_HEIGHT;
   return series
     .map(({ name, style, points }, index) => {
-      const x = 20 + index * space;
+      const x = left + 20 + index * space;
       const dashed = points.length === 1 ? " dashed" : "";
-      return `  <polyline class="${style}${dashed}" points="${fixed(x)},${HEIGHT + 8} ${fixed(x + 24)},${HEIGHT + 8}"/>
-  <text x="${fixed(x + 32)}" y="${HEIGHT + 12}">${name}</text>`;
+      return `  <polyline class="${style}${dashed}" points="${fixed(x)},${y} ${fixed(x + 24)},${y}"/>
+  <text x="${fixed(x + 32)}" y="${y + 4}">${name}</text>`;
     })
     .join("\n");
+}
+
+/** Two in a line, below one chart. */
+function pairedLegend(series: readonly Series[], left: number): string {
+  const lines: string[] = [];
+  for (let first = 0; first < series.length; first += 2) {
+    const pair = series.slice(first, first + 2);
+    lines.push(legend(pair, left, pair.length === 1 ? WIDTH / 2 + 20 : WIDTH, first / 2));
+  }
+  return lines.join("\n");
 }
 
 function fixed(value: number): string {

@@ -2,6 +2,14 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { FirstSeconds, MeasuredRate } from "./bandwidth.ts";
+import {
+  type OverlayNumbers,
+  overlayPicture,
+  overlayRatesPicture,
+  overlayRatesTable,
+  overlaySection,
+  overlayTable,
+} from "./overlay-report.ts";
 import { type Chart, plot, type Series } from "./plot.ts";
 
 export interface Row {
@@ -45,7 +53,7 @@ export interface DataPath {
   readonly p99Us: number;
 }
 
-export interface Report {
+export interface Report extends OverlayNumbers {
   readonly date: string;
   readonly machine: string;
   readonly podwire: string;
@@ -61,6 +69,8 @@ export interface Report {
 
 const BEGIN = "<!-- begin: written by make bench -->";
 const END = "<!-- end: written by make bench -->";
+const OVERLAY_BEGIN = "<!-- begin: the overlay, written by make bench -->";
+const OVERLAY_END = "<!-- end: the overlay, written by make bench -->";
 
 /** Writes what has been measured of the parts into a directory. */
 export async function writeParts(directory: string, report: Report): Promise<void> {
@@ -70,17 +80,27 @@ export async function writeParts(directory: string, report: Report): Promise<voi
   await writeFile(join(directory, "results.svg"), picture(report));
   if (report.dataPath.length > 0) await writeFile(join(directory, "datapath.svg"), dataPathPicture(report));
   if (report.firstSeconds.length > 0) await writeFile(join(directory, "bandwidth.svg"), firstSecondsPicture(report));
+  if (report.overlay.length > 0) await writeFile(join(directory, "overlay.svg"), overlayPicture(report));
+  if (report.overlayRates.length > 0)
+    await writeFile(join(directory, "overlay-rates.svg"), overlayRatesPicture(report));
 }
 
-/** Writes all of it below the repository's directory, and the table of its README. */
+/** Writes all of it below the repository's directory, and the tables of its README. */
 export async function writeReport(repository: string, report: Report): Promise<void> {
   await writeParts(join(repository, "bench"), report);
   const readme = join(repository, "README.md");
   const text = await readFile(readme, "utf8").catch(() => "");
-  const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)];
-  if (begin < 0 || end < begin) return;
-  const block = `${BEGIN}\n${caption(report)}\n\n${table(headlines(report.rows))}\n${END}`;
-  await writeFile(readme, text.slice(0, begin) + block + text.slice(end + END.length));
+  const tables = replaceBetween(text, BEGIN, END, `${caption(report)}\n\n${table(headlines(report.rows))}`);
+  const overlay = `${overlayTable(report)}\n\n${overlayRatesTable(report)}`;
+  const all = replaceBetween(tables, OVERLAY_BEGIN, OVERLAY_END, overlay);
+  if (all !== text) await writeFile(readme, all);
+}
+
+/** The text with other lines between two marks; as it is if it has not both. */
+function replaceBetween(text: string, first: string, last: string, lines: string): string {
+  const [begin, end] = [text.indexOf(first), text.indexOf(last)];
+  if (begin < 0 || end < begin) return text;
+  return `${text.slice(0, begin)}${first}\n${lines}\n${text.slice(end)}`;
 }
 
 /** A number with its unit, in as many digits as one reads. */
@@ -260,6 +280,8 @@ burst is what containerd sends where nobody has asked for one (2^32 - 1 bits), t
 trip is that of a ping every 50 ms beside the one saturating TCP connection; UDP sends 1.3 times the limit.
 
 ![The first five seconds of a limit](bandwidth.svg)
+
+${overlaySection(report)}
 
 ## How the times are taken
 

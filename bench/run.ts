@@ -25,6 +25,8 @@ import { prepareTimer, run, type Suite, trace } from "./calls.ts";
 import { benchDataPath } from "./datapath.ts";
 import { benchChain, benchGrowth, benchMasquerade, benchPorts, benchProcesses } from "./filter.ts";
 import { add, addCount, compare, memory, outputOf, type Pair, prepareMeasuring, rows } from "./measure.ts";
+import { benchOverlay } from "./overlay.ts";
+import { benchOverlayRates } from "./overlay-rates.ts";
 import { type Growth, type Report, writeParts, writeReport } from "./report.ts";
 
 const repository = resolve(import.meta.dirname, "..");
@@ -194,7 +196,7 @@ async function benchSizes([podwire, reference]: Pair): Promise<void> {
 /** What can be measured alone, in the order of measuring. */
 const PARTS = [
   ...["version", "bridge", "parallel", "counts", "masquerade", "portmap", "chain", "growth", "bandwidth"],
-  ...["path", "rates", "leases"],
+  ...["path", "rates", "overlay", "overlay-rates", "leases"],
 ];
 
 const chosen = process.argv.slice(2);
@@ -247,6 +249,8 @@ async function inside(): Promise<number> {
   const dataPath = wanted("path") ? await benchDataPath(suites, repository, scratch) : [];
   const rates = wanted("rates") ? await benchRates(suites) : [];
   const firstSeconds = wanted("rates") ? await benchFirstSeconds(suites) : [];
+  const overlay = wanted("overlay") ? await benchOverlay(suites, scratch) : [];
+  const overlayRates = wanted("overlay-rates") ? await benchOverlayRates(suites, scratch) : [];
   /* Last, because the disk is busy for a while after so many files have been made and removed. */
   if (wanted("leases")) {
     await benchHostLocal(suites, 0, 50);
@@ -268,6 +272,8 @@ async function inside(): Promise<number> {
     dataPath,
     rates,
     firstSeconds,
+    overlay,
+    overlayRates,
   };
   if (chosen.length === 0) await writeReport(repository, report);
   else await writeParts(join(repository, ".cache/parts-of-bench"), report);
