@@ -28,3 +28,18 @@ export function isUnicastMac(bytes: Uint8Array): boolean {
   }
   return false;
 }
+
+/** Words that an address takes in an Int32Array: two bytes in the first, four in the second. */
+export const MAC_WORDS = 2;
+
+/** Writes an address, of which there may be thousands, into words. */
+export function putMac(words: Int32Array, at: number, mac: Uint8Array): void {
+  words[at] = ((mac[0] ?? 0) << 8) | (mac[1] ?? 0);
+  words[at + 1] = ((mac[2] ?? 0) << 24) | ((mac[3] ?? 0) << 16) | ((mac[4] ?? 0) << 8) | (mac[5] ?? 0);
+}
+
+export function macAt(words: Int32Array, at: number): Uint8Array {
+  const high = words[at] ?? 0;
+  const low = words[at + 1] ?? 0;
+  return new Uint8Array([high >>> 8, high & 255, low >>> 24, (low >>> 16) & 255, (low >>> 8) & 255, low & 255]);
+}

@@ -29,7 +29,6 @@ export class NetlinkFormatError extends Error {
 /** Builds one or more messages behind each other, to be sent at once. */
 export class MessageWriter {
   #bytes = new Uint8Array(1024);
-  #view = new DataView(this.#bytes.buffer);
   #length = 0;
   #start = 0;
   #count = 0;
@@ -68,14 +67,16 @@ export class MessageWriter {
 
   /** Ends the message: its length is now known. */
   end(): void {
-    this.#view.setUint32(this.#start, this.#length - this.#start, true);
+    const length = this.#length - this.#start;
+    putU16(this.#bytes, this.#start, length & 0xffff);
+    putU16(this.#bytes, this.#start + 2, length >>> 16);
     this.#pad();
   }
 
   /** Sets flags in the header of the message begun last. */
   addFlags(flags: number): void {
     const at = this.#start + 6;
-    this.#view.setUint16(at, this.#view.getUint16(at, true) | flags, true);
+    putU16(this.#bytes, at, readU16(this.#bytes, at) | flags);
   }
 
   /** How many bytes were written so far. */
@@ -85,33 +86,39 @@ export class MessageWriter {
 
   u8(value: number): void {
     this.#reserve(1);
-    this.#view.setUint8(this.#length, value);
+    this.#bytes[this.#length] = value;
     this.#length += 1;
   }
 
   u16(value: number): void {
     this.#reserve(2);
-    this.#view.setUint16(this.#length, value, true);
+    putU16(this.#bytes, this.#length, value);
     this.#length += 2;
   }
 
   u32(value: number): void {
     this.#reserve(4);
-    this.#view.setUint32(this.#length, value, true);
+    putU16(this.#bytes, this.#length, value & 0xffff);
+    putU16(this.#bytes, this.#length + 2, value >>> 16);
     this.#length += 4;
   }
 
   be16(value: number): void {
     this.#reserve(2);
-    this.#view.setUint16(this.#length, value, false);
+    putU16(this.#bytes, this.#length, ((value & 0xff) << 8) | ((value >>> 8) & 0xff));
     this.#length += 2;
   }
 
   /** A number from -2^31 to 2^32 - 1. */
   be32(value: number): void {
     this.#reserve(4);
-    this.#view.setUint32(this.#length, value >>> 0, false);
-    this.#length += 4;
+    const bytes = this.#bytes;
+    const at = this.#length;
+    bytes[at] = value >>> 24;
+    bytes[at + 1] = (value >>> 16) & 0xff;
+    bytes[at + 2] = (value >>> 8) & 0xff;
+    bytes[at + 3] = value & 0xff;
+    this.#length = at + 4;
   }
 
   raw(bytes: Uint8Array): void {
@@ -164,6 +171,13 @@ export class MessageWriter {
     this.#close(at);
   }
 
+  /** 32-bit words in network order, which an Int32Array holds as numbers. */
+  attributeWords(type: number, words: Int32Array, at: number, count: number): void {
+    const begin = this.#attribute(type);
+    for (let i = at; i < at + count; i += 1) this.be32(words[i] ?? 0);
+    this.#close(begin);
+  }
+
   /** Text with a terminating NUL. */
   attributeText(type: number, value: string): void {
     const at = this.#attribute(type);
@@ -175,6 +189,11 @@ export class MessageWriter {
   /** Begins an attribute that holds attributes, and returns what `endNested` wants. */
   beginNested(type: number): number {
     return this.#attribute(type | NLA_F_NESTED);
+  }
+
+  /** Begins an attribute of any other content. */
+  beginAttribute(type: number): number {
+    return this.#attribute(type);
   }
 
   endNested(at: number): void {
@@ -189,12 +208,12 @@ export class MessageWriter {
   }
 
   #close(at: number): void {
-    this.#view.setUint16(at, this.#length - at, true);
+    putU16(this.#bytes, at, this.#length - at);
     this.#pad();
   }
 
   #pad(): void {
-    while (this.#length % 4 !== 0) this.u8(0);
+    while ((this.#length & 3) !== 0) this.u8(0);
   }
 
   #reserve(length: number): void {
@@ -202,8 +221,13 @@ export class MessageWriter {
     const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + length));
     larger.set(this.#bytes);
     this.#bytes = larger;
-    this.#view = new DataView(larger.buffer);
   }
+}
+
+/** Writes two bytes, for which there is room. */
+function putU16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value & 0xff;
+  bytes[at + 1] = (value >>> 8) & 0xff;
 }
 
 /** One message from the kernel. `body` is what follows the netlink header. */
@@ -250,20 +274,37 @@ export class AttributeReader {
 
   /** Goes to the next attribute; false at the end. @throws NetlinkFormatError */
   next(): boolean {
-    if (this.#next + ATTRIBUTE_HEADER_LENGTH > this.#bytes.length) return false;
-    const length = readU16(this.#bytes, this.#next);
-    if (length < ATTRIBUTE_HEADER_LENGTH || this.#next + length > this.#bytes.length) {
-      throw new NetlinkFormatError(`attribute of ${length} bytes where ${this.#bytes.length - this.#next} are left`);
+    const bytes = this.#bytes;
+    const at = this.#next;
+    if (at + ATTRIBUTE_HEADER_LENGTH > bytes.length) return false;
+    /* Read here, not by readU16: listings have tens of thousands of attributes. */
+    const length = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+    if (length < ATTRIBUTE_HEADER_LENGTH || at + length > bytes.length) {
+      throw new NetlinkFormatError(`attribute of ${length} bytes where ${bytes.length - at} are left`);
     }
-    this.#type = readU16(this.#bytes, this.#next + 2) & NLA_TYPE_MASK;
-    this.#at = this.#next + ATTRIBUTE_HEADER_LENGTH;
+    this.#type = ((bytes[at + 2] ?? 0) | ((bytes[at + 3] ?? 0) << 8)) & NLA_TYPE_MASK;
+    this.#at = at + ATTRIBUTE_HEADER_LENGTH;
     this.#length = length - ATTRIBUTE_HEADER_LENGTH;
-    this.#next += align(length);
+    this.#next = align(at + length);
     return true;
   }
 
   get type(): number {
     return this.#type;
+  }
+
+  /** How many bytes the attribute holds. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** A 32-bit word in network order, `at` bytes into the attribute, as a number of any sign. @throws NetlinkFormatError */
+  wordAt(at: number): number {
+    if (at < 0 || at + 4 > this.#length) throw tooShort(this.#type, this.#length, at + 4);
+    const bytes = this.#bytes;
+    const from = this.#at + at;
+    const high = ((bytes[from] ?? 0) << 24) | ((bytes[from + 1] ?? 0) << 16);
+    return high | ((bytes[from + 2] ?? 0) << 8) | (bytes[from + 3] ?? 0);
   }
 
   u8(): number {
@@ -306,11 +347,13 @@ export class AttributeReader {
   }
 
   #window(atLeast: number): Uint8Array {
-    if (this.#length < atLeast) {
-      throw new NetlinkFormatError(`attribute ${this.#type} has ${this.#length} bytes, expected ${atLeast}`);
-    }
+    if (this.#length < atLeast) throw tooShort(this.#type, this.#length, atLeast);
     return this.#bytes.subarray(this.#at, this.#at + this.#length);
   }
+}
+
+function tooShort(type: number, length: number, expected: number): NetlinkFormatError {
+  return new NetlinkFormatError(`attribute ${type} has ${length} bytes, expected ${expected}`);
 }
 
 /** Text up to its NUL, or to the end. */
@@ -322,16 +365,23 @@ export function textOf(bytes: Uint8Array): string {
 
 /** One byte of a message's fixed part. @throws NetlinkFormatError past the end */
 export function readU8(bytes: Uint8Array, at: number): number {
-  if (at < 0 || at >= bytes.length) throw new NetlinkFormatError(`message of ${bytes.length} bytes ends before ${at}`);
+  if (at < 0 || at >= bytes.length) throw endsBefore(bytes, at);
   return bytes[at] ?? 0;
 }
 
+function endsBefore(bytes: Uint8Array, at: number): NetlinkFormatError {
+  return new NetlinkFormatError(`message of ${bytes.length} bytes ends before ${at}`);
+}
+
 export function readU16(bytes: Uint8Array, at: number): number {
-  return readU8(bytes, at) | (readU8(bytes, at + 1) << 8);
+  if (at < 0 || at + 2 > bytes.length) throw endsBefore(bytes, at);
+  return (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
 }
 
 export function readU32(bytes: Uint8Array, at: number): number {
-  return readU16(bytes, at) + readU16(bytes, at + 2) * 0x10000;
+  if (at < 0 || at + 4 > bytes.length) throw endsBefore(bytes, at);
+  const high = (bytes[at + 2] ?? 0) | ((bytes[at + 3] ?? 0) << 8);
+  return ((bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8)) + high * 0x10000;
 }
 
 export function readI32(bytes: Uint8Array, at: number): number {

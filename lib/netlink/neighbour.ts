@@ -3,12 +3,22 @@
  * Ethernet address an IP address has) and forwarding entries of a VXLAN device (behind which host an Ethernet address is).
  * include/uapi/linux/neighbour.h
  */
-import type { Address, Family } from "../ip/address.ts";
-import { formatMac } from "../ip/mac.ts";
-import { ENOENT } from "../sys/errno.ts";
-import { ipAddress, socketFamily } from "./address.ts";
+import type { Family } from "../ip/address.ts";
+import { ADDRESS_WORDS, isIpv4At, putIpv4 } from "../ip/words.ts";
 import { AttributeReader, type MessageWriter, NLM_F_CREATE, readU8, readU16, readU32 } from "./codec.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import {
+  addressWords,
+  type EntryTable,
+  FLAGS,
+  FORWARDING,
+  GATEWAY,
+  HOST,
+  KEY,
+  NEIGHBOUR,
+  PERMANENT,
+  ROW_WORDS,
+} from "./entry-table.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWNEIGH = 28;
 const RTM_DELNEIGH = 29;
@@ -28,74 +38,64 @@ const NUD_NOARP = 0x40;
 const NUD_PERMANENT = 0x80;
 const NTF_SELF = 0x02;
 
-/** A neighbour as the kernel lists it. */
-export interface Neighbour {
-  readonly address: Address;
-  /** "" if it is not known, and on links without Ethernet. */
-  readonly mac: string;
-  readonly permanent: boolean;
-  /** Who made it (RTPROT_*), 0 if nobody said. */
-  readonly protocol: number;
-}
-
-/** A forwarding entry as the kernel lists it. */
-export interface ForwardingEntry {
-  readonly mac: string;
-  readonly host: Address;
-  readonly permanent: boolean;
-}
-
-/** Writes a request for a permanent neighbour, which replaces what is known of the address. */
-export function writeNeighbour(
+/** Writes a request for a row of either kind, permanent, which replaces what is known of its address. */
+export function writePermanent(
   socket: NetlinkSocket,
   link: number,
-  address: Address,
-  mac: Uint8Array,
+  table: EntryTable,
+  row: number,
   protocol: number,
 ): void {
-  const writer = socket.request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
-  writeHeader(writer, socketFamily(address), link, NUD_PERMANENT, 0);
-  writer.attributeBytes(NDA_DST, address.bytes);
-  writer.attributeBytes(NDA_LLADDR, mac);
-  writer.attributeU8(NDA_PROTOCOL, protocol);
+  writeRow(socket.request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE), link, table, row, protocol);
+}
+
+/** Writes a request that takes a row of either kind away; refused with ENOENT if it is not there. */
+export function writeDeletePermanent(socket: NetlinkSocket, link: number, table: EntryTable, row: number): void {
+  writeRow(socket.request(RTM_DELNEIGH, 0), link, table, row, 0);
+}
+
+/** @param protocol who makes it (RTPROT_*); 0 for nobody, which is how a neighbour is named that is to go */
+function writeRow(writer: MessageWriter, link: number, table: EntryTable, row: number, protocol: number): void {
+  const { words } = table;
+  const at = row * ROW_WORDS;
+  if (table.kind(row) === FORWARDING) {
+    writeHeader(writer, AF_BRIDGE, link, NUD_PERMANENT | NUD_NOARP, NTF_SELF);
+    writeMac(writer, words, at + KEY + 2);
+    writeIp(writer, words, at + HOST);
+  } else {
+    const isIpv4 = isIpv4At(words, at + KEY);
+    writeHeader(writer, isIpv4 ? AF_INET : AF_INET6, link, protocol === 0 ? 0 : NUD_PERMANENT, 0);
+    writeIp(writer, words, at + KEY);
+    if (protocol !== 0) writeMac(writer, words, at + GATEWAY);
+    if (protocol !== 0) writer.attributeU8(NDA_PROTOCOL, protocol);
+  }
   writer.end();
 }
 
-/** Writes a request for a permanent forwarding entry of a VXLAN device; a unicast address has one at most. */
-export function writeForwarding(socket: NetlinkSocket, link: number, mac: Uint8Array, host: Address): void {
-  writeEntry(socket.request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE), link, mac, host);
+function writeIp(writer: MessageWriter, words: Int32Array, at: number): void {
+  const count = addressWords(isIpv4At(words, at));
+  writer.attributeWords(NDA_DST, words, at + ADDRESS_WORDS - count, count);
 }
 
-/** Writes a request that removes a forwarding entry; refused with ENOENT if it is not there. */
-export function writeDeleteForwarding(socket: NetlinkSocket, link: number, mac: Uint8Array, host: Address): void {
-  writeEntry(socket.request(RTM_DELNEIGH, 0), link, mac, host);
+function writeMac(writer: MessageWriter, words: Int32Array, at: number): void {
+  const begin = writer.beginAttribute(NDA_LLADDR);
+  writer.be16(words[at] ?? 0);
+  writer.be32(words[at + 1] ?? 0);
+  writer.endNested(begin);
 }
 
-function writeEntry(writer: MessageWriter, link: number, mac: Uint8Array, host: Address): void {
-  writeHeader(writer, AF_BRIDGE, link, NUD_PERMANENT | NUD_NOARP, NTF_SELF);
-  writer.attributeBytes(NDA_LLADDR, mac);
-  writer.attributeBytes(NDA_DST, host.bytes);
-  writer.end();
-}
-
-/** A neighbour on a link; null if the address is not known there. @throws NetlinkError */
-export function getNeighbour(socket: NetlinkSocket, link: number, address: Address): Neighbour | null {
-  const writer = socket.query(RTM_GETNEIGH);
-  writeHeader(writer, socketFamily(address), link, 0, 0);
-  writer.attributeBytes(NDA_DST, address.bytes);
-  writer.end();
-  let found: Neighbour | null = null;
-  const errors = socket.executeAll((message) => {
-    found = decodeNeighbour(message.body);
-  });
-  const errno = errors[0] ?? 0;
-  if (errno !== 0 && errno !== ENOENT) throw new NetlinkError(errno, "", 0);
-  return found;
-}
-
-/** All neighbours of a family on a link. @throws NetlinkError */
-export function listNeighbours(socket: NetlinkSocket, link: number, family: Family): Neighbour[] {
-  let neighbours: Neighbour[] = [];
+/**
+ * Adds the neighbours of a family on a link to a table: those that are permanent or made by `protocol`, not those that the
+ * kernel has learned. @throws NetlinkError
+ */
+export function listNeighbours(
+  socket: NetlinkSocket,
+  link: number,
+  family: Family,
+  protocol: number,
+  table: EntryTable,
+): void {
+  const before = table.count;
   socket.dump(
     RTM_GETNEIGH,
     (writer) => {
@@ -105,19 +105,15 @@ export function listNeighbours(socket: NetlinkSocket, link: number, family: Fami
     },
     (message) => {
       /* Kernels without strict checking list those of all links. */
-      const neighbour = readU32(message.body, 4) === link ? decodeNeighbour(message.body) : null;
-      if (neighbour !== null) neighbours.push(neighbour);
+      if (readU32(message.body, 4) === link) decodeNeighbour(message.body, protocol, table);
     },
-    () => {
-      neighbours = [];
-    },
+    () => table.cut(before),
   );
-  return neighbours;
 }
 
-/** The forwarding entries of a VXLAN device that lead to a host. @throws NetlinkError */
-export function listForwarding(socket: NetlinkSocket, link: number): ForwardingEntry[] {
-  let entries: ForwardingEntry[] = [];
+/** Adds the forwarding entries of a VXLAN device that lead to a host to a table. @throws NetlinkError */
+export function listForwarding(socket: NetlinkSocket, link: number, table: EntryTable): void {
+  const before = table.count;
   socket.dump(
     RTM_GETNEIGH,
     (writer) => {
@@ -125,43 +121,64 @@ export function listForwarding(socket: NetlinkSocket, link: number): ForwardingE
       writer.end();
     },
     (message) => {
-      const entry = readU32(message.body, 4) === link ? decodeForwarding(message.body) : null;
-      if (entry !== null) entries.push(entry);
+      if (readU32(message.body, 4) === link) decodeForwarding(message.body, table);
     },
-    () => {
-      entries = [];
-    },
+    () => table.cut(before),
   );
-  return entries;
 }
 
-/** Reads the body of an RTM_NEWNEIGH message; null if it is not about an IP address. @throws NetlinkFormatError */
-export function decodeNeighbour(body: Uint8Array): Neighbour | null {
-  let address: Address | null = null;
-  let mac = "";
+/** Adds what the body of an RTM_NEWNEIGH message says, if it is about an IP address. @throws NetlinkFormatError */
+export function decodeNeighbour(body: Uint8Array, wanted: number, table: EntryTable): void {
+  const family = readU8(body, 0);
+  if (family !== AF_INET && family !== AF_INET6) return;
+  const at = table.begin();
+  const { words } = table;
+  let found = false;
   let protocol = 0;
   const attributes = new AttributeReader(body, 12);
   while (attributes.next()) {
-    if (attributes.type === NDA_DST) address = ipAddress(attributes.bytes());
-    else if (attributes.type === NDA_LLADDR) mac = formatMac(attributes.bytes());
-    else if (attributes.type === NDA_PROTOCOL) protocol = attributes.u8();
+    const type = attributes.type;
+    if (type === NDA_DST) found = readIp(attributes, words, at + KEY);
+    else if (type === NDA_LLADDR) readMac(attributes, words, at + GATEWAY);
+    else if (type === NDA_PROTOCOL) protocol = attributes.u8();
   }
-  const family = readU8(body, 0);
-  if (address === null || (family !== AF_INET && family !== AF_INET6)) return null;
-  return { address, mac, permanent: isPermanent(body), protocol };
+  const permanent = isPermanent(body);
+  words[at] = NEIGHBOUR;
+  words[at + FLAGS] = permanent ? PERMANENT : 0;
+  if (found && (permanent || protocol === wanted)) table.end();
 }
 
-/** Reads the body of an RTM_NEWNEIGH message; null if it is no forwarding entry to a host. @throws NetlinkFormatError */
-export function decodeForwarding(body: Uint8Array): ForwardingEntry | null {
-  let host: Address | null = null;
-  let mac = "";
+/** Adds what the body of an RTM_NEWNEIGH message says, if it is a forwarding entry to a host. @throws NetlinkFormatError */
+export function decodeForwarding(body: Uint8Array, table: EntryTable): void {
+  if (readU8(body, 0) !== AF_BRIDGE) return;
+  const at = table.begin();
+  const { words } = table;
+  let found = false;
   const attributes = new AttributeReader(body, 12);
   while (attributes.next()) {
-    if (attributes.type === NDA_DST) host = ipAddress(attributes.bytes());
-    else if (attributes.type === NDA_LLADDR) mac = formatMac(attributes.bytes());
+    if (attributes.type === NDA_DST) found = readIp(attributes, words, at + HOST);
+    else if (attributes.type === NDA_LLADDR) readMac(attributes, words, at + KEY + 2);
   }
-  if (readU8(body, 0) !== AF_BRIDGE || host === null) return null;
-  return { mac, host, permanent: isPermanent(body) };
+  words[at] = FORWARDING;
+  words[at + FLAGS] = isPermanent(body) ? PERMANENT : 0;
+  if (found) table.end();
+}
+
+/** Reads an attribute that holds an IP address; false if it does not. */
+export function readIp(attributes: AttributeReader, words: Int32Array, at: number): boolean {
+  if (attributes.length === 4) {
+    putIpv4(words, at, attributes.wordAt(0));
+    return true;
+  }
+  if (attributes.length !== 16) return false;
+  for (let i = 0; i < ADDRESS_WORDS; i += 1) words[at + i] = attributes.wordAt(i * 4);
+  return true;
+}
+
+function readMac(attributes: AttributeReader, words: Int32Array, at: number): void {
+  if (attributes.length !== 6) return;
+  words[at] = attributes.wordAt(0) >>> 16;
+  words[at + 1] = attributes.wordAt(2);
 }
 
 function isPermanent(body: Uint8Array): boolean {

@@ -4,21 +4,15 @@
  */
 import { describe, expect, test } from "vitest";
 import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
-import { parseMac } from "../ip/mac.ts";
+import { formatMac, parseMac } from "../ip/mac.ts";
 import captured from "./captured-overlay.json" with { type: "json" };
 import { MessageWriter, splitMessages } from "./codec.ts";
+import { type Entry, EntryTable, type TunnelRoute } from "./entry-table.ts";
 import { type Shape, TEXT, treeOf, written } from "./message-tree.ts";
-import {
-  decodeForwarding,
-  decodeNeighbour,
-  writeDeleteForwarding,
-  writeForwarding,
-  writeNeighbour,
-} from "./neighbour.ts";
+import { decodeForwarding, decodeNeighbour, writeDeletePermanent, writePermanent } from "./neighbour.ts";
 import { decodePath } from "./path.ts";
-import { writeDeleteNeighbour } from "./route.ts";
 import type { NetlinkSocket } from "./socket.ts";
-import { decodeTunnelRoute, type TunnelRoute, writeDeleteTunnelRoute, writeTunnelRoute } from "./tunnel-route.ts";
+import { decodeTunnelRoute, writeDeleteTunnelRoute, writeTunnelRoute } from "./tunnel-route.ts";
 import { decodeVxlan, writeLinkMtu, writeNewVxlan, writeVni } from "./vxlan.ts";
 
 const LINK: Shape = { fixed: 16, 3: TEXT, 18: { 1: TEXT, 2: {} } };
@@ -38,7 +32,6 @@ const route = (dst: string, link: number, priority: number, more: Partial<Tunnel
   gateway: null,
   onlink: false,
   tunnel: null,
-  mtu: 0,
   ...more,
 });
 
@@ -46,6 +39,18 @@ const PEER = mac("0e:f4:c0:00:02:02");
 const VIA4 = route("10.244.2.0/24", 2, 77, { gateway: address("10.244.2.0"), onlink: true });
 const VIA6 = route("fd44:0:0:2::/64", 2, 77, { gateway: address("fd44:0:0:2::"), onlink: true });
 const TUNNEL4 = route("10.244.3.0/24", 4, 78, { tunnel: { vni: 3, host: address("192.0.2.3") } });
+
+const forwarding = (bytes: Uint8Array, host: Address): EntryTable =>
+  EntryTable.of([{ kind: "forwarding", mac: formatMac(bytes), host, permanent: true }]);
+const neighbour = (of: Address, bytes: Uint8Array): EntryTable =>
+  EntryTable.of([{ kind: "neighbour", address: of, mac: formatMac(bytes), permanent: true }]);
+
+/** What a decoder adds to a table for some messages. */
+function entriesOf(bodies: readonly Uint8Array[], decode: (body: Uint8Array, table: EntryTable) => void): Entry[] {
+  const table = new EntryTable(0);
+  for (const body of bodies) decode(body, table);
+  return Array.from({ length: table.count }, (_, row) => table.entry(row));
+}
 
 const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])[] = [
   [
@@ -89,69 +94,86 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
   [
     "bridge fdb replace 0e:f4:c0:00:02:02 dev overlay1 dst 192.0.2.2 self permanent",
     NEIGHBOUR,
-    (socket) => writeForwarding(socket, 2, PEER, address("192.0.2.2")),
+    (socket) => writePermanent(socket, 2, forwarding(PEER, address("192.0.2.2")), 0, OURS),
   ],
   [
     "bridge fdb replace 0e:00:00:00:00:03 dev overlay2 dst fd31::2 self permanent",
     NEIGHBOUR,
-    (socket) => writeForwarding(socket, 3, mac("0e:00:00:00:00:03"), address("fd31::2")),
+    (socket) => writePermanent(socket, 3, forwarding(mac("0e:00:00:00:00:03"), address("fd31::2")), 0, OURS),
   ],
   [
     "bridge fdb del 0e:f4:c0:00:02:02 dev overlay1 dst 192.0.2.2 self permanent",
     NEIGHBOUR,
-    (socket) => writeDeleteForwarding(socket, 2, PEER, address("192.0.2.2")),
+    (socket) => writeDeletePermanent(socket, 2, forwarding(PEER, address("192.0.2.2")), 0),
   ],
   [
     "ip neigh replace 10.244.2.0 lladdr 0e:f4:c0:00:02:02 dev overlay1 nud permanent protocol 112",
     NEIGHBOUR,
-    (socket) => writeNeighbour(socket, 2, address("10.244.2.0"), PEER, OURS),
+    (socket) => writePermanent(socket, 2, neighbour(address("10.244.2.0"), PEER), 0, OURS),
   ],
   [
     "ip neigh replace fd44:0:0:2:: lladdr 0e:f4:c0:00:02:02 dev overlay1 nud permanent protocol 112",
     NEIGHBOUR,
-    (socket) => writeNeighbour(socket, 2, address("fd44:0:0:2::"), PEER, OURS),
+    (socket) => writePermanent(socket, 2, neighbour(address("fd44:0:0:2::"), PEER), 0, OURS),
   ],
   [
     "ip route replace 10.244.2.0/24 via 10.244.2.0 dev overlay1 onlink proto 112 metric 77",
     ROUTE,
-    (socket) => writeTunnelRoute(socket, VIA4),
+    (socket) => writeTunnelRoute(socket, EntryTable.of([{ kind: "route", route: VIA4 }]), 0),
   ],
   [
     "ip route replace fd44:0:0:2::/64 via fd44:0:0:2:: dev overlay1 onlink proto 112 metric 77",
     ROUTE,
-    (socket) => writeTunnelRoute(socket, VIA6),
+    (socket) => writeTunnelRoute(socket, EntryTable.of([{ kind: "route", route: VIA6 }]), 0),
   ],
   [
     "ip route replace 10.244.3.0/24 encap ip id 3 dst 192.0.2.3 dev overlay3 proto 112 metric 78",
     ROUTE,
-    (socket) => writeTunnelRoute(socket, TUNNEL4),
+    (socket) => writeTunnelRoute(socket, EntryTable.of([{ kind: "route", route: TUNNEL4 }]), 0),
   ],
   [
     "ip -6 route replace fd44:0:0:3::/64 encap ip id 3 dst 192.0.2.3 dev overlay3 proto 112 metric 78",
     ROUTE,
     (socket) =>
-      writeTunnelRoute(socket, route("fd44:0:0:3::/64", 4, 78, { tunnel: { vni: 3, host: address("192.0.2.3") } })),
+      writeTunnelRoute(
+        socket,
+        EntryTable.of([
+          { kind: "route", route: route("fd44:0:0:3::/64", 4, 78, { tunnel: { vni: 3, host: address("192.0.2.3") } }) },
+        ]),
+        0,
+      ),
   ],
   [
     "ip route replace 10.244.4.0/24 encap ip6 id 3 dst fd31::4 csum dev overlay3 proto 112 metric 79",
     ROUTE,
     (socket) =>
-      writeTunnelRoute(socket, route("10.244.4.0/24", 4, 79, { tunnel: { vni: 3, host: address("fd31::4") } })),
+      writeTunnelRoute(
+        socket,
+        EntryTable.of([
+          { kind: "route", route: route("10.244.4.0/24", 4, 79, { tunnel: { vni: 3, host: address("fd31::4") } }) },
+        ]),
+        0,
+      ),
   ],
   [
     "ip route del 10.244.2.0/24 via 10.244.2.0 dev overlay1 onlink proto 112 metric 77",
     ROUTE,
-    (socket) => writeDeleteTunnelRoute(socket, VIA4),
+    (socket) => writeDeleteTunnelRoute(socket, EntryTable.of([{ kind: "route", route: VIA4 }]), 0),
   ],
   [
     "ip route del 10.244.3.0/24 encap ip id 3 dst 192.0.2.3 dev overlay3 proto 112 metric 78",
     ROUTE,
-    (socket) => writeDeleteTunnelRoute(socket, TUNNEL4),
+    (socket) => writeDeleteTunnelRoute(socket, EntryTable.of([{ kind: "route", route: TUNNEL4 }]), 0),
   ],
   [
     "ip -6 route del fd44:0:0:2::/64 dev overlay1 proto 112 metric 77",
     ROUTE,
-    (socket) => writeDeleteTunnelRoute(socket, { ...VIA6, gateway: null, onlink: false }),
+    (socket) =>
+      writeDeleteTunnelRoute(
+        socket,
+        EntryTable.of([{ kind: "route", route: { ...VIA6, gateway: null, onlink: false } }]),
+        0,
+      ),
   ],
 ];
 
@@ -175,7 +197,7 @@ describe("encoders write what iproute2 writes", () => {
 
   /* iproute2 tells the state of what is to be deleted; the kernel does not look at it. */
   test("ip neigh del 10.244.2.0 dev overlay1", () => {
-    const ours = written((socket) => writeDeleteNeighbour(socket, 2, address("10.244.2.0")));
+    const ours = written((socket) => writeDeletePermanent(socket, 2, neighbour(address("10.244.2.0"), PEER), 0));
     const theirs = sent("ip neigh del 10.244.2.0 dev overlay1");
     theirs.writeUInt16LE(0, 24);
     expect(treeOf(ours, NEIGHBOUR)).toEqual(treeOf(theirs, NEIGHBOUR));
@@ -229,36 +251,51 @@ describe("decoders read what the kernel answers", () => {
   });
 
   test("forwarding entries", () => {
-    const read = (command: string) => received(command).map((body) => decodeForwarding(body));
+    const read = (command: string) => entriesOf(received(command), decodeForwarding);
+    const entry = { kind: "forwarding", permanent: true };
     expect(read("bridge fdb show dev overlay1")).toEqual([
-      { mac: "0e:f4:c0:00:02:02", host: address("192.0.2.2"), permanent: true },
+      { ...entry, mac: "0e:f4:c0:00:02:02", host: address("192.0.2.2") },
     ]);
     expect(read("bridge fdb show dev overlay2")).toEqual([
-      { mac: "0e:00:00:00:00:03", host: address("fd31::2"), permanent: true },
+      { ...entry, mac: "0e:00:00:00:00:03", host: address("fd31::2") },
     ]);
+    expect(read("ip -4 neigh show dev overlay1")).toEqual([]);
   });
 
-  test("neighbours", () => {
-    const read = (command: string) => received(command).map((body) => decodeNeighbour(body));
-    const entry = { mac: "0e:f4:c0:00:02:02", permanent: true, protocol: OURS };
-    expect(read("ip -4 neigh show dev overlay1")).toEqual([{ address: address("10.244.2.0"), ...entry }]);
-    expect(read("ip -6 neigh show dev overlay1")).toContainEqual({ address: address("fd44:0:0:2::"), ...entry });
-    expect(decodeForwarding(received("ip -4 neigh show dev overlay1")[0] ?? new Uint8Array())).toBeNull();
-    expect(decodeNeighbour(received("bridge fdb show dev overlay1")[0] ?? new Uint8Array())).toBeNull();
+  test("neighbours, those that the kernel learned left out", () => {
+    const read = (command: string) => entriesOf(received(command), (body, table) => decodeNeighbour(body, OURS, table));
+    const entry = { kind: "neighbour", mac: "0e:f4:c0:00:02:02", permanent: true };
+    expect(read("ip -4 neigh show dev overlay1")).toEqual([{ ...entry, address: address("10.244.2.0") }]);
+    expect(read("ip -6 neigh show dev overlay1")).toContainEqual({ ...entry, address: address("fd44:0:0:2::") });
+    expect(read("bridge fdb show dev overlay1")).toEqual([]);
+    const [body = new Uint8Array()] = received("ip -4 neigh show dev overlay1");
+    const learned = Uint8Array.from(body);
+    learned[8] = 2;
+    expect(entriesOf([learned], (of, table) => decodeNeighbour(of, OURS, table))).toHaveLength(1);
+    expect(entriesOf([learned], (of, table) => decodeNeighbour(of, OURS + 1, table))).toEqual([]);
   });
 
   test("routes", () => {
     const read = (command: string) =>
-      received(command)
-        .map((body) => decodeTunnelRoute(body))
-        .filter((found) => found?.protocol === OURS)
-        .map((found) => found && { ...found, dst: formatPrefix(found.dst) });
+      entriesOf(received(command), decodeTunnelRoute).flatMap((entry) =>
+        entry.kind === "route" && entry.route.protocol === OURS ? [shown(entry.route)] : [],
+      );
     const shown = (from: TunnelRoute) => ({ ...from, dst: formatPrefix(from.dst) });
     const v4 = read("ip -4 route show table main");
     expect(v4).toContainEqual(shown(VIA4));
     expect(v4).toContainEqual(shown(TUNNEL4));
     expect(v4).toContainEqual(shown(route("10.244.4.0/24", 4, 79, { tunnel: { vni: 3, host: address("fd31::4") } })));
     expect(read("ip -6 route show table main")).toContainEqual(shown(VIA6));
+  });
+
+  test("entries come back from a table as they were put", () => {
+    const entries: Entry[] = [
+      { kind: "forwarding", mac: "0e:f4:c0:00:02:02", host: address("192.0.2.2"), permanent: true },
+      { kind: "neighbour", address: address("fd44:0:0:2::"), mac: "fe:ff:ff:ff:ff:ff", permanent: false },
+      ...[VIA4, VIA6, TUNNEL4].map((one): Entry => ({ kind: "route", route: one })),
+    ];
+    const table = EntryTable.of(entries);
+    expect(entries.map((_, row) => table.entry(row))).toEqual(entries);
   });
 
   /* What tells of a route in a listing is what tells of the way to an address. */
@@ -284,7 +321,15 @@ describe("decoders read what the kernel answers", () => {
     for (const bodies of Object.keys(captured.received).map((command) => received(command))) {
       for (const body of bodies) {
         for (let length = 0; length < body.length; length += 1) {
-          for (const decode of [decodeVxlan, decodeForwarding, decodeNeighbour, decodeTunnelRoute, decodePath]) {
+          const table = new EntryTable(0);
+          const decoders = [
+            decodeVxlan,
+            decodePath,
+            (of: Uint8Array) => decodeForwarding(of, table),
+            (of: Uint8Array) => decodeNeighbour(of, OURS, table),
+            (of: Uint8Array) => decodeTunnelRoute(of, table),
+          ];
+          for (const decode of decoders) {
             try {
               decode(body.subarray(0, length));
             } catch (error) {

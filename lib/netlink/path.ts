@@ -3,8 +3,9 @@ import type { Address } from "../ip/address.ts";
 import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
 import { AttributeReader, readU8 } from "./codec.ts";
+import { EntryTable, type TunnelRoute } from "./entry-table.ts";
 import { NetlinkError, type NetlinkSocket } from "./socket.ts";
-import { decodeTunnelRoute, type TunnelRoute } from "./tunnel-route.ts";
+import { decodeTunnelRoute } from "./tunnel-route.ts";
 
 const RTM_GETROUTE = 26;
 const RTM_F_FIB_MATCH = 0x2000;
@@ -50,13 +51,11 @@ export function findPaths(socket: NetlinkSocket, addresses: readonly Address[]):
 /** The route itself that packets to an address take; null without one. @throws NetlinkError */
 export function matchingRoute(socket: NetlinkSocket, address: Address): TunnelRoute | null {
   writeLookup(socket, address, RTM_F_FIB_MATCH);
-  let route: TunnelRoute | null = null;
-  const errors = socket.executeAll((message) => {
-    route = decodeTunnelRoute(message.body);
-  });
+  const found = new EntryTable(1);
+  const errors = socket.executeAll((message) => decodeTunnelRoute(message.body, found));
   const errno = errors[0] ?? 0;
   if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);
-  return route;
+  return found.count === 0 ? null : found.route(0);
 }
 
 /** struct rtmsg: family, destination length, source length, TOS, table, protocol, scope, type, flags. */

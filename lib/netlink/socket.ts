@@ -82,6 +82,8 @@ export class NetlinkSocket {
   readonly #protocol: number;
   /** Whether what is pending is a batch. */
   #batch = false;
+  /** Whether what is pending is a series. */
+  #series = false;
   /** For each pending request whether one message answers it, without an acknowledgement. */
   #queries: boolean[] = [];
 
@@ -119,7 +121,7 @@ export class NetlinkSocket {
 
   /** Begins a request and returns the writer to complete it with. */
   request(type: number, flags: number): MessageWriter {
-    if (this.#batch) return this.#begin(type, flags | NLM_F_REQUEST);
+    if (this.#batch || this.#series) return this.#begin(type, flags | NLM_F_REQUEST);
     return this.#begin(type, flags | NLM_F_REQUEST | NLM_F_ACK);
   }
 
@@ -242,6 +244,35 @@ export class NetlinkSocket {
       }
     }
     return errors;
+  }
+
+  /** Begins a series: of the requests that follow, each is answered only if it is refused. `executeSeries` runs them. */
+  beginSeries(): void {
+    this.#series = true;
+  }
+
+  /**
+   * Runs the requests written since `beginSeries`. The kernel works through all of them.
+   * @returns those that were refused, in their order
+   * @throws SystemError
+   */
+  executeSeries(): NetlinkError[] {
+    this.#series = false;
+    const refused: NetlinkError[] = [];
+    if (this.#pending.count === 0) return refused;
+    /* One acknowledgement, of the last request, shows that the kernel is through; errors come in any case, and before it. */
+    this.#pending.addFlags(NLM_F_ACK);
+    const first = this.#sequence;
+    const count = this.#send();
+    for (;;) {
+      for (const message of this.#receive()) {
+        const index = message.sequence - first;
+        if (message.type !== NLMSG_ERROR || index < 0 || index >= count) continue;
+        const error = decodeError(message, index);
+        if (error !== null) refused.push(error);
+        if (index === count - 1) return refused;
+      }
+    }
   }
 
   /** `execute` where no answer but success is wanted. */

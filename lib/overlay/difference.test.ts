@@ -2,18 +2,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
-import type { TunnelRoute } from "../netlink/tunnel-route.ts";
-import { differenceOf, tooManyLost } from "./difference.ts";
-import {
-  describeEntry,
-  type Entry,
-  entriesFor,
-  entriesFound,
-  hostOf,
-  keyOf,
-  metricOf,
-  type Overlay,
-} from "./entries.ts";
+import { ADDRESS_WORDS, putAddress, wideLength } from "../ip/words.ts";
+import { type Entry, EntryTable, FOREIGN, ROUTE, STAMP } from "../netlink/entry-table.ts";
+import { differenceOf as differenceOfTables, hostsOf, indexOf, tooManyLost as tooManyLostOf } from "./difference.ts";
+import { classify, describeEntry, entriesFor as entriesOf, metricAt, type Overlay } from "./entries.ts";
+import { PeerTable } from "./peer-table.ts";
 import { type Peer, vtepMac } from "./peers.ts";
 import { isSameStamp, isStamp, stampRoute } from "./stamp.ts";
 
@@ -28,6 +21,34 @@ function peer(number: number, more: Partial<Peer> = {}): Peer {
 
 const CLASSIC: Overlay = { datapath: "classic", vni: 1, link: 5 };
 const GPE: Overlay = { datapath: "gpe", vni: 1, link: 5 };
+
+const entriesIn = (table: EntryTable): Entry[] => Array.from({ length: table.count }, (_, row) => table.entry(row));
+
+function entriesFor(overlay: Overlay, peers: readonly Peer[], direct: readonly number[]): Entry[] {
+  return entriesIn(entriesOf(overlay, PeerTable.of(peers), -1, Int32Array.from(direct)));
+}
+
+function differenceOf(desired: readonly Entry[], found: readonly Entry[]): { remove: Entry[]; put: Entry[] } {
+  const [to, from] = [EntryTable.of(desired), EntryTable.of(found)];
+  const { remove, put } = differenceOfTables(to, indexOf(to), from);
+  return { remove: Array.from(remove, (row) => from.entry(row)), put: Array.from(put, (row) => to.entry(row)) };
+}
+
+const tooManyLost = (desired: readonly Entry[], found: readonly Entry[], changes: number): number =>
+  tooManyLostOf(EntryTable.of(desired), EntryTable.of(found), changes);
+
+function metricOf(dst: Prefix, vni: number): number {
+  const words = new Int32Array(ADDRESS_WORDS);
+  putAddress(words, 0, dst.address);
+  return metricAt(words, 0, wideLength(dst), vni);
+}
+
+/** What makes an entry this one and no other. */
+function keyOf(entry: Entry): string {
+  if (entry.kind === "forwarding") return `f${entry.mac}`;
+  if (entry.kind === "neighbour") return `n${formatAddress(entry.address)}`;
+  return `r${formatPrefix(entry.route.dst)} ${entry.route.priority}`;
+}
 
 const described = (entries: readonly Entry[]): string[] => entries.map((entry) => describeEntry(entry));
 
@@ -58,8 +79,8 @@ describe("entries", () => {
       expect(described(entriesFor(overlay, [peer(2, { podCidrs: [prefix("10.0.2.0/24")] })], [3]))).toEqual([direct]);
     }
     expect(described(entriesFor(CLASSIC, [peer(2)], [3]))).toEqual([
-      "forwarding entry 0e:f4:c0:00:00:02 dst 192.0.0.2",
       direct,
+      "forwarding entry 0e:f4:c0:00:00:02 dst 192.0.0.2",
       "neighbour fd44:0:0:2:: lladdr 0e:f4:c0:00:00:02",
       `route fd44:0:0:2::/64 via fd44:0:0:2:: metric ${metric6}`,
     ]);
@@ -79,32 +100,31 @@ describe("entries", () => {
 
   test("found: what is on the device and not the kernel's own, and direct routes with the overlay's metric", () => {
     const [direct, foreign] = [prefix("10.0.2.0/24"), prefix("10.0.3.0/24")];
-    const route = (dst: Prefix, link: number, protocol: number, priority: number): TunnelRoute => ({
-      dst,
-      link,
-      protocol,
-      priority,
-      gateway: null,
-      onlink: false,
-      tunnel: null,
-      mtu: 0,
+    const route = (dst: Prefix, link: number, protocol: number, priority: number): Entry => ({
+      kind: "route",
+      route: { dst, link, protocol, priority, gateway: null, onlink: false, tunnel: null },
     });
-    const routes = [
+    const table = EntryTable.of([
       route(direct, 5, 2, 0),
       route(direct, 5, 3, 0),
       route(direct, 3, 112, metricOf(direct, 1)),
       route(direct, 3, 112, metricOf(direct, 2)),
       route(foreign, 3, 4, metricOf(foreign, 1)),
-    ];
-    const neighbours = [
-      { address: address("10.0.2.0"), mac: "0e:f4:c0:00:00:02", permanent: true, protocol: 0 },
-      { address: address("10.0.9.0"), mac: "0e:f4:c0:00:00:02", permanent: false, protocol: 0 },
-    ];
-    expect(entriesFound(CLASSIC, [], neighbours, routes)).toEqual([
-      { kind: "neighbour", address: address("10.0.2.0"), mac: "0e:f4:c0:00:00:02", permanent: true },
-      { kind: "route", route: routes[1] },
-      { kind: "route", route: routes[2] },
+      { kind: "route", route: stampRoute(5, "vni 1", "12 340 1") },
+      { kind: "route", route: stampRoute(6, "vni 1", "12 340 1") },
     ]);
+    const kinds = (overlay: Overlay): number[] => {
+      classify(overlay, table);
+      return Array.from({ length: table.count }, (_, row) => table.kind(row));
+    };
+    expect(kinds(CLASSIC)).toEqual([FOREIGN, ROUTE, ROUTE, FOREIGN, FOREIGN, STAMP, FOREIGN]);
+    expect(kinds({ ...CLASSIC, link: 0 })).toEqual([FOREIGN, FOREIGN, ROUTE, FOREIGN, FOREIGN, FOREIGN, FOREIGN]);
+  });
+
+  test("do not cover this node", () => {
+    const peers = PeerTable.of([peer(2), peer(3), peer(4)]);
+    const without = entriesIn(entriesOf(CLASSIC, peers, 1, new Int32Array(3)));
+    expect(without).toEqual(entriesFor(CLASSIC, [peer(2), peer(4)], [0, 0]));
   });
 });
 
@@ -163,7 +183,7 @@ describe("the difference", () => {
     const side = fc.record({ peers, direct, nodes });
     fc.assert(
       fc.property(fc.constantFrom(CLASSIC, GPE), side, side, fc.boolean(), (overlay, from, to, doubled) => {
-        const list = (which: typeof from) =>
+        const list = (which: typeof from): Entry[] =>
           entriesFor(
             overlay,
             which.peers.map((n, i) => peer(n, { nodeIp: address(`192.0.2.${n * 4 + (which.nodes[i] ?? 0)}`) })),
@@ -210,12 +230,15 @@ describe("a change that takes away many nodes at once", () => {
     [5000, 2500, 0],
     [5000, 2499, 2501],
   ])("from %d to %d: %d are too many", (before, after, lost) => {
-    expect(tooManyLost(entries(after), entries(before))).toBe(lost);
+    expect(tooManyLost(entries(after), entries(before), before * 5)).toBe(lost);
+    /* So few changes cannot take away so many. */
+    expect(tooManyLost(entries(after), entries(before), before / 2)).toBe(0);
   });
 
   test("counts the nodes that are behind a tunnel and those that are not", () => {
-    expect(new Set(entries(3).map(hostOf)).size).toBe(4);
-    expect(new Set(entriesFor(GPE, [peer(1), peer(2)], [0, 0]).map(hostOf)).size).toBe(2);
+    const nodes = (list: readonly Entry[]) => hostsOf(EntryTable.of(list)).length / ADDRESS_WORDS;
+    expect(nodes(entries(3))).toBe(3);
+    expect(nodes(entriesFor(GPE, [peer(1), peer(2)], [0, 0]))).toBe(2);
   });
 });
 

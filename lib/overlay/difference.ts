@@ -1,52 +1,77 @@
 /** From what the kernel holds to what it should hold: the fewest changes, in an order that never asks it to guess. Pure. */
-import { type Entry, hostOf, isSame, keyOf } from "./entries.ts";
+import { ADDRESS_WORDS, sameAt, WordIndex } from "../ip/words.ts";
+import {
+  COMPARED_WORDS,
+  type EntryTable,
+  FORWARDING,
+  KEY_WORDS,
+  NEIGHBOUR,
+  ROUTE,
+  ROW_WORDS,
+} from "../netlink/entry-table.ts";
 
 /** What to take away and what to put, which replaces what is there under the same key. Take away first. */
 export interface Difference {
-  /** Routes first, then what they need. */
-  readonly remove: readonly Entry[];
-  /** Routes last: a route whose gateway is not known yet would make the kernel ask for it. */
-  readonly put: readonly Entry[];
+  /** Rows of what was found: routes first, then what they need. */
+  readonly remove: Int32Array;
+  /** Rows of what is desired: routes last. One whose gateway is not known yet would make the kernel ask for it. */
+  readonly put: Int32Array;
 }
 
-const ORDER: readonly Entry["kind"][] = ["forwarding", "neighbour", "route"];
+/* What becomes of a row that was found. */
+const KEPT = 0;
+const OTHER = 1;
+const REPLACED = 2;
+
+/** Desired entries by their keys. @param desired no two with one key */
+export function indexOf(desired: EntryTable): WordIndex {
+  const index = new WordIndex(desired.words, ROW_WORDS, 0, KEY_WORDS, desired.count);
+  for (let row = 0; row < desired.count; row += 1) index.add(row);
+  return index;
+}
 
 /**
  * Compares the entries that should be with those found.
- * @param desired no two with one key
+ * @param wanted the index of `desired`
  */
-export function differenceOf(desired: readonly Entry[], found: readonly Entry[]): Difference {
-  const wanted = new Map<string, number>();
-  for (let i = 0; i < desired.length; i += 1) {
-    const entry = desired[i];
-    if (entry !== undefined) wanted.set(keyOf(entry), i);
+export function differenceOf(desired: EntryTable, wanted: WordIndex, found: EntryTable): Difference {
+  const there = new Uint8Array(desired.count);
+  const fates = new Uint8Array(found.count);
+  for (let row = 0; row < found.count; row += 1) {
+    if (found.kind(row) > ROUTE) continue;
+    const at = row * ROW_WORDS;
+    const twin = wanted.find(found.words, at);
+    if (twin < 0 || !sameAt(desired.words, twin * ROW_WORDS, found.words, at, COMPARED_WORDS)) fates[row] = OTHER;
+    else there[twin] = 1;
   }
-  const there: boolean[] = [];
-  while (there.length < desired.length) there.push(false);
-  const others: Entry[] = [];
-  for (const entry of found) {
-    const index = wanted.get(keyOf(entry)) ?? -1;
-    const twin = desired[index];
-    if (twin !== undefined && isSame(twin, entry)) there[index] = true;
-    else others.push(entry);
-  }
-  const remove: Entry[] = [];
   /* Of what has the key but another value one is replaced by putting; a second one would stay in the way. */
-  const replaced = new Set<string>();
-  for (const entry of others) {
-    const key = keyOf(entry);
-    const index = wanted.get(key) ?? -1;
-    if (index >= 0 && there[index] !== true && !replaced.has(key)) replaced.add(key);
-    else remove.push(entry);
+  const replaced = new Uint8Array(desired.count);
+  for (let row = 0; row < found.count; row += 1) {
+    if (fates[row] !== OTHER) continue;
+    const twin = wanted.find(found.words, row * ROW_WORDS);
+    if (twin < 0 || there[twin] === 1 || replaced[twin] === 1) continue;
+    replaced[twin] = 1;
+    fates[row] = REPLACED;
   }
-  const put = desired.filter((_entry, i) => there[i] !== true);
-  return { remove: inOrder(remove).reverse(), put: inOrder(put) };
+  for (let row = 0; row < found.count; row += 1) fates[row] = fates[row] === OTHER ? 0 : 1;
+  return {
+    remove: rowsOf(found, fates, [ROUTE, NEIGHBOUR, FORWARDING]),
+    put: rowsOf(desired, there, [FORWARDING, NEIGHBOUR, ROUTE]),
+  };
 }
 
-function inOrder(entries: readonly Entry[]): Entry[] {
-  const ordered: Entry[] = [];
-  for (const kind of ORDER) ordered.push(...entries.filter((entry) => entry.kind === kind));
-  return ordered;
+/** The rows that are not marked, by kinds. */
+function rowsOf(table: EntryTable, marks: Uint8Array, kinds: readonly number[]): Int32Array {
+  const rows = new Int32Array(table.count);
+  let count = 0;
+  for (const kind of kinds) {
+    for (let row = 0; row < table.count; row += 1) {
+      if (marks[row] !== KEPT || table.kind(row) !== kind) continue;
+      rows[count] = row;
+      count += 1;
+    }
+  }
+  return rows.subarray(0, count);
 }
 
 /** Up to so many nodes may go at once without a question: small clusters change as a whole. */
@@ -54,23 +79,32 @@ export const FEW_NODES = 10;
 
 /**
  * Whether a change would take away more than half of more than ten nodes, which is more likely somebody's mistake than
- * what happened to the cluster. The answer is the number of nodes that would go, or 0 if the change is fine.
+ * what happened to the cluster. Each of a number of changes takes one node away at most. The answer is the number of nodes that would go, or 0 if the change is fine.
  */
-export function tooManyLost(desired: readonly Entry[], found: readonly Entry[]): number {
+export function tooManyLost(desired: EntryTable, found: EntryTable, changes: number): number {
   const before = hostsOf(found);
+  const nodes = before.length / ADDRESS_WORDS;
+  if (nodes <= FEW_NODES || changes * 2 <= nodes) return 0;
   const after = hostsOf(desired);
+  const index = new WordIndex(after, ADDRESS_WORDS, 0, ADDRESS_WORDS, after.length / ADDRESS_WORDS);
+  for (let row = 0; row * ADDRESS_WORDS < after.length; row += 1) index.add(row);
   let lost = 0;
-  for (const host of before) {
-    if (!after.has(host)) lost += 1;
+  for (let at = 0; at < before.length; at += ADDRESS_WORDS) {
+    if (index.find(before, at) < 0) lost += 1;
   }
-  return before.size > FEW_NODES && lost * 2 > before.size ? lost : 0;
+  return lost * 2 > nodes ? lost : 0;
 }
 
-function hostsOf(entries: readonly Entry[]): Set<string> {
-  const hosts = new Set<string>();
-  for (const entry of entries) {
-    const host = hostOf(entry);
-    if (host !== "") hosts.add(host);
+/** The addresses of the nodes that entries lead to, each once. */
+export function hostsOf(table: EntryTable): Int32Array {
+  const hosts = new Int32Array(table.count * ADDRESS_WORDS);
+  const index = new WordIndex(hosts, ADDRESS_WORDS, 0, ADDRESS_WORDS, table.count);
+  let count = 0;
+  for (let row = 0; row < table.count; row += 1) {
+    const at = table.kind(row) > ROUTE ? -1 : table.hostAt(row);
+    if (at < 0) continue;
+    for (let i = 0; i < ADDRESS_WORDS; i += 1) hosts[count * ADDRESS_WORDS + i] = table.words[at + i] ?? 0;
+    if (index.add(count) === count) count += 1;
   }
-  return hosts;
+  return hosts.subarray(0, count * ADDRESS_WORDS);
 }

@@ -10,90 +10,124 @@
  *
  * Pure.
  */
-import { type Address, formatAddress, formatPrefix, type Prefix, sameAddress } from "../ip/address.ts";
-import { formatMac } from "../ip/mac.ts";
-import type { ForwardingEntry, Neighbour } from "../netlink/neighbour.ts";
-import type { TunnelRoute } from "../netlink/tunnel-route.ts";
+import { formatAddress, formatPrefix } from "../ip/address.ts";
+import { MAC_WORDS } from "../ip/mac.ts";
+import { ADDRESS_WORDS, IPV4_LENGTH, isIpv4At } from "../ip/words.ts";
+import {
+  type Entry,
+  EntryTable,
+  FLAGS,
+  FOREIGN,
+  FORWARDING,
+  GATEWAY,
+  HAS_GATEWAY,
+  HAS_TUNNEL,
+  HOST,
+  KEY,
+  LINK,
+  METRIC,
+  NEIGHBOUR,
+  ONLINK,
+  PERMANENT,
+  ROUTE,
+  ROW_WORDS,
+  STAMP,
+  VNI,
+} from "../netlink/entry-table.ts";
 import type { Datapath } from "./mtu.ts";
-import type { Peer } from "./peers.ts";
+import { CIDR_WORDS, type PeerTable } from "./peer-table.ts";
 
 /** The mark of our routes and neighbours ("p"; no routing daemon's, see iproute2's rt_protos). */
 export const PROTOCOL = 112;
-
-export type Entry = ForwardingObject | NeighbourObject | RouteObject;
-
-/** Behind which node an Ethernet address is. */
-export interface ForwardingObject {
-  readonly kind: "forwarding";
-  readonly mac: string;
-  readonly host: Address;
-  readonly permanent: boolean;
-}
-
-/** Which Ethernet address the gateway to a network of pods has. */
-export interface NeighbourObject {
-  readonly kind: "neighbour";
-  readonly address: Address;
-  readonly mac: string;
-  readonly permanent: boolean;
-}
-
-export interface RouteObject {
-  readonly kind: "route";
-  readonly route: TunnelRoute;
-}
+const RTPROT_KERNEL = 2;
 
 /** The overlay that entries belong to. */
 export interface Overlay {
   readonly datapath: Datapath;
   readonly vni: number;
-  /** The index of its VXLAN device. */
+  /** The index of its VXLAN device, 0 if there is none. */
   readonly link: number;
 }
 
 /**
  * The entries for the peers.
+ * @param ownRow the row that is this node, -1 if none is
  * @param direct for each peer the index of the link on which it is reached without a tunnel; 0 for those behind the tunnel
  */
-export function entriesFor(overlay: Overlay, peers: readonly Peer[], direct: readonly number[]): Entry[] {
-  const entries: Entry[] = [];
-  for (let i = 0; i < peers.length; i += 1) {
-    const peer = peers[i];
-    if (peer === undefined || peer.podCidrs.length === 0) continue;
-    const mac = formatMac(peer.mac);
-    /* A gateway is of its route's IP version. */
-    const isDirect = (cidr: Prefix): boolean => direct[i] !== 0 && cidr.address.family === peer.nodeIp.family;
-    const classic = overlay.datapath === "classic";
-    if (classic && !peer.podCidrs.every((cidr) => isDirect(cidr))) {
-      entries.push({ kind: "forwarding", mac, host: peer.nodeIp, permanent: true });
-    }
-    for (const cidr of peer.podCidrs) {
-      const plain = isDirect(cidr);
-      if (classic && !plain) entries.push({ kind: "neighbour", address: cidr.address, mac, permanent: true });
-      const route = plain ? plainRoute(overlay, peer, cidr, direct[i] ?? 0) : tunnelRoute(overlay, peer, cidr);
-      entries.push({ kind: "route", route });
+export function entriesFor(overlay: Overlay, peers: PeerTable, ownRow: number, direct: Int32Array): EntryTable {
+  const classic = overlay.datapath === "classic";
+  const table = new EntryTable(peers.cidrCount * (classic ? 2 : 1) + (classic ? peers.count : 0));
+  const { hosts, cidrs, firsts } = peers;
+  for (let row = 0; row < peers.count; row += 1) {
+    if (row === ownRow) continue;
+    const host = row * ADDRESS_WORDS;
+    const end = firsts[row + 1] ?? 0;
+    let tunnelled = false;
+    for (let cidr = firsts[row] ?? 0; cidr < end; cidr += 1) {
+      /* A gateway is of its route's IP version. */
+      const sameFamily = isIpv4At(hosts, host) === isIpv4At(cidrs, cidr * CIDR_WORDS);
+      const link = sameFamily ? (direct[row] ?? 0) : 0;
+      if (link === 0 && classic && !tunnelled) addForwarding(table, peers, row);
+      if (link === 0) tunnelled = true;
+      if (link === 0 && classic) addNeighbour(table, peers, row, cidr);
+      addRoute(table, overlay, peers, row, cidr, link);
     }
   }
-  return entries;
+  return table;
 }
 
-function tunnelRoute(overlay: Overlay, peer: Peer, dst: Prefix): TunnelRoute {
-  const classic = overlay.datapath === "classic";
-  return {
-    dst,
-    link: overlay.link,
-    protocol: PROTOCOL,
-    priority: metricOf(dst, overlay.vni),
-    gateway: classic ? dst.address : null,
-    onlink: classic,
-    tunnel: classic ? null : { vni: overlay.vni, host: peer.nodeIp },
-    mtu: 0,
-  };
+function addForwarding(table: EntryTable, peers: PeerTable, row: number): void {
+  const at = table.begin();
+  const { words } = table;
+  words[at] = FORWARDING;
+  copy(peers.macs, row * MAC_WORDS, words, at + KEY + 2, MAC_WORDS);
+  copy(peers.hosts, row * ADDRESS_WORDS, words, at + HOST, ADDRESS_WORDS);
+  words[at + FLAGS] = PERMANENT;
+  table.end();
 }
 
-function plainRoute(overlay: Overlay, peer: Peer, dst: Prefix, link: number): TunnelRoute {
-  const priority = metricOf(dst, overlay.vni);
-  return { dst, link, protocol: PROTOCOL, priority, gateway: peer.nodeIp, onlink: false, tunnel: null, mtu: 0 };
+function addNeighbour(table: EntryTable, peers: PeerTable, row: number, cidr: number): void {
+  const at = table.begin();
+  const { words } = table;
+  words[at] = NEIGHBOUR;
+  copy(peers.cidrs, cidr * CIDR_WORDS, words, at + KEY, ADDRESS_WORDS);
+  copy(peers.macs, row * MAC_WORDS, words, at + GATEWAY, MAC_WORDS);
+  words[at + FLAGS] = PERMANENT;
+  table.end();
+}
+
+/** @param link where the peer is reached without a tunnel, 0 if it is not */
+function addRoute(
+  table: EntryTable,
+  overlay: Overlay,
+  peers: PeerTable,
+  row: number,
+  cidr: number,
+  link: number,
+): void {
+  const at = table.begin();
+  const { words } = table;
+  const wide = peers.cidrs[cidr * CIDR_WORDS + ADDRESS_WORDS] ?? 0;
+  words[at] = ROUTE | (wide << 8);
+  copy(peers.cidrs, cidr * CIDR_WORDS, words, at + KEY, ADDRESS_WORDS);
+  words[at + METRIC] = metricAt(words, at + KEY, wide, overlay.vni);
+  words[at + LINK] = link === 0 ? overlay.link : link;
+  const tunnel = link === 0 && overlay.datapath === "gpe";
+  if (tunnel) {
+    copy(peers.hosts, row * ADDRESS_WORDS, words, at + HOST, ADDRESS_WORDS);
+    words[at + VNI] = overlay.vni;
+  } else if (link === 0) {
+    copy(peers.cidrs, cidr * CIDR_WORDS, words, at + GATEWAY, ADDRESS_WORDS);
+    words[at + ONLINK] = 1;
+  } else {
+    copy(peers.hosts, row * ADDRESS_WORDS, words, at + GATEWAY, ADDRESS_WORDS);
+  }
+  words[at + FLAGS] = (tunnel ? HAS_TUNNEL : HAS_GATEWAY) | (PROTOCOL << 8);
+  table.end();
+}
+
+function copy(from: Int32Array, at: number, to: Int32Array, target: number, count: number): void {
+  for (let i = 0; i < count; i += 1) to[target + i] = from[at + i] ?? 0;
 }
 
 const FNV_OFFSET = 0x811c9dc5;
@@ -104,75 +138,52 @@ const FNV_PRIME = 0x01000193;
  * VNI). The kernel looks for an IPv4 route's next hop among all that share device and metric, so that with one metric each
  * of 5,000 routes would take 30 times as long to add. A route with our protocol and this metric is this overlay's,
  * whichever link it is on.
+ * @param wide the network's length from 0 to 128
  */
-export function metricOf(dst: Prefix, vni: number): number {
+export function metricAt(words: Int32Array, at: number, wide: number, vni: number): number {
+  const isIpv4 = isIpv4At(words, at);
   let hash = FNV_OFFSET;
-  for (const byte of dst.address.bytes) hash = Math.imul(hash ^ byte, FNV_PRIME);
-  for (const value of [dst.length, vni & 0xff, (vni >> 8) & 0xff, (vni >> 16) & 0xff]) {
-    hash = Math.imul(hash ^ value, FNV_PRIME);
+  for (let i = isIpv4 ? ADDRESS_WORDS - 1 : 0; i < ADDRESS_WORDS; i += 1) {
+    const word = words[at + i] ?? 0;
+    hash = Math.imul(hash ^ (word >>> 24), FNV_PRIME);
+    hash = Math.imul(hash ^ ((word >>> 16) & 255), FNV_PRIME);
+    hash = Math.imul(hash ^ ((word >>> 8) & 255), FNV_PRIME);
+    hash = Math.imul(hash ^ (word & 255), FNV_PRIME);
   }
-  return ((hash >>> 2) | 0x40000000) >>> 0;
+  hash = Math.imul(hash ^ (isIpv4 ? wide - IPV4_LENGTH : wide), FNV_PRIME);
+  hash = Math.imul(hash ^ (vni & 255), FNV_PRIME);
+  hash = Math.imul(hash ^ ((vni >> 8) & 255), FNV_PRIME);
+  hash = Math.imul(hash ^ ((vni >> 16) & 255), FNV_PRIME);
+  return (hash >>> 2) | 0x40000000;
 }
 
-/** Whether a route that the kernel lists is the overlay's: on its device and not the kernel's own, or with our marks. */
-export function isOurs(overlay: Overlay, route: TunnelRoute): boolean {
-  if (route.link === overlay.link) return route.protocol !== RTPROT_KERNEL;
-  return route.protocol === PROTOCOL && route.priority === metricOf(route.dst, overlay.vni);
-}
-
-const RTPROT_KERNEL = 2;
-
-/** What the kernel lists, as entries. Neighbours that it learned itself are left to it. */
-export function entriesFound(
-  overlay: Overlay,
-  forwarding: readonly ForwardingEntry[],
-  neighbours: readonly Neighbour[],
-  routes: readonly TunnelRoute[],
-): Entry[] {
-  const entries: Entry[] = [];
-  for (const { mac, host, permanent } of forwarding) entries.push({ kind: "forwarding", mac, host, permanent });
-  for (const { address, mac, permanent, protocol } of neighbours) {
-    if (permanent || protocol === PROTOCOL) entries.push({ kind: "neighbour", address, mac, permanent });
+/**
+ * Tells the routes apart that the kernel lists: ours are on the overlay's device and not the kernel's own, or have our
+ * marks; the rest is FOREIGN, and routes to 240.0.0.0/4 on the device are STAMPs.
+ */
+export function classify(overlay: Overlay, table: EntryTable): void {
+  const { words } = table;
+  for (let row = 0; row < table.count; row += 1) {
+    const at = row * ROW_WORDS;
+    if (table.kind(row) < ROUTE) continue;
+    const protocol = (words[at + FLAGS] ?? 0) >>> 8;
+    const isOn = overlay.link !== 0 && words[at + LINK] === overlay.link;
+    let kind = ROUTE;
+    if (isOn && isStampAt(words, at)) kind = STAMP;
+    else if (isOn ? protocol === RTPROT_KERNEL : protocol !== PROTOCOL || !hasOurMetric(overlay, words, at))
+      kind = FOREIGN;
+    table.setKind(row, kind);
   }
-  for (const route of routes) {
-    if (isOurs(overlay, route)) entries.push({ kind: "route", route });
-  }
-  return entries;
 }
 
-/** What makes an entry this one and no other; putting it replaces what the kernel has under the same key. */
-export function keyOf(entry: Entry): string {
-  if (entry.kind === "forwarding") return `f${entry.mac}`;
-  if (entry.kind === "neighbour") return `n${formatAddress(entry.address)}`;
-  return `r${formatPrefix(entry.route.dst)} ${entry.route.priority}`;
+function hasOurMetric(overlay: Overlay, words: Int32Array, at: number): boolean {
+  return words[at + METRIC] === metricAt(words, at + KEY, (words[at] ?? 0) >>> 8, overlay.vni);
 }
 
-/** Whether two entries with the same key are the same in everything else. */
-export function isSame(a: Entry, b: Entry): boolean {
-  if (a.kind === "forwarding" && b.kind === "forwarding") {
-    return a.permanent === b.permanent && sameAddress(a.host, b.host);
-  }
-  if (a.kind === "neighbour" && b.kind === "neighbour") return a.permanent === b.permanent && a.mac === b.mac;
-  return a.kind === "route" && b.kind === "route" && isSameWay(a.route, b.route);
-}
-
-function isSameWay(a: TunnelRoute, b: TunnelRoute): boolean {
-  if (a.link !== b.link || a.protocol !== b.protocol || !bothOrNone(a.gateway, b.gateway)) return false;
-  if (a.tunnel === null || b.tunnel === null) return a.tunnel === b.tunnel;
-  return a.tunnel.vni === b.tunnel.vni && sameAddress(a.tunnel.host, b.tunnel.host);
-}
-
-function bothOrNone(a: Address | null, b: Address | null): boolean {
-  return a === null || b === null ? a === b : sameAddress(a, b);
-}
-
-/** The node that an entry leads to, if it tells; "" for a neighbour and for a route by way of one. */
-export function hostOf(entry: Entry): string {
-  if (entry.kind === "forwarding") return formatAddress(entry.host);
-  if (entry.kind === "neighbour") return "";
-  const { gateway, onlink, tunnel } = entry.route;
-  if (tunnel !== null) return formatAddress(tunnel.host);
-  return gateway === null || onlink ? "" : formatAddress(gateway);
+/** Whether a route is a stamp: to one address of 240.0.0.0/4. */
+function isStampAt(words: Int32Array, at: number): boolean {
+  if ((words[at] ?? 0) >>> 8 !== 128 || !isIpv4At(words, at + KEY)) return false;
+  return (words[at + KEY + ADDRESS_WORDS - 1] ?? 0) >>> 28 === 15;
 }
 
 /** An entry as a person would write it, for messages. */

@@ -2,25 +2,18 @@
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { compileRule } from "../filter/language.ts";
 import { refused } from "../filter/tables.ts";
-import { type Address, addressOf, formatAddress } from "../ip/address.ts";
+import { ADDRESS_WORDS, WordIndex } from "../ip/words.ts";
+import { type Addresses, listAddresses, writeAddresses } from "../netlink/nftables/address-sets.ts";
 import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
 import {
-  writeDeleteElements,
   writeDeleteTable,
   writeNewChain,
-  writeNewElements,
   writeNewRule,
   writeNewSet,
   writeNewTable,
 } from "../netlink/nftables/messages.ts";
-import {
-  type Element,
-  NFPROTO_INET,
-  type NftSet,
-  TYPE_IPV4_ADDR,
-  TYPE_IPV6_ADDR,
-} from "../netlink/nftables/objects.ts";
-import { listElements, writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
+import { NFPROTO_INET, type NftSet, TYPE_IPV4_ADDR, TYPE_IPV6_ADDR } from "../netlink/nftables/objects.ts";
+import { writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { ENOENT, SystemError } from "../sys/errno.ts";
 import { filterChains, filterComment, filterTable, needsFilter, type OverlayChain } from "./filter-rules.ts";
@@ -33,6 +26,8 @@ type State = "present" | "missing" | "other";
 export class OverlayFilter {
   readonly #settings: OverlaySettings;
   #socket: NetlinkSocket | null = null;
+  /** Peers that should be none. */
+  #others: Addresses = { words: new Int32Array(0), count: 0 };
 
   constructor(settings: OverlaySettings) {
     this.#settings = settings;
@@ -48,40 +43,45 @@ export class OverlayFilter {
   }
 
   /**
-   * Makes the table be there with its rules, and the hosts be among its peers; with `exactly` no others. One transaction.
-   * @returns whether other hosts are among its peers
+   * Makes the table be there with its rules, and the hosts be among its peers. One transaction. Those that are no longer
+   * to be peers stay until `dropOthers`.
+   * @param hosts addresses as words
    * @throws CniError 100, 11; then nothing has changed
    */
-  put(hosts: readonly Address[], exactly: boolean): boolean {
-    if (!needsFilter(this.#settings)) return false;
+  put(hosts: Int32Array): void {
+    if (!needsFilter(this.#settings)) return;
+    const wanted = { words: hosts, count: hosts.length / ADDRESS_WORDS };
+    this.#transaction((socket) => {
+      const state = this.#state();
+      const found = state === "present" ? this.#peers() : { words: new Int32Array(0), count: 0 };
+      const coming = without(wanted, found);
+      this.#others = without(found, wanted);
+      if (state === "present" && coming.count === 0) return;
+      socket.beginBatch();
+      if (state !== "present") this.#writeTable(state === "other");
+      for (const family of [4, 6]) writeAddresses(socket, this.#set(family), family === 4, coming, false);
+      socket.commitBatch();
+    });
+  }
+
+  /** Takes those out of the peers that the last `put` found there and was not told of. @throws CniError 100, 11 */
+  dropOthers(): void {
+    const others = this.#others;
+    if (others.count === 0) return;
+    this.#transaction((socket) => {
+      socket.beginBatch();
+      for (const family of [4, 6]) writeAddresses(socket, this.#set(family), family === 4, others, true);
+      socket.commitBatch();
+    });
+  }
+
+  #transaction(action: (socket: NetlinkSocket) => void): void {
     try {
-      return this.#put(hosts, exactly);
+      action(this.#open());
     } catch (error) {
       if (error instanceof NetlinkError) throw refused(error, "put in the overlay's packet filter");
       throw error;
     }
-  }
-
-  #put(hosts: readonly Address[], exactly: boolean): boolean {
-    const state = this.#state();
-    const found = state === "present" ? this.#peers() : [];
-    const there = new Set<string>(found.map((address) => formatAddress(address)));
-    const wanted = new Set<string>(hosts.map((address) => formatAddress(address)));
-    const coming = hosts.filter((address) => !there.has(formatAddress(address)));
-    const others = found.filter((address) => !wanted.has(formatAddress(address)));
-    const going = exactly ? others : [];
-    if (state === "present" && coming.length === 0 && going.length === 0) return others.length > 0;
-    this.#open().beginBatch();
-    if (state !== "present") this.#writeTable(state === "other");
-    for (const family of [4, 6]) {
-      const set = this.#set(family);
-      const add = elementsOf(coming, family);
-      const remove = elementsOf(going, family);
-      if (remove.length > 0) writeDeleteElements(this.#open(), set, remove);
-      if (add.length > 0) writeNewElements(this.#open(), set, add, 0);
-    }
-    this.#open().commitBatch();
-    return others.length > going.length;
   }
 
   #state(): State {
@@ -103,11 +103,9 @@ export class OverlayFilter {
     return matching === 1 + chains.length ? "present" : "other";
   }
 
-  #peers(): Address[] {
-    const found: Address[] = [];
-    for (const family of [4, 6]) {
-      for (const element of listElements(this.#open(), this.#set(family))) found.push(addressOf(element.key));
-    }
+  #peers(): Addresses {
+    const found = { words: new Int32Array(0), count: 0 };
+    for (const family of [4, 6]) listAddresses(this.#open(), this.#set(family), found);
     return found;
   }
 
@@ -154,10 +152,18 @@ export class OverlayFilter {
   }
 }
 
-function elementsOf(addresses: readonly Address[], family: number): Element[] {
-  const elements: Element[] = [];
-  for (const { family: own, bytes } of addresses) {
-    if (own === family) elements.push({ key: bytes, data: null, verdict: null, comment: "" });
+/** The addresses of one list that the other one lacks. */
+function without(list: Addresses, other: Addresses): Addresses {
+  const index = new WordIndex(other.words, ADDRESS_WORDS, 0, ADDRESS_WORDS, other.count);
+  for (let row = 0; row < other.count; row += 1) index.add(row);
+  const words = new Int32Array(list.count * ADDRESS_WORDS);
+  let count = 0;
+  for (let row = 0; row < list.count; row += 1) {
+    if (index.find(list.words, row * ADDRESS_WORDS) >= 0) continue;
+    for (let i = 0; i < ADDRESS_WORDS; i += 1) {
+      words[count * ADDRESS_WORDS + i] = list.words[row * ADDRESS_WORDS + i] ?? 0;
+    }
+    count += 1;
   }
-  return elements;
+  return { words, count };
 }

@@ -1,89 +1,66 @@
 /** An overlay's entries in the kernel: listing them, putting them, taking them away. */
-import { CniError, KERNEL_REFUSED } from "../errors.ts";
-import { parseMac } from "../ip/mac.ts";
-import {
-  listForwarding,
-  listNeighbours,
-  writeDeleteForwarding,
-  writeForwarding,
-  writeNeighbour,
-} from "../netlink/neighbour.ts";
-import { writeDeleteNeighbour } from "../netlink/route.ts";
+import { EntryTable, ROUTE } from "../netlink/entry-table.ts";
+import { listForwarding, listNeighbours, writeDeletePermanent, writePermanent } from "../netlink/neighbour.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
-import {
-  listTunnelRoutes,
-  type TunnelRoute,
-  writeDeleteTunnelRoute,
-  writeTunnelRoute,
-} from "../netlink/tunnel-route.ts";
+import { listTunnelRoutes, writeDeleteTunnelRoute, writeTunnelRoute } from "../netlink/tunnel-route.ts";
 import { ENOENT, ESRCH, errnoText } from "../sys/errno.ts";
-import { describeEntry, type Entry, entriesFound, type Overlay, PROTOCOL } from "./entries.ts";
-import { isStamp } from "./stamp.ts";
+import { classify, describeEntry, type Overlay, PROTOCOL } from "./entries.ts";
 
 /** So many changes are sent at once. */
 const AT_ONCE = 512;
 
-/** All routes of the main table. */
-export function listAllRoutes(socket: NetlinkSocket): TunnelRoute[] {
-  return [...listTunnelRoutes(socket, 4), ...listTunnelRoutes(socket, 6)];
+/** All routes of the main table, told apart. @param expected how many there may be */
+export function listRoutes(socket: NetlinkSocket, overlay: Overlay, expected: number): EntryTable {
+  const table = new EntryTable(expected);
+  listTunnelRoutes(socket, 4, table);
+  listTunnelRoutes(socket, 6, table);
+  classify(overlay, table);
+  return table;
 }
 
-/** What the kernel holds for the overlay. */
-export function heldBy(socket: NetlinkSocket, overlay: Overlay): Entry[] {
-  return foundOf(socket, overlay, listAllRoutes(socket));
-}
-
-/** The same with the routes that were listed already. */
-export function foundOf(socket: NetlinkSocket, overlay: Overlay, routes: readonly TunnelRoute[]): Entry[] {
-  const plain = routes.filter((route) => !isStamp(route));
-  if (overlay.datapath === "gpe") return entriesFound(overlay, [], [], plain);
-  const neighbours = [...listNeighbours(socket, overlay.link, 4), ...listNeighbours(socket, overlay.link, 6)];
-  return entriesFound(overlay, listForwarding(socket, overlay.link), neighbours, plain);
+/** Adds what else the kernel holds for the overlay. */
+export function listOthers(socket: NetlinkSocket, overlay: Overlay, table: EntryTable): void {
+  if (overlay.datapath === "gpe" || overlay.link === 0) return;
+  listNeighbours(socket, overlay.link, 4, PROTOCOL, table);
+  listNeighbours(socket, overlay.link, 6, PROTOCOL, table);
+  listForwarding(socket, overlay.link, table);
 }
 
 /**
- * Puts entries, or with `away` removes them, and notes in `refused` what the kernel refused, in words.
+ * Puts some of a table's rows, or with `away` removes them, and notes in `refused` what the kernel refused, in words.
  * @throws SystemError
  */
 export function send(
   socket: NetlinkSocket,
   overlay: Overlay,
-  entries: readonly Entry[],
+  table: EntryTable,
+  rows: Int32Array,
   away: boolean,
   refused: string[],
 ): void {
-  for (let from = 0; from < entries.length; from += AT_ONCE) {
-    const some = entries.slice(from, from + AT_ONCE);
-    for (const entry of some) {
-      if (away) writeRemoval(socket, overlay, entry);
-      else writeEntry(socket, overlay, entry);
+  for (let from = 0; from < rows.length; from += AT_ONCE) {
+    const end = Math.min(from + AT_ONCE, rows.length);
+    socket.beginSeries();
+    for (let i = from; i < end; i += 1) {
+      if (away) writeRemoval(socket, overlay, table, rows[i] ?? 0);
+      else writeRow(socket, overlay, table, rows[i] ?? 0);
     }
-    const errors = socket.executeAll(ignore);
-    for (let i = 0; i < some.length; i += 1) {
-      const errno = errors[i] ?? 0;
-      const entry = some[i];
-      if (errno === 0 || entry === undefined || (away && (errno === ENOENT || errno === ESRCH))) continue;
-      refused.push(`cannot ${away ? "remove" : "put"} ${describeEntry(entry)}: ${errnoText(errno)}`);
+    for (const { index, errno } of socket.executeSeries()) {
+      if (away && (errno === ENOENT || errno === ESRCH)) continue;
+      const entry = describeEntry(table.entry(rows[from + index] ?? 0));
+      refused.push(`cannot ${away ? "remove" : "put"} ${entry}: ${errnoText(errno)}`);
     }
   }
 }
 
-function writeEntry(socket: NetlinkSocket, overlay: Overlay, entry: Entry): void {
-  if (entry.kind === "route") writeTunnelRoute(socket, entry.route);
-  else if (entry.kind === "forwarding") writeForwarding(socket, overlay.link, macOf(entry.mac), entry.host);
-  else writeNeighbour(socket, overlay.link, entry.address, macOf(entry.mac), PROTOCOL);
+function writeRow(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, row: number): void {
+  if (table.kind(row) >= ROUTE) writeTunnelRoute(socket, table, row);
+  else writePermanent(socket, overlay.link, table, row, PROTOCOL);
 }
 
-function writeRemoval(socket: NetlinkSocket, overlay: Overlay, entry: Entry): void {
-  if (entry.kind === "route") writeDeleteTunnelRoute(socket, entry.route);
-  else if (entry.kind === "forwarding") writeDeleteForwarding(socket, overlay.link, macOf(entry.mac), entry.host);
-  else writeDeleteNeighbour(socket, overlay.link, entry.address);
-}
-
-function macOf(text: string): Uint8Array {
-  const mac = parseMac(text);
-  if (mac === null) throw new CniError(KERNEL_REFUSED, `the kernel lists an Ethernet address "${text}"`);
-  return mac;
+function writeRemoval(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, row: number): void {
+  if (table.kind(row) >= ROUTE) writeDeleteTunnelRoute(socket, table, row);
+  else writeDeletePermanent(socket, overlay.link, table, row);
 }
 
 /** Answers that say nothing. */

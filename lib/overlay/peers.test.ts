@@ -2,11 +2,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Fields } from "../cni/fields.ts";
-import { parseJson } from "../cni/json.ts";
+import { JsonError, parseJson } from "../cni/json.ts";
 import { CniError } from "../errors.ts";
-import { type Address, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { formatMac } from "../ip/mac.ts";
-import { type OwnNode, PeersUnknown, parsePeersFile, readPeer, validatePeers, vtepMac } from "./peers.ts";
+import { type OwnNode, validatePeers } from "./claims.ts";
+import type { PeerTable } from "./peer-table.ts";
+import { type Peer, PeersUnknown, readPeer, vtepMac } from "./peers.ts";
+import { parsePeersFile } from "./peers-file.ts";
 
 const address = (text: string): Address => parseAddress(text) as Address;
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
@@ -21,6 +24,8 @@ function file(records: readonly Record[], header: object = {}): string {
   const first = { generation: 7, complete: true, peers: records.length, ...header };
   return [first, ...records].map((line) => `${JSON.stringify(line)}\n`).join("");
 }
+
+const peersOf = (table: PeerTable): Peer[] => Array.from({ length: table.count }, (_, row) => table.peer(row));
 
 const parse = (text: string) => parsePeersFile(new TextEncoder().encode(text), "peers.ndjson");
 
@@ -39,7 +44,7 @@ const OWN: OwnNode = {
 /** What a list is refused with: "message | details". */
 function refusal(records: readonly Record[], own = OWN): string {
   try {
-    validatePeers(parse(file(records)), own);
+    validatePeers(parse(file(records)).peers, own);
   } catch (error) {
     expect(error).toBeInstanceOf(CniError);
     expect((error as CniError).code).toBe(7);
@@ -52,15 +57,19 @@ describe("a peers file", () => {
   test("tells its generation and its peers", () => {
     const { generation, force, peers } = parse(file(TWO));
     expect({ generation, force }).toEqual({ generation: 7, force: false });
-    expect(peers.map((peer) => [peer.place, formatMac(peer.mac), ...peer.podCidrs.map(formatPrefix)])).toEqual([
-      ["peers.ndjson line 2", "0e:f4:c0:00:02:02", "10.244.2.0/24", "fd44:0:0:2::/64"],
-      ["peers.ndjson line 3", "02:00:00:00:00:03", "10.244.3.0/24", "fd44:0:0:3::/64"],
-    ]);
+    expect(peersOf(peers).map((peer) => [peer.place, formatMac(peer.mac), ...peer.podCidrs.map(formatPrefix)])).toEqual(
+      [
+        ["peers.ndjson line 2", "0e:f4:c0:00:02:02", "10.244.2.0/24", "fd44:0:0:2::/64"],
+        ["peers.ndjson line 3", "02:00:00:00:00:03", "10.244.3.0/24", "fd44:0:0:3::/64"],
+      ],
+    );
   });
 
   test("may have blank lines, further members and no newline at its end", () => {
     const text = file([{ ...TWO[0], name: "node-2" } as Record], { force: true, writer: "cron" });
-    expect(parse(`\n${text.trimEnd()}`)).toMatchObject({ force: true, peers: [{ place: "peers.ndjson line 3" }] });
+    const { force, peers } = parse(`\n${text.trimEnd()}`);
+    expect(force).toBe(true);
+    expect(peersOf(peers).map((peer) => peer.place)).toEqual(["peers.ndjson line 3"]);
   });
 
   test("cut off after any byte but the last newline is not taken for a whole one", () => {
@@ -68,7 +77,7 @@ describe("a peers file", () => {
     for (let length = 0; length < bytes.length - 1; length += 1) {
       expect(() => parsePeersFile(bytes.subarray(0, length), "peers.ndjson"), `${length} bytes`).toThrow(PeersUnknown);
     }
-    expect(parsePeersFile(bytes.subarray(0, bytes.length - 1), "peers.ndjson").peers).toHaveLength(2);
+    expect(parsePeersFile(bytes.subarray(0, bytes.length - 1), "peers.ndjson").peers.count).toBe(2);
   });
 
   test.each([
@@ -127,11 +136,68 @@ describe("a record", () => {
   });
 });
 
+describe("records of the usual kind, which are read without making objects", () => {
+  const address4 = fc.ipV4();
+  const address6 = fc.ipV6();
+  const cidr = fc.oneof(
+    fc.tuple(address4, fc.integer({ min: 0, max: 33 })).map(([ip, length]) => `${ip}/${length}`),
+    fc.tuple(address6, fc.integer({ min: 0, max: 130 })).map(([ip, length]) => `${ip}/${length}`),
+    fc.constantFrom("10.0.0.0/08", "10.0.0.0/", "/8", "10.0.0.0", "", "::ffff:1:2/120", "::/4"),
+  );
+  const key = fc.constantFrom("nodeIP", "NODEIP", "podCIDRs", "mac", "name", "", "\u0000", 'a"b', "n\u00f6de");
+  const value = fc.oneof(
+    address4,
+    address6,
+    fc.array(cidr, { maxLength: 3 }),
+    fc.constantFrom(7, null, true, "x\\y", "02:00:00:00:00:07"),
+  );
+  const members = fc.array(fc.tuple(key, value), { maxLength: 4 });
+  const sound = fc.tuple(fc.oneof(address4, address6), fc.array(cidr, { maxLength: 3 })).map(
+    ([ip, cidrs]) =>
+      [
+        ["nodeIP", ip],
+        ["podCIDRs", cidrs],
+      ] as [string, unknown][],
+  );
+  const blank = fc.constantFrom("", " ", "\t ", "\r");
+
+  test("are what the careful reader makes of them", () => {
+    const said = (action: () => Peer): string => {
+      try {
+        const { nodeIp, podCidrs, mac } = action();
+        return [formatAddress(nodeIp), formatMac(mac), ...podCidrs.map(formatPrefix)].join(" ");
+      } catch (error) {
+        if (error instanceof CniError || error instanceof PeersUnknown || error instanceof JsonError) return "refused";
+        throw error;
+      }
+    };
+    fc.assert(
+      fc.property(
+        fc.tuple(sound, members).map(([a, b]) => [...a, ...b]),
+        fc.nat(2),
+        blank,
+        fc.boolean(),
+        (pairs, from, gap, cut) => {
+          const chosen = pairs.slice(from === 2 ? 1 : 0);
+          const body = chosen
+            .map(([name, item]) => `${gap}${JSON.stringify(name)}${gap}:${gap}${JSON.stringify(item)}${gap}`)
+            .join(",");
+          const line = `${gap}{${body}}${gap}`.slice(0, cut ? -2 : undefined);
+          const careful = said(() => readPeer(new Fields(parseJson(new TextEncoder().encode(line)), "x"), "x"));
+          const quick = said(() => parse(`{"generation":1,"complete":true,"peers":1}\n${line}\n`).peers.peer(0));
+          expect(quick).toBe(careful);
+        },
+      ),
+      { numRuns: 3000 },
+    );
+  });
+});
+
 describe("a list", () => {
   test("may name this node, which is no peer of its own", () => {
     const own = { nodeIP: "192.0.2.1", podCIDRs: ["fd44:0:0:1::/64", "10.244.1.0/24"] };
-    const peers = validatePeers(parse(file([own, ...TWO])), OWN);
-    expect(peers.map((peer) => peer.place)).toEqual(["peers.ndjson line 3", "peers.ndjson line 4"]);
+    expect(validatePeers(parse(file([TWO[0] ?? {}, own])).peers, OWN)).toBe(1);
+    expect(validatePeers(parse(file(TWO)).peers, OWN)).toBe(-1);
   });
 
   test.each([

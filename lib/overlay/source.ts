@@ -5,7 +5,9 @@ import { listNames } from "../host/directory.ts";
 import { readAll } from "../host/io.ts";
 import { errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
-import { type Peer, type PeerList, PeersUnknown, parsePeersFile, readPeer } from "./peers.ts";
+import { PeerTable } from "./peer-table.ts";
+import { type PeerList, PeersUnknown, readPeer } from "./peers.ts";
+import { parsePeersFile } from "./peers-file.ts";
 import type { PeerSource } from "./settings.ts";
 
 /** 100,000 peers with names and networks of both families. */
@@ -41,7 +43,7 @@ function statusText(status: sys.FileStatus | null): string {
 export function readPeers(source: PeerSource): ReadPeers {
   if (source.file !== "") return readFile(source.file);
   if (source.directory !== "") return readDirectory(source.directory);
-  return { list: source.inline ?? { generation: 0, force: false, peers: [] }, identity: "inline" };
+  return { list: source.inline ?? { generation: 0, force: false, peers: new PeerTable("", 0) }, identity: "inline" };
 }
 
 function readFile(path: string): ReadPeers {
@@ -58,14 +60,14 @@ function readFile(path: string): ReadPeers {
 function readDirectory(path: string): ReadPeers {
   const directory = opened(sys.open(path, sys.O_RDONLY | sys.O_DIRECTORY), path);
   try {
-    const peers: Peer[] = [];
+    const peers = new PeerTable("", 0);
     const identities: string[] = [];
     for (const name of namesIn(directory)) {
       const place = `${path}/${name}`;
       const fd = opened(sys.openat(directory, name, sys.O_RDONLY | sys.O_NONBLOCK, 0), place);
       try {
         identities.push(`${name} ${statusText(sys.fstat(fd))}`);
-        peers.push(readPeer(parseRecord(contents(fd, place, MAX_RECORD_BYTES), place), place));
+        peers.add(readPeer(parseRecord(contents(fd, place, MAX_RECORD_BYTES), place), place), 0);
       } finally {
         sys.close(fd);
       }

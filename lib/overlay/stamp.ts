@@ -6,7 +6,7 @@
  * The route leads to an address of 240.0.0.0/4, which nobody has and nobody is sent to (RFC 1112 section 4). Pure.
  */
 import { createHash } from "node:crypto";
-import type { TunnelRoute } from "../netlink/tunnel-route.ts";
+import type { TunnelRoute } from "../netlink/entry-table.ts";
 import { PROTOCOL } from "./entries.ts";
 
 /** The stamp of a configuration and a list's identity, as a route on a device: 28 bits in the address, 31 in the metric. */
@@ -23,7 +23,6 @@ export function stampRoute(link: number, configuration: string, identity: string
     gateway: null,
     onlink: false,
     tunnel: null,
-    mtu: 0,
   };
 }
 

@@ -3,8 +3,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CniError } from "../errors.ts";
 import { type Address, contains, formatAddress, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import { EntryTable, FOREIGN, type TunnelRoute } from "../netlink/entry-table.ts";
 import type { Link } from "../netlink/link.ts";
-import type { TunnelRoute } from "../netlink/tunnel-route.ts";
+import { PeerTable } from "./peer-table.ts";
 import { type Peer, vtepMac } from "./peers.ts";
 import { chooseUnderlay, type Surroundings, sameRoutes } from "./underlay.ts";
 
@@ -22,7 +23,6 @@ const route = (text: string): TunnelRoute => ({
   gateway: null,
   onlink: false,
   tunnel: null,
-  mtu: 0,
 });
 
 const NODE: Surroundings = {
@@ -36,7 +36,7 @@ const NODE: Surroundings = {
     { link: 5, prefix: prefix("fd31::5/64") },
   ],
   named: null,
-  peers: [],
+  listed: [],
   path: null,
   defaultLink: 0,
 };
@@ -61,16 +61,15 @@ describe("the underlay", () => {
   const path = { link: 3, source: address("198.51.100.5"), gateway: null, mtu: 0, local: false };
 
   test("is what the configuration names, an address or a link, whose IPv4 address comes first", () => {
-    const others = { peers: [peer("198.51.100.5")], path, defaultLink: 3 };
+    const others = { listed: [address("198.51.100.5")], path, defaultLink: 3 };
     expect(chosen("2001:db8::5", others)).toBe("2001:db8::5 on 2");
     expect(chosen("eth0", { ...others, named: link(2) })).toBe("192.0.2.5 on 2");
     expect(chosen("eth3", { ...others, named: link(5) })).toBe("fd31::5 on 5");
   });
 
   test("is this node's own record, else the way to the first peer, else the default route's link", () => {
-    const peers = [peer("203.0.113.1"), peer("fd31::5")];
-    expect(chosen("", { peers, path, defaultLink: 2 })).toBe("fd31::5 on 5");
-    expect(chosen("", { peers: peers.slice(0, 1), path, defaultLink: 2 })).toBe("198.51.100.5 on 3");
+    expect(chosen("", { listed: [address("fd31::5")], path, defaultLink: 2 })).toBe("fd31::5 on 5");
+    expect(chosen("", { path, defaultLink: 2 })).toBe("198.51.100.5 on 3");
     expect(chosen("", { defaultLink: 2 })).toBe("192.0.2.5 on 2");
   });
 
@@ -88,16 +87,26 @@ describe("the underlay", () => {
   });
 });
 
+/** Which peers share routes that are not the overlay's. */
+function shared(peers: readonly Peer[], routes: readonly TunnelRoute[], ownRow = -1): number[] {
+  const table = EntryTable.of(routes.map((one) => ({ kind: "route", route: one })));
+  routes.forEach((_, row) => {
+    table.setKind(row, FOREIGN);
+  });
+  return [...sameRoutes(PeerTable.of(peers), table, ownRow)];
+}
+
 describe("peers behind one route", () => {
   test("are those that the longest prefix puts together", () => {
     const routes = [route("0.0.0.0/0"), route("192.0.2.0/24"), route("192.0.2.128/25"), route("::/0")];
     const peers = ["192.0.2.1", "203.0.113.1", "192.0.2.200", "192.0.2.2", "203.0.113.2", "fd31::1", "192.0.2.201"];
-    expect(sameRoutes(peers.map(peer), routes)).toEqual([0, 1, 2, 0, 1, 5, 2]);
+    expect(shared(peers.map(peer), routes)).toEqual([0, 1, 2, 0, 1, 5, 2]);
+    expect(shared(peers.map(peer), routes, 0)).toEqual([0, 1, 2, 3, 1, 5, 2]);
   });
 
   test("are asked for one by one where there are many routes", () => {
     const routes = Array.from({ length: 65 }, (_, i) => route(`10.${i}.0.0/16`));
-    expect(sameRoutes([peer("10.0.0.1"), peer("10.0.0.2")], routes)).toEqual([0, 1]);
+    expect(shared([peer("10.0.0.1"), peer("10.0.0.2")], routes)).toEqual([0, 1]);
   });
 
   test("share the route that a search over all of them finds", () => {
@@ -111,7 +120,7 @@ describe("peers behind one route", () => {
           const lengths = routes.filter((one) => contains(one.dst, nodeIp)).map((one) => one.dst.length);
           return routes.findIndex((one) => one.dst.length === Math.max(...lengths) && contains(one.dst, nodeIp));
         });
-        expect(sameRoutes(peers, routes)).toEqual(best.map((index) => best.indexOf(index)));
+        expect(shared(peers, routes)).toEqual(best.map((index) => best.indexOf(index)));
       }),
     );
   });

@@ -1,11 +1,12 @@
 /** Which address and link of this node the overlay stands on. Pure but for the questions that `Surroundings` answers. */
 import { CniError, INVALID_CONFIG, KERNEL_REFUSED } from "../errors.ts";
-import { type Address, contains, formatAddress, parseAddress, sameAddress } from "../ip/address.ts";
+import { type Address, formatAddress, parseAddress, sameAddress } from "../ip/address.ts";
+import { ADDRESS_WORDS, containsAt, isIpv4At } from "../ip/words.ts";
 import type { PlacedAddress } from "../netlink/address.ts";
+import { type EntryTable, FOREIGN, KEY, ROW_WORDS } from "../netlink/entry-table.ts";
 import type { Link } from "../netlink/link.ts";
 import type { Path } from "../netlink/path.ts";
-import type { TunnelRoute } from "../netlink/tunnel-route.ts";
-import type { Peer } from "./peers.ts";
+import type { PeerTable } from "./peer-table.ts";
 
 /** This node's own end of all tunnels. */
 export interface Underlay {
@@ -19,9 +20,9 @@ export interface Surroundings {
   readonly addresses: readonly PlacedAddress[];
   /** The link that the configuration names; null if it names none or there is none of that name. */
   readonly named: Link | null;
-  /** The peers that are listed, this node perhaps among them. */
-  readonly peers: readonly Peer[];
-  /** The way to the first of them; null if there is none. */
+  /** Those of the node's addresses that the list of peers has, in the list's order. */
+  readonly listed: readonly Address[];
+  /** The way to the first of the peers; null if there is none. */
   readonly path: Path | null;
   /** The index of the link with the default route, 0 if there is none. */
   readonly defaultLink: number;
@@ -34,8 +35,8 @@ export interface Surroundings {
  */
 export function chooseUnderlay(configured: string, around: Surroundings): Underlay {
   if (configured !== "") return namedUnderlay(configured, around);
-  for (const peer of around.peers) {
-    const own = ownAddress(around, peer.nodeIp);
+  for (const address of around.listed) {
+    const own = ownAddress(around, address);
     if (own !== null) return own;
   }
   const source = around.path === null ? null : around.path.source;
@@ -89,33 +90,42 @@ function isLinkLocal(address: Address): boolean {
 const FEW_ROUTES = 64;
 
 /**
- * Peers that the same route leads to, so that one question to the kernel answers for all of them: for each peer the index
- * of the first peer that shares its route.
- * @param routes the node's own routes, without the overlay's
+ * Peers that the same route leads to, so that one question to the kernel answers for all of them: for each peer the first
+ * peer that shares its route.
+ * @param routes the node's own routes are the FOREIGN ones
+ * @param ownRow the row that is this node and shares nothing, -1 if none is
  */
-export function sameRoutes(peers: readonly Peer[], routes: readonly TunnelRoute[]): number[] {
-  const many = routes.length > FEW_ROUTES;
-  const firsts = new Map<number, number>();
-  const shared: number[] = [];
-  for (let i = 0; i < peers.length; i += 1) {
-    const peer = peers[i];
-    const route = many || peer === undefined ? i + FEW_ROUTES : longestMatch(routes, peer.nodeIp);
-    const first = firsts.get(route) ?? i;
-    if (first === i) firsts.set(route, i);
-    shared.push(first);
+export function sameRoutes(peers: PeerTable, routes: EntryTable, ownRow: number): Int32Array {
+  const foreign: number[] = [];
+  for (let row = 0; row < routes.count && foreign.length <= FEW_ROUTES; row += 1) {
+    if (routes.kind(row) === FOREIGN) foreign.push(row);
+  }
+  const shared = new Int32Array(peers.count);
+  /* By route, counted from 1: the first peer; the first one stands for none at all. */
+  const firsts = new Int32Array(routes.count + 1);
+  for (let row = 0; row < peers.count; row += 1) {
+    shared[row] = row;
+    if (foreign.length > FEW_ROUTES || row === ownRow) continue;
+    const route = 1 + longestMatch(routes, foreign, peers.hosts, row * ADDRESS_WORDS);
+    const first = firsts[route] ?? 0;
+    if (first === 0) firsts[route] = row + 1;
+    else shared[row] = first - 1;
   }
   return shared;
 }
 
-/** The index of the route with the longest prefix that holds an address, -1 without one. */
-function longestMatch(routes: readonly TunnelRoute[], address: Address): number {
+/** The route of those given with the longest prefix that holds an address, -1 without one. */
+function longestMatch(routes: EntryTable, rows: readonly number[], hosts: Int32Array, host: number): number {
+  const { words } = routes;
   let best = -1;
   let length = -1;
-  for (let i = 0; i < routes.length; i += 1) {
-    const dst = routes[i]?.dst ?? null;
-    if (dst === null || dst.length <= length || !contains(dst, address)) continue;
-    best = i;
-    length = dst.length;
+  for (const row of rows) {
+    const at = row * ROW_WORDS;
+    const wide = (words[at] ?? 0) >>> 8;
+    if (wide <= length || isIpv4At(words, at + KEY) !== isIpv4At(hosts, host)) continue;
+    if (!containsAt(words, at + KEY, wide, hosts, host)) continue;
+    best = row;
+    length = wide;
   }
   return best;
 }

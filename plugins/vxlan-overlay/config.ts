@@ -6,7 +6,8 @@ import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError } from "../../lib/errors.ts";
 import { contains, formatPrefix, type Prefix, parseAddress } from "../../lib/ip/address.ts";
 import type { Datapath } from "../../lib/overlay/mtu.ts";
-import { type Peer, readPeer, readPodCidr } from "../../lib/overlay/peers.ts";
+import { PeerTable } from "../../lib/overlay/peer-table.ts";
+import { readPeer, readPodCidr } from "../../lib/overlay/peers.ts";
 import type { OverlaySettings, PeerSource } from "../../lib/overlay/settings.ts";
 import { clip } from "../../lib/text.ts";
 
@@ -120,9 +121,8 @@ function readSource(fields: Fields): PeerSource {
   }
   if (second !== "") throw fields.invalid(second, `"${key}" tells already where the peers are`);
   if (key === "peers") {
-    const peers: Peer[] = [];
-    const entries = fields.objects("peers");
-    for (const entry of entries) peers.push(readPeer(entry, entry.path));
+    const peers = new PeerTable("", 0);
+    for (const entry of fields.objects("peers")) peers.add(readPeer(entry, entry.path), 0);
     /* Whoever edits the configuration of a node has seen what is in it. */
     return { inline: { generation: 0, force: true, peers }, file: "", directory: "" };
   }
