@@ -10,6 +10,7 @@ import { getLinkByName, writeDeleteLink } from "../netlink/link.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import { getVxlan, listVxlans, type Vxlan, writeLinkMtu, writeNewVxlan, writeVni } from "../netlink/vxlan.ts";
 import { EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, EOPNOTSUPP } from "../sys/errno.ts";
+import { removeFormer } from "./former.ts";
 import { deviceAlias, deviceName, type OverlaySettings } from "./settings.ts";
 
 /** What of the device is not in the settings. */
@@ -32,7 +33,10 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
     socket.run();
     device = null;
   }
-  device ??= makeDevice(socket, settings, plan);
+  if (device === null) {
+    removeFormer(socket, settings);
+    device = makeDevice(socket, settings, plan);
+  }
   if (device.link.mtu !== plan.mtu) {
     writeLinkMtu(socket, device.link.index, plan.mtu);
     socket.run();

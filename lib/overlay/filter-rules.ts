@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { formatPrefix, type Prefix } from "../ip/address.ts";
 import type { Hook } from "../netlink/nftables/objects.ts";
 import { hexOf } from "../text.ts";
-import type { OverlaySettings } from "./settings.ts";
+import { type OverlaySettings, TABLE_PREFIX } from "./settings.ts";
 
 const NF_INET_PRE_ROUTING = 0;
 const NF_INET_LOCAL_OUT = 3;
@@ -26,7 +26,7 @@ export interface OverlayChain {
 
 /** The table's name: `nft list table inet podwire_overlay1`. */
 export function filterTable(settings: OverlaySettings): string {
-  return `podwire_overlay${settings.vni}`;
+  return `${TABLE_PREFIX}${settings.vni}`;
 }
 
 /** Whether the packet filter has anything to do for the overlay. */

@@ -17,6 +17,7 @@ import { writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { ENOENT, SystemError } from "../sys/errno.ts";
 import { filterChains, filterComment, filterTable, needsFilter, type OverlayChain } from "./filter-rules.ts";
+import { removeTable } from "./former.ts";
 import type { OverlaySettings } from "./settings.ts";
 
 /** "other": of another configuration, or with rules missing. */
@@ -49,7 +50,11 @@ export class OverlayFilter {
    * @throws CniError 100, 11; then nothing has changed
    */
   put(hosts: Int32Array): void {
-    if (!needsFilter(this.#settings)) return;
+    if (!needsFilter(this.#settings)) {
+      /* What was there for another configuration would go on dropping and translating. */
+      removeTable(filterTable(this.#settings));
+      return;
+    }
     const wanted = { words: hosts, count: hosts.length / ADDRESS_WORDS };
     this.#transaction((socket) => {
       const state = this.#state();

@@ -39,9 +39,13 @@ export interface OverlaySettings {
   readonly text: string;
 }
 
+/** What the names of devices and of their tables in the packet filter begin with; the VNI follows. */
+export const DEVICE_PREFIX = "overlay";
+export const TABLE_PREFIX = "podwire_overlay";
+
 /** The name of an overlay's device. */
 export function deviceName(settings: OverlaySettings): string {
-  return `overlay${settings.vni}`;
+  return `${DEVICE_PREFIX}${settings.vni}`;
 }
 
 /** The alias that says whose the device is; `ip link` shows it. */
