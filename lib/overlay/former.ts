@@ -17,7 +17,8 @@ import { DEVICE_PREFIX, deviceAlias, deviceName, type OverlaySettings, TABLE_PRE
 export function removeFormer(socket: NetlinkSocket, settings: OverlaySettings): void {
   for (const device of listVxlans(socket)) {
     const { name, alias, index } = device.link;
-    if (name === deviceName(settings) || alias !== deviceAlias(settings)) continue;
+    /* No network has a space in its name; what follows one in the alias is of no concern here. */
+    if (name === deviceName(settings) || alias.split(" ", 2).join(" ") !== deviceAlias(settings)) continue;
     if (!name.startsWith(DEVICE_PREFIX) || !hasOurs(socket, device, settings.podCidrs)) continue;
     writeDeleteLink(socket, index);
     socket.run();
