@@ -135,6 +135,16 @@ function overlay(random: Random, v4: string, places: Places): { [key: string]: V
   return config;
 }
 
+/** Records of peers: this node, and two others that have the addresses of other lists now and then. */
+export function peers(random: Random): { [key: string]: Value }[] {
+  const moved = 2 + random.below(4);
+  return [
+    { nodeIP: "192.0.2.1", podCIDRs: ["10.1.2.0/24"] },
+    { nodeIP: `192.0.2.${moved}`, podCIDRs: ["10.244.2.0/24", "fd44:0:0:2::/64"] },
+    { nodeIP: "192.0.2.9", podCIDRs: [`10.244.${5 + random.below(3)}.0/24`] },
+  ];
+}
+
 export function previous(version: string): { [key: string]: Value } {
   if (version === "0.1.0" || version === "0.2.0")
     return { ip4: { ip: "10.1.2.3/24", gateway: "10.1.2.1", routes: [{ dst: "0.0.0.0/0" }] } };

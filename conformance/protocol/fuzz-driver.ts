@@ -16,6 +16,7 @@ interface Finding {
   readonly plugin: string;
   readonly env: Record<string, string>;
   readonly stdin: string;
+  readonly peers: string | null;
   readonly mutations: readonly string[];
   readonly stdout: string;
   readonly stderr: string;
@@ -38,11 +39,6 @@ const PLACES: Places = {
   dataDir: "/var/lib/fuzz/leases",
   peersFile: "/run/peers.ndjson",
 };
-const PEERS = [
-  { generation: 1, complete: true, peers: 2 },
-  { nodeIP: "192.0.2.1", podCIDRs: ["10.1.2.0/24"] },
-  { nodeIP: "192.0.2.2", podCIDRs: ["10.244.2.0/24", "fd44:0:0:2::/64"] },
-];
 const STORES = ["/var/lib/fuzz", "/var/lib/cni"];
 
 function main(): void {
@@ -52,7 +48,6 @@ function main(): void {
   mkdirSync(PLACES.delegates);
   const echo = '#!/bin/sh\nprintf "%s" "$FUZZ_OUTPUT"\nexit "$FUZZ_STATUS"\n';
   writeFileSync(join(PLACES.delegates, "echo"), echo, { mode: 0o755 });
-  writeFileSync(PLACES.peersFile, PEERS.map((line) => `${JSON.stringify(line)}\n`).join(""));
   /* A process inside shows its links without another program being started for every look. */
   const command = `nsenter --net=${PLACES.netns} sleep 600 >/dev/null 2>&1 & echo $!`;
   const watcher = Number(spawnSync("/bin/sh", ["-c", command], { encoding: "utf8" }).stdout.trim());
@@ -70,6 +65,7 @@ function runBatch(seed: number, first: number, count: number, look: () => Traces
   let before = look();
   for (let index = first; index < first + count; index += 1) {
     const input = makeInput(seed, index, PLACES);
+    if (input.peers !== null) writeFileSync(PLACES.peersFile, input.peers);
     const result = spawnSync(join(PLACES.bin, input.plugin), [], {
       env: input.env,
       input: input.stdin,
@@ -186,6 +182,7 @@ function finding(index: number, problem: string, input: FuzzInput, result: Spawn
     plugin: input.plugin,
     env: input.env,
     stdin: input.stdin.toString("latin1").slice(0, 4000),
+    peers: input.peers?.toString("latin1") ?? null,
     mutations: input.mutations,
     stdout: result.stdout?.toString().slice(0, 1000) ?? "",
     stderr: result.stderr?.toString().slice(0, 1000) ?? "",

@@ -1,6 +1,6 @@
 /** Inputs for the fuzzing of the plugins: valid calls, spoilt in ways that depend on the seed and the number alone. */
 
-import { configuration, type Places, previous, type Value } from "./configurations.ts";
+import { configuration, type Places, peers, previous, type Value } from "./configurations.ts";
 import { Random } from "./random.ts";
 
 /** One call: the plugin, its whole environment, and the bytes on its stdin. */
@@ -8,6 +8,8 @@ export interface FuzzInput {
   readonly plugin: string;
   readonly env: Record<string, string>;
   readonly stdin: Buffer;
+  /** What is in the file of the peers, which vxlan-overlay reads; null for the others. */
+  readonly peers: Buffer | null;
   /** How it was spoilt, for people. */
   readonly mutations: readonly string[];
 }
@@ -161,6 +163,7 @@ export function makeInput(seed: number, index: number, places: Places): FuzzInpu
     "vxlan-overlay",
   ]);
   const mutations: string[] = [];
+  const peers = plugin === "vxlan-overlay" ? peersFile(random, mutations) : null;
   const config = configuration(random, plugin, random.pick(VERSIONS), places);
   const env: Record<string, string> = {
     CNI_COMMAND: random.pick(COMMANDS),
@@ -175,7 +178,7 @@ export function makeInput(seed: number, index: number, places: Places): FuzzInpu
     config.ipam = { type: "echo" };
     env.CNI_PATH = `${places.bin}:${places.delegates}`;
     Object.assign(env, delegateAnswer(random, String(config.cniVersion), mutations));
-    if (random.chance(0.7)) return { plugin, env, stdin: Buffer.from(write(config, random)), mutations };
+    if (random.chance(0.7)) return { plugin, env, stdin: Buffer.from(write(config, random)), peers, mutations };
   }
   let value: Value = config;
   const kind = random.below(10);
@@ -187,7 +190,20 @@ export function makeInput(seed: number, index: number, places: Places): FuzzInpu
     for (let n = 1 + random.below(4); n > 0; n -= 1) bytes = mutateBytes(bytes, random, mutations);
   }
   if (kind >= 8 || random.chance(0.05)) mutateEnvironment(env, random, mutations);
-  return { plugin, env, stdin: bytes, mutations };
+  return { plugin, env, stdin: bytes, peers, mutations };
+}
+
+/** A list of peers, spoilt half of the times: a record as JSON, or any bytes. */
+function peersFile(random: Random, log: string[]): Buffer {
+  const lines: Value[] = [{ generation: 1, complete: true, peers: 3 }, ...peers(random)];
+  const spoilt = random.chance(0.5);
+  if (spoilt && random.chance(0.6)) {
+    const line = random.below(lines.length);
+    lines[line] = mutateTree(lines[line] ?? null, random, log);
+  }
+  let bytes: Buffer = Buffer.from(lines.map((line) => `${write(line, random)}\n`).join(""));
+  if (spoilt && random.chance(0.5)) bytes = mutateBytes(bytes, random, log);
+  return bytes;
 }
 
 /** What a delegate prints and how it ends, spoilt. */
