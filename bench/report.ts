@@ -91,7 +91,8 @@ export async function writeReport(repository: string, report: Report): Promise<v
   const readme = join(repository, "README.md");
   const text = await readFile(readme, "utf8").catch(() => "");
   const tables = replaceBetween(text, BEGIN, END, `${caption(report)}\n\n${table(headlines(report.rows))}`);
-  const overlay = `${overlayTable(report)}\n\n${overlayRatesTable(report)}`;
+  const overlayPlot = "![What it takes to keep a node up to date](bench/overlay.svg)";
+  const overlay = [overlayTable(report), overlayPlot, overlayRatesTable(report)].join("\n\n");
   const all = replaceBetween(tables, OVERLAY_BEGIN, OVERLAY_END, overlay);
   if (all !== text) await writeFile(readme, all);
 }
