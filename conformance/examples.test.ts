@@ -1,4 +1,7 @@
-/** What lies in `examples/` works as it stands: networks, units, scripts. Only files that they name are put elsewhere. */
+/**
+ * What lies in `examples/` works as it stands: networks, units, scripts; and so do the networks that the READMEs show. Only
+ * files that they name are put elsewhere.
+ */
 import { chmod, copyFile, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -14,6 +17,17 @@ interface NetworkList {
   readonly cniVersion: string;
   readonly name: string;
   readonly plugins: readonly (JsonObject & { readonly type: string })[];
+}
+
+/** The networks that a README shows, each with all its plugins. */
+async function listsIn(readme: string): Promise<(readonly [string, NetworkList])[]> {
+  const text = await readFile(join(repository, readme), "utf8");
+  const blocks = [...text.matchAll(/^```json\n([\s\S]*?)^```$/gm)].map(
+    (match) => JSON.parse(match[1] ?? "") as NetworkList,
+  );
+  return blocks
+    .filter((list) => list.plugins !== undefined)
+    .map((list, index) => [`${readme}, network ${index + 1}`, list]);
 }
 
 async function listOf(name: string): Promise<NetworkList> {
@@ -50,13 +64,23 @@ async function walk(cluster: Cluster, list: NetworkList, command: string, pod: N
   return previous;
 }
 
+const READMES = [
+  "README.md",
+  ...["bridge", "portmap", "bandwidth", "vxlan-overlay"].map((name) => `plugins/${name}/README.md`),
+];
+const shown: readonly (readonly [string, NetworkList])[] = [
+  ...(await Promise.all(lists.map(async (name) => [name, await listOf(name)] as const))),
+  ...(await Promise.all(READMES.map(listsIn))).flat(),
+];
+
 describe("networks", () => {
-  test.each(lists)("%s: STATUS, ADD, CHECK, DEL of every plugin", (name) =>
+  test.each(shown)("%s: STATUS, ADD, CHECK, DEL of every plugin", (_name, given) =>
     withCluster({ nodes: 1 }, async (cluster) => {
-      const peersFile = join(cluster.directory, "peers.ndjson");
-      await copyFile(join(examples, "overlay/peers.ndjson"), peersFile);
       await cluster.node(1).netns.ip("address", "add", "192.0.2.11/24", "dev", "eth0");
-      const list = elsewhere(await listOf(name), cluster.directory, peersFile);
+      const overlay = given.plugins.find((plugin) => plugin.type === "vxlan-overlay");
+      const own = { nodeIP: "192.0.2.11", podCIDRs: (overlay?.podCIDRs ?? []) as string[] };
+      await cluster.writePeers([own, { nodeIP: "192.0.2.12", podCIDRs: ["10.244.2.0/24"] }]);
+      const list = elsewhere(given, cluster.directory, cluster.peersFile);
       const pod = await Netns.create("pod");
       try {
         await walk(cluster, list, "STATUS", pod, null);
