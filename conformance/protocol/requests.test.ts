@@ -35,8 +35,8 @@ describe.each(PLUGINS)("%s", (plugin) => {
       expect(lines.pop()).toBe("");
       expect(lines.shift()).toMatch(new RegExp(`^CNI ${plugin} plugin `));
       expect(lines.shift()).toBe(`CNI protocol versions supported: ${VERSIONS.join(", ")}`);
-      const command = `${plugin} repair: put back what was flushed from the packet filter`;
-      expect(lines).toEqual(["bridge", "portmap"].includes(plugin) ? [command] : []);
+      const command = `${plugin} repair: put back what others have taken away`;
+      expect(lines).toEqual(["bridge", "portmap", "vxlan-overlay"].includes(plugin) ? [command] : []);
     });
 
     test("does so without waiting for stdin", async () => {

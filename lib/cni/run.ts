@@ -102,13 +102,11 @@ function runCommand(plugin: Plugin, command: string): void {
       `runtimes call ${name} without arguments${repair === null ? "" : `; people may call "${name} repair"`}`,
     );
   }
-  if (repair())
-    writeAll(1, encode(`${name}: the packet filter lacked something; it was put back\n`), "standard output");
+  if (repair()) writeAll(1, encode(`${name}: something was missing; it was put back\n`), "standard output");
 }
 
 function aboutText(plugin: Plugin, release: string): string {
-  const usage =
-    plugin.repair === null ? "" : `\n${plugin.name} repair: put back what was flushed from the packet filter`;
+  const usage = plugin.repair === null ? "" : `\n${plugin.name} repair: put back what others have taken away`;
   return `CNI ${plugin.name} plugin podwire ${release}\nCNI protocol versions supported: ${plugin.versions.join(", ")}${usage}\n`;
 }
 

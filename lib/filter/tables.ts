@@ -329,7 +329,7 @@ function foundElement(table: TableName, set: string, element: Element): FoundEle
 }
 
 /** Whether the kernel's rule is the one of a text: both as they are sent. */
-function isRule(found: readonly Expression[] | undefined, family: number, rule: string): boolean {
+export function isRule(found: readonly Expression[] | undefined, family: number, rule: string): boolean {
   if (found === undefined || found.some((expression) => expression.kind === "unknown")) return false;
   const theirs = sentBytes(found);
   const ours = sentBytes(compileRule(family, rule));

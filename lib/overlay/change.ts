@@ -27,6 +27,8 @@ export interface Change {
   /** Whether peers were kept although the list does not have them. */
   readonly heldBack: boolean;
   readonly hasPeers: boolean;
+  /** Whether anything had to be done. */
+  readonly changed: boolean;
   /** What was different although the stamp was right, at most a few of it. */
   readonly repaired: readonly string[];
 }
@@ -63,7 +65,13 @@ export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable)
   }
   const kept = heldBack ? heldBackBecause(emptied ? -1 : lost, found) : "";
   const problem = refused[0] ?? (kept === "" ? overriddenBy(overlay, index, found) : kept);
-  return { problem, heldBack, hasPeers: desired.count > 0 || held > remove.length, repaired };
+  return {
+    problem,
+    heldBack,
+    hasPeers: desired.count > 0 || held > remove.length,
+    changed: changes > 0 || !stamped,
+    repaired,
+  };
 }
 
 function putStamp(socket: NetlinkSocket, stamp: EntryTable): void {

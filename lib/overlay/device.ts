@@ -5,19 +5,23 @@ import { ensureSysctl } from "../host/sysctl.ts";
 import { type Address, bits, formatAddress, formatPrefix, type Prefix, sameAddress } from "../ip/address.ts";
 import { formatMac } from "../ip/mac.ts";
 import { listAddresses, writeDeleteAddress, writeNewAddress } from "../netlink/address.ts";
+import { setFeature } from "../netlink/ethtool.ts";
 import { writeNamedUp } from "../netlink/ifb.ts";
 import { getLinkByName, writeDeleteLink } from "../netlink/link.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import { getVxlan, listVxlans, type Vxlan, writeLinkMtu, writeNewVxlan, writeVni } from "../netlink/vxlan.ts";
-import { EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, EOPNOTSUPP } from "../sys/errno.ts";
+import { EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, EOPNOTSUPP, errnoText } from "../sys/errno.ts";
+import { isOwnAlias } from "./footing.ts";
 import { removeFormer } from "./former.ts";
-import { deviceAlias, deviceName, type OverlaySettings } from "./settings.ts";
+import { MIN_MTU_IPV4, MIN_MTU_IPV6, overhead } from "./mtu.ts";
+import { deviceName, type OverlaySettings } from "./settings.ts";
 
 /** What of the device is not in the settings. */
 export interface DevicePlan {
   readonly local: Address;
   readonly mac: Uint8Array;
   readonly mtu: number;
+  readonly alias: string;
 }
 
 /**
@@ -26,6 +30,7 @@ export interface DevicePlan {
  * @throws CniError 102 if another device has the name, or its port or VNI; 100 if the kernel refuses
  */
 export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, plan: DevicePlan): Vxlan {
+  requireRoom(settings, plan.mtu);
   const name = deviceName(settings);
   let device = ownDevice(socket, settings);
   if (device !== null && differenceInDevice(device, settings, plan) !== null) {
@@ -41,15 +46,40 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
     writeLinkMtu(socket, device.link.index, plan.mtu);
     socket.run();
   }
-  if (device.link.up && device.link.alias === deviceAlias(settings)) return device;
+  ensureChecksums(device.link.index, settings);
+  if (device.link.up && device.link.alias === plan.alias) return device;
   ensureSysctl(["net", "ipv6", "conf", name, "accept_ra"], "0");
   /* Else the kernel forwards by the route's MTU and never tells the pod what it has learned of the path. */
   if (settings.pathMtuDiscovery) ensureSysctl(["net", "ipv4", "ip_forward_use_pmtu"], "1");
-  writeNamedUp(socket, device.link.index, deviceAlias(settings));
+  writeNamedUp(socket, device.link.index, plan.alias);
   const errno = socket.attempt();
   if (errno === EADDRINUSE) throw portTaken(socket, settings, device);
   if (errno !== 0) throw new NetlinkError(errno, `set ${name} up`, 0);
   return device;
+}
+
+function requireRoom(settings: OverlaySettings, mtu: number): void {
+  const hasIpv6 = settings.podCidrs.some((cidr) => cidr.address.family === 6);
+  const least = hasIpv6 ? MIN_MTU_IPV6 : MIN_MTU_IPV4;
+  if (mtu >= least) return;
+  throw new CniError(
+    KERNEL_REFUSED,
+    `between the nodes there is room for packets of ${mtu} bytes, but IPv${hasIpv6 ? 6 : 4} needs ${least}`,
+    `make the links between the nodes carry larger packets; the overlay takes ${overhead(settings.datapath, 4)} bytes over IPv4 and ${overhead(settings.datapath, 6)} over IPv6`,
+  );
+}
+
+/** Has the device's packets leave with or without checksums that a link below would fill in. @throws CniError 100 */
+function ensureChecksums(link: number, settings: OverlaySettings): void {
+  const { checksumOffload } = settings;
+  if (checksumOffload === null) return;
+  const errno = setFeature(link, "tx-checksum-ip-generic", checksumOffload);
+  if (errno === 0) return;
+  throw new CniError(
+    KERNEL_REFUSED,
+    `cannot turn ${checksumOffload ? "on" : "off"} "txChecksumOffload" of ${deviceName(settings)}: ${errnoText(errno)}`,
+    "it takes Linux 5.7; leave the option out, and see ethtool -K",
+  );
 }
 
 /** The device, if it is there and this network's. @throws CniError 102 if the name is somebody else's */
@@ -62,7 +92,7 @@ export function ownDevice(socket: NetlinkSocket, settings: OverlaySettings): Vxl
     throw foreign(name, other.kind === "" ? "a device" : `a ${other.kind}`);
   }
   /* Without an alias it is ours from a call that was killed between making and naming it. */
-  if (device.link.alias === "" || device.link.alias === deviceAlias(settings)) return device;
+  if (device.link.alias === "" || isOwnAlias(settings, device.link.alias)) return device;
   throw foreign(name, `that of "${device.link.alias}"`);
 }
 

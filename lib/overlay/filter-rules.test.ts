@@ -18,11 +18,13 @@ const SETTINGS: OverlaySettings = {
   source: { inline: null, file: "/peers", directory: "" },
   directRouting: false,
   mtu: 0,
+  checksumOffload: null,
   pathMtuDiscovery: false,
   peersOnly: true,
   masquerade: true,
   exempt: [prefix("10.244.0.0/16"), prefix("fd44::/48")],
   text: "",
+  record: "{}",
 };
 
 const rulesOf = (settings: OverlaySettings): Record<string, readonly string[]> =>

@@ -1,7 +1,7 @@
 /** Puts the overlay's table into the packet filter, and keeps the peers in it what they are. */
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { compileRule } from "../filter/language.ts";
-import { refused } from "../filter/tables.ts";
+import { isRule, refused } from "../filter/tables.ts";
 import { ADDRESS_WORDS, WordIndex } from "../ip/words.ts";
 import { type Addresses, listAddresses, writeAddresses } from "../netlink/nftables/address-sets.ts";
 import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
@@ -13,7 +13,7 @@ import {
   writeNewTable,
 } from "../netlink/nftables/messages.ts";
 import { NFPROTO_INET, type NftSet, TYPE_IPV4_ADDR, TYPE_IPV6_ADDR } from "../netlink/nftables/objects.ts";
-import { writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
+import { listRules, writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { ENOENT, SystemError } from "../sys/errno.ts";
 import { filterChains, filterComment, filterTable, needsFilter, type OverlayChain } from "./filter-rules.ts";
@@ -26,12 +26,18 @@ type State = "present" | "missing" | "other";
 /** The overlay's part of the packet filter; the socket is opened when it is first needed. */
 export class OverlayFilter {
   readonly #settings: OverlaySettings;
+  readonly #thorough: boolean;
   #socket: NetlinkSocket | null = null;
   /** Peers that should be none. */
   #others: Addresses = { words: new Int32Array(0), count: 0 };
 
-  constructor(settings: OverlaySettings) {
+  /** Whether anything of the table has been put. */
+  changed = false;
+
+  /** @param thorough whether rules are compared; otherwise they are counted */
+  constructor(settings: OverlaySettings, thorough: boolean) {
     this.#settings = settings;
+    this.#thorough = thorough;
   }
 
   close(): void {
@@ -66,6 +72,7 @@ export class OverlayFilter {
       if (state !== "present") this.#writeTable(state === "other");
       for (const family of [4, 6]) writeAddresses(socket, this.#set(family), family === 4, coming, false);
       socket.commitBatch();
+      this.changed = true;
     });
   }
 
@@ -105,7 +112,13 @@ export class OverlayFilter {
       if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
     }
     if (errors[0] === ENOENT) return "missing";
-    return matching === 1 + chains.length ? "present" : "other";
+    if (matching !== 1 + chains.length) return "other";
+    return this.#thorough && !chains.every((chain) => this.#hasItsRules(table, chain)) ? "other" : "present";
+  }
+
+  #hasItsRules(table: string, chain: OverlayChain): boolean {
+    const found = listRules(this.#open(), NFPROTO_INET, table, chain.name, true);
+    return chain.rules.every((rule, i) => isRule(found[i]?.expressions, NFPROTO_INET, rule));
   }
 
   #peers(): Addresses {

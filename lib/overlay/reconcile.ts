@@ -1,9 +1,7 @@
 /** Brings a node's part of an overlay to what the configuration and the peers say. */
-import { openOrMakeDirectory } from "../host/directory.ts";
-import { lockExclusive } from "../host/lock.ts";
-import { identify } from "../host/namespace.ts";
 import type { Address } from "../ip/address.ts";
 import { ADDRESS_WORDS, putAddress } from "../ip/words.ts";
+import { getLinkByIndex } from "../netlink/link.ts";
 import { matchingRoute } from "../netlink/path.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { Vxlan } from "../netlink/vxlan.ts";
@@ -14,12 +12,14 @@ import { ensureAddresses, ensureDevice, ownDevice } from "./device.ts";
 import { hostsOf } from "./difference.ts";
 import { entriesFor, type Overlay } from "./entries.ts";
 import { OverlayFilter } from "./filter.ts";
+import { aliasVia, footing, presentFooting } from "./footing.ts";
 import { listOthers, listRoutes } from "./kernel-entries.ts";
 import { PeerTable } from "./peer-table.ts";
 import { PeersUnknown, vtepMac } from "./peers.ts";
 import type { OverlaySettings } from "./settings.ts";
 import { identityOf, type ReadPeers, readPeers } from "./source.ts";
 import { isSameStamp, stampRoute } from "./stamp.ts";
+import { lockState, remember } from "./state-file.ts";
 import { directLinks, mtuFor, underlayOf, waysTo } from "./ways.ts";
 
 /** How the overlay stands after a reconciliation. */
@@ -28,11 +28,10 @@ export interface Outcome extends Change {
   readonly name: string;
   readonly link: number;
   readonly mtu: number;
+  /** What that MTU was if the way between the nodes had room for more; else 0. */
+  readonly mtuBefore: number;
 }
 
-const ROOT = "/run/podwire";
-/** Longer than any reconciliation takes, shorter than runtimes wait for a plugin. */
-const LOCK_DEADLINE_MS = 20_000;
 /** What the tables are made for; they grow. */
 const ENTRIES_PER_PEER = 3;
 const FEW_ENTRIES = 100;
@@ -42,7 +41,7 @@ const FEW_ENTRIES = 100;
  * @throws CniError if the device cannot be had, or the peers contradict each other
  */
 export function reconcile(socket: NetlinkSocket, settings: OverlaySettings, full: boolean): Outcome {
-  const filter = new OverlayFilter(settings);
+  const filter = new OverlayFilter(settings, full);
   try {
     const before = full ? null : upToDate(socket, settings, filter);
     return before ?? reconcileLocked(socket, settings, filter, full);
@@ -57,11 +56,13 @@ function reconcileLocked(
   filter: OverlayFilter,
   full: boolean,
 ): Outcome {
-  const lock = openLock();
+  const lock = lockState();
   try {
     /* Another call may have done it while this one waited. */
     const outcome = full ? null : upToDate(socket, settings, filter);
-    return outcome ?? bringAbout(socket, settings, filter);
+    if (outcome !== null) return outcome;
+    remember(lock, settings);
+    return bringAbout(socket, settings, filter);
   } finally {
     sys.close(lock);
   }
@@ -72,29 +73,16 @@ function upToDate(socket: NetlinkSocket, settings: OverlaySettings, filter: Over
   const identity = identityOf(settings.source);
   const device = identity === "" ? null : ownDevice(socket, settings);
   if (device === null || !device.link.up) return null;
-  const stamp = stampRoute(device.link.index, settings.text, identity);
-  if (!isSameStamp(stamp, matchingRoute(socket, stamp.dst.address)) || !filter.isThere()) return null;
+  const standing = presentFooting(socket, settings, device);
+  const stamp = stampRoute(device.link.index, `${settings.text}\n${standing}`, identity);
+  if (standing === "" || !isSameStamp(stamp, matchingRoute(socket, stamp.dst.address)) || !filter.isThere())
+    return null;
   return outcomeOf(device, device.link.mtu, "", true);
 }
 
 function outcomeOf(device: Vxlan, mtu: number, problem: string, hasPeers: boolean): Outcome {
-  return { name: device.link.name, link: device.link.index, mtu, problem, heldBack: false, hasPeers, repaired: [] };
-}
-
-/** Reconciliations of one network namespace take turns. */
-function openLock(): number {
-  const root = openOrMakeDirectory(sys.AT_FDCWD, ROOT);
-  const name = `overlay-${identify("/proc/self/ns/net").inode}`;
-  const fd = sys.openat(root, name, sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW, 0o600);
-  sys.close(root);
-  sys.must(fd, `open ${ROOT}/${name}`);
-  try {
-    lockExclusive(fd, `${ROOT}/${name}`, LOCK_DEADLINE_MS);
-  } catch (error) {
-    sys.close(fd);
-    throw error;
-  }
-  return fd;
+  const { name, index } = device.link;
+  return { name, link: index, mtu, mtuBefore: 0, problem, heldBack: false, hasPeers, changed: false, repaired: [] };
 }
 
 /** The list as far as it can be told. */
@@ -128,10 +116,12 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
   const own = ownNode(settings, peers, underlay.address);
   const ownRow = validatePeers(peers, own);
   const ways = waysTo(socket, peers, ownRow, found);
-  const mtu = mtuFor(socket, settings, underlay, peers, ways);
+  const lower = getLinkByIndex(socket, underlay.link);
+  const mtu = mtuFor(socket, settings, underlay, lower, peers, ways);
   /* Strangers are kept out before there is anything to get into. */
   filter.put(hostsWithout(peers, ownRow));
-  const device = ensureDevice(socket, settings, { local: underlay.address, mac: own.mac, mtu });
+  const alias = aliasVia(settings, lower, underlay);
+  const device = ensureDevice(socket, settings, { local: underlay.address, mac: own.mac, mtu, alias });
   ensureAddresses(socket, device, settings.podCidrs);
   if (read === null) return outcomeOf(device, mtu, problem, false);
   const overlay = overlayOf(settings, device);
@@ -140,15 +130,17 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
   const isCurrent = present?.link.up === true && present.link.index === device.link.index;
   if (!isCurrent) found = listRoutes(socket, overlay, FEW_ENTRIES);
   listOthers(socket, overlay, found);
-  const { text } = settings;
-  const changed = change(
-    socket,
-    { overlay, desired, list: read.list, configuration: text, identity: read.identity },
-    found,
-  );
+  const configuration = `${settings.text}\n${footing(device, lower, alias, mtu)}`;
+  const wanted = { overlay, desired, list: read.list, configuration, identity: read.identity };
+  const changed = change(socket, wanted, found);
   if (!changed.heldBack) filter.dropOthers();
-  const { name, index } = device.link;
-  return { ...changed, name, link: index, mtu };
+  const narrowed = isCurrent && present.link.mtu > mtu && mtu !== settings.mtu;
+  const mtuBefore = narrowed ? present.link.mtu : 0;
+  const anew = changed.changed || filter.changed;
+  const outcome = { ...changed, changed: anew, name: device.link.name, link: device.link.index, mtu, mtuBefore };
+  if (lower?.up === true) return outcome;
+  const parent = lower === null ? "the link between the nodes is gone" : `link ${lower.name} between the nodes is down`;
+  return { ...outcome, problem: parent, hasPeers: false };
 }
 
 function overlayOf(settings: OverlaySettings, device: Vxlan | null): Overlay {

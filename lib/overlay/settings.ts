@@ -27,6 +27,8 @@ export interface OverlaySettings {
   readonly directRouting: boolean;
   /** The most that the device's MTU may be; 0 for what fits. */
   readonly mtu: number;
+  /** Whether the device is to leave checksums to the links below; null for what the kernel does. */
+  readonly checksumOffload: boolean | null;
   /** Whether pods learn of narrow paths by ICMP, instead of the outer packets being cut. */
   readonly pathMtuDiscovery: boolean;
   /** Whether VXLAN packets from hosts that are no peers are dropped. */
@@ -37,6 +39,8 @@ export interface OverlaySettings {
   readonly exempt: readonly Prefix[];
   /** All of the above but the peers of a file or directory, as a text that changes with it. */
   readonly text: string;
+  /** The configuration without what only one call is about, as JSON. */
+  readonly record: string;
 }
 
 /** What the names of devices and of their tables in the packet filter begin with; the VNI follows. */
@@ -48,7 +52,7 @@ export function deviceName(settings: OverlaySettings): string {
   return `${DEVICE_PREFIX}${settings.vni}`;
 }
 
-/** The alias that says whose the device is; `ip link` shows it. */
+/** What the alias begins with that says whose the device is; `ip link` shows it. */
 export function deviceAlias(settings: OverlaySettings): string {
   return `podwire-overlay ${settings.network}`;
 }

@@ -3,7 +3,7 @@ import { type Address, parseAddress } from "../ip/address.ts";
 import { ADDRESS_WORDS, isIpv4At, putAddress } from "../ip/words.ts";
 import { listAllAddresses } from "../netlink/address.ts";
 import { type EntryTable, FOREIGN, HEAD, KEY, LINK, ROW_WORDS } from "../netlink/entry-table.ts";
-import { getLinkByIndex, getLinkByName } from "../netlink/link.ts";
+import { getLinkByIndex, getLinkByName, type Link } from "../netlink/link.ts";
 import { findPaths, type Path } from "../netlink/path.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { overlayMtu, type PathMtu } from "./mtu.ts";
@@ -92,16 +92,17 @@ function defaultLinkOf(routes: EntryTable): number {
 
 const IPV4_DEFAULT = 96;
 
-/** The MTU that the overlay's device should have. */
+/** The MTU that the overlay's device should have. @param lower the underlay's link, null if it is gone */
 export function mtuFor(
   socket: NetlinkSocket,
   settings: OverlaySettings,
   underlay: Underlay,
+  lower: Link | null,
   peers: PeerTable,
   ways: Ways,
 ): number {
-  const links: number[] = [];
-  const mtus: number[] = [];
+  const links = [underlay.link];
+  const mtus = [lower?.mtu ?? 0];
   const mtuOf = (link: number): number => {
     const seen = mtus[links.indexOf(link)];
     if (seen !== undefined) return seen;
@@ -118,7 +119,7 @@ export function mtuFor(
     const family = isIpv4At(peers.hosts, (ways.peers[i] ?? 0) * ADDRESS_WORDS) ? 4 : 6;
     narrow.push({ mtu: path.mtu > 0 ? Math.min(path.mtu, linkMtu) : linkMtu, underlay: family });
   }
-  return overlayMtu(settings.datapath, underlay.address.family, mtuOf(underlay.link), narrow, settings.mtu);
+  return overlayMtu(settings.datapath, underlay.address.family, lower?.mtu ?? 0, narrow, settings.mtu);
 }
 
 /** For each peer the link on which it can be reached without a tunnel, 0 if it cannot or is not to be. */

@@ -1,8 +1,9 @@
 /** The vxlan-overlay plugin's part of a network configuration: every option, checked, defaults filled in. */
+
+import type { NetworkConfig } from "../../lib/cni/config.ts";
 import { validateInterfaceName } from "../../lib/cni/environment.ts";
 import type { Fields } from "../../lib/cni/fields.ts";
-import { formatJson } from "../../lib/cni/json.ts";
-import type { Call } from "../../lib/cni/plugin.ts";
+import { formatJson, jsonObject } from "../../lib/cni/json.ts";
 import { CniError } from "../../lib/errors.ts";
 import { contains, formatPrefix, type Prefix, parseAddress } from "../../lib/ip/address.ts";
 import type { Datapath } from "../../lib/overlay/mtu.ts";
@@ -21,11 +22,11 @@ const MIN_MTU = 68;
 const MAX_MTU = 65535;
 
 /**
- * Reads the configuration of a call.
+ * Reads the configuration.
  * @throws CniError 7 with the field's path
  */
-export function readOverlayConfig(call: Call): OverlaySettings {
-  const { fields, name } = call.config;
+export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
+  const { fields, name } = config;
   const vni = fields.integer("vni", 1, MAX_VNI) ?? DEFAULT_VNI;
   const port = fields.integer("port", 1, MAX_PORT) ?? DEFAULT_PORT;
   const datapath = readDatapath(fields);
@@ -35,6 +36,7 @@ export function readOverlayConfig(call: Call): OverlaySettings {
   const directRouting = fields.boolean("directRouting", false);
   const given = fields.integer("mtu", 0, MAX_MTU) ?? 0;
   if (given !== 0 && given < MIN_MTU) throw fields.invalid("mtu", `${given} is not between ${MIN_MTU} and ${MAX_MTU}`);
+  const checksumOffload = readChecksumOffload(fields);
   const pathMtuDiscovery = fields.boolean("pmtud", false);
   const clusterCidrs = readCidrs(fields, "clusterCIDRs");
   requireWithin(fields, clusterCidrs, podCidrs);
@@ -47,7 +49,7 @@ export function readOverlayConfig(call: Call): OverlaySettings {
   const peers = fields.find("peers");
   const text = [
     ...[name, vni, port, datapath, underlay, directRouting, given, pathMtuDiscovery, source.file, source.directory],
-    ...[peersOnly, masquerade],
+    ...[peersOnly, masquerade, checksumOffload],
     ...[...podCidrs, ...exempt].map((cidr) => formatPrefix(cidr)),
     peers === null ? "" : formatJson(peers),
   ].join("\n");
@@ -61,12 +63,30 @@ export function readOverlayConfig(call: Call): OverlaySettings {
     source,
     directRouting,
     mtu: given,
+    checksumOffload,
     pathMtuDiscovery,
     peersOnly,
     masquerade,
     exempt,
     text,
+    record: recordOf(fields),
   };
+}
+
+/** What of the configuration is about one call, or for others. */
+const NOT_RECORDED = ["prevResult", "runtimeConfig", "args", "delegate", "ipam", "dns", "capabilities"];
+
+function recordOf(fields: Fields): string {
+  const json = jsonObject();
+  const { keys, items } = fields.json;
+  for (let i = 0; i < keys.length; i += 1) {
+    const key = keys[i] ?? "";
+    const item = items[i];
+    if (item !== undefined && !NOT_RECORDED.includes(key) && !key.startsWith("cni.dev/")) json.with(key, item);
+  }
+  /* On one line: a line break in a text is an escape. */
+  const lines = formatJson(json).split("\n");
+  return lines.map((line) => line.trimStart()).join("");
 }
 
 function readDatapath(fields: Fields): Datapath {
@@ -74,6 +94,13 @@ function readDatapath(fields: Fields): Datapath {
   if (given === "" || given === "classic") return "classic";
   if (given === "gpe") return "gpe";
   throw fields.invalid("datapath", `unrecognized "${clip(given)}": expected "classic" or "gpe"`);
+}
+
+function readChecksumOffload(fields: Fields): boolean | null {
+  const given = fields.string("txChecksumOffload", "");
+  if (given === "") return null;
+  if (given === "on" || given === "off") return given === "on";
+  throw fields.invalid("txChecksumOffload", `unrecognized "${clip(given)}": expected "on" or "off"`);
 }
 
 /** An address or a link's name. */

@@ -18,6 +18,7 @@ import * as sys from "../../lib/sys/sys.ts";
 import { readOverlayConfig } from "./config.ts";
 import { type Delegation, delegationOf } from "./delegate.ts";
 import { refuseMasquerade } from "./masquerade.ts";
+import { repair } from "./repair.ts";
 
 export const vxlanOverlay: Plugin = {
   name: "vxlan-overlay",
@@ -27,11 +28,11 @@ export const vxlanOverlay: Plugin = {
   del,
   gc,
   status,
-  repair: null,
+  repair,
 };
 
 function add(call: Call): Result {
-  const settings = readOverlayConfig(call);
+  const settings = readOverlayConfig(call.config);
   if (delegationOf(call, settings, 0) === null) requireFitting(call, settings, required(call));
   const namespace = openNamespace(call.request.netns);
   const kernel = new Kernel(namespace);
@@ -63,7 +64,7 @@ function delegated(delegation: Delegation, settings: OverlaySettings): Result {
 }
 
 function check(call: Call): void {
-  const settings = readOverlayConfig(call);
+  const settings = readOverlayConfig(call.config);
   required(call);
   const delegation = delegationOf(call, settings, 0);
   if (delegation !== null) delegation.call.delegates.check(delegation.type);
@@ -96,7 +97,7 @@ function del(call: Call): void {
 function gc(call: Call): void {
   const delegation = delegationOf(call, null, 0);
   if (delegation !== null) delegation.call.delegates.gc(delegation.type);
-  const settings = readOverlayConfig(call);
+  const settings = readOverlayConfig(call.config);
   const kernel = new Kernel(null);
   try {
     const outcome = reconciled(kernel, settings, true);
@@ -107,7 +108,7 @@ function gc(call: Call): void {
 }
 
 function status(call: Call): void {
-  const settings = readOverlayConfig(call);
+  const settings = readOverlayConfig(call.config);
   const delegation = delegationOf(call, settings, 0);
   const kernel = new Kernel(null);
   let outcome: Outcome | null = null;
@@ -120,13 +121,24 @@ function status(call: Call): void {
     kernel.close();
   }
   if (delegation !== null) delegation.call.delegates.status(delegation.type);
-  if (outcome === null || outcome.problem === "") return;
+  if (outcome === null) return;
+  if (outcome.problem === "" && outcome.mtuBefore > 0) throw tooWide(outcome);
+  if (outcome.problem === "") return;
   throw new CniError(
     outcome.hasPeers ? NOT_AVAILABLE_DEGRADED : NOT_AVAILABLE,
     outcome.problem,
     outcome.hasPeers
       ? "the peers known before are kept; nodes that came or moved since are not reached"
       : "no other node is reached",
+  );
+}
+
+/** Pods that are there already go on sending what no longer fits. */
+function tooWide({ name, mtu, mtuBefore }: Outcome): CniError {
+  return new CniError(
+    NOT_AVAILABLE_DEGRADED,
+    `${name} had MTU ${mtuBefore}, which should be ${mtu}, and now is`,
+    `the way between the nodes has become narrower; pods made before have to learn of ${mtu} by ICMP, or be made anew`,
   );
 }
 

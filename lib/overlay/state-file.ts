@@ -1,0 +1,80 @@
+/**
+ * The file by which reconciliations of one network namespace take turns. It also holds the configuration that each overlay
+ * was last made from, a line each, for `vxlan-overlay repair`: "overlay1 pods 10.244.1.0/24 {...}". It lies on tmpfs, like
+ * what it speaks of.
+ */
+import { openOrMakeDirectory } from "../host/directory.ts";
+import { readAll } from "../host/io.ts";
+import { lockExclusive } from "../host/lock.ts";
+import { identify } from "../host/namespace.ts";
+import { formatPrefix } from "../ip/address.ts";
+import * as sys from "../sys/sys.ts";
+import { deviceName, type OverlaySettings } from "./settings.ts";
+
+const ROOT = "/run/podwire";
+/** Longer than any reconciliation takes, shorter than runtimes wait for a plugin. */
+const LOCK_DEADLINE_MS = 20_000;
+/** A few overlays with their peers in the configuration. */
+const MAX_BYTES = 16 * 1024 * 1024;
+
+/** What a line holds: the device, the network, its pods, the configuration. */
+const FIELDS = 4;
+
+/** The path of this namespace's file. */
+function stateFile(): string {
+  return `${ROOT}/overlay-${identify("/proc/self/ns/net").inode}`;
+}
+
+/** Opens the file and locks it, until it is closed. @throws SystemError; CniError 11 if others hold it for too long */
+export function lockState(): number {
+  sys.close(openOrMakeDirectory(sys.AT_FDCWD, ROOT));
+  const path = stateFile();
+  const fd = sys.must(sys.openat(sys.AT_FDCWD, path, sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW, 0o600), `open ${path}`);
+  try {
+    lockExclusive(fd, path, LOCK_DEADLINE_MS);
+  } catch (error) {
+    sys.close(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/**
+ * Notes what an overlay is made from, in place of what was noted of its device, or of its network's pods under another VNI.
+ * @param fd the locked file. A full disk is no reason to fail
+ */
+export function remember(fd: number, settings: OverlaySettings): void {
+  const device = deviceName(settings);
+  const cidrs = settings.podCidrs.map((cidr) => formatPrefix(cidr));
+  const own = `${device} ${settings.network} ${cidrs.join(",")} ${settings.record}`;
+  const before = linesIn(fd);
+  if (before.includes(own)) return;
+  const others = before.filter((line) => {
+    const [name = "", network = "", theirs = ""] = line.split(" ", FIELDS - 1);
+    return name !== device && !(network === settings.network && theirs.split(",").some((text) => cidrs.includes(text)));
+  });
+  const bytes = new TextEncoder().encode([...others, own].map((line) => `${line}\n`).join(""));
+  /* A line that is cut off here by a crash is none, and the next call writes it again. */
+  if (sys.pwrite(fd, bytes, 0) === bytes.length) sys.ftruncate(fd, bytes.length);
+}
+
+/** The configurations that the overlays of this namespace were last made from, as JSON. */
+export function remembered(): string[] {
+  const fd = sys.open(stateFile(), sys.O_RDONLY | sys.O_NOFOLLOW);
+  if (fd < 0) return [];
+  try {
+    return linesIn(fd).map((line) =>
+      line
+        .split(" ")
+        .slice(FIELDS - 1)
+        .join(" "),
+    );
+  } finally {
+    sys.close(fd);
+  }
+}
+
+function linesIn(fd: number): string[] {
+  const text = new TextDecoder().decode(readAll(fd, MAX_BYTES, "the overlays' state"));
+  return text.split("\n").filter((line) => line.endsWith("}"));
+}

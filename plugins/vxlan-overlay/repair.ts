@@ -1,0 +1,37 @@
+/** `vxlan-overlay repair`: for a timer, which has no configuration at hand. */
+import { readConfig } from "../../lib/cni/config.ts";
+import { CniError, NOT_AVAILABLE_DEGRADED } from "../../lib/errors.ts";
+import { reconcile } from "../../lib/overlay/reconcile.ts";
+import { remembered } from "../../lib/overlay/state-file.ts";
+import { Kernel } from "../../lib/state/kernel.ts";
+import { readOverlayConfig } from "./config.ts";
+
+/**
+ * Compares every overlay that was made in this network namespace since the node came up with the kernel and its peers, and
+ * puts right what is different.
+ * @returns whether anything was
+ * @throws CniError the first of the overlays' problems, when all have been looked at
+ */
+export function repair(): boolean {
+  let changed = false;
+  let failure: CniError | null = null;
+  const kernel = new Kernel(null);
+  try {
+    for (const json of remembered()) {
+      try {
+        const outcome = reconcile(kernel.host, readOverlayConfig(readConfig(new TextEncoder().encode(json))), true);
+        changed = outcome.changed || changed;
+        if (outcome.problem !== "") {
+          failure = failure ?? new CniError(NOT_AVAILABLE_DEGRADED, `${outcome.name}: ${outcome.problem}`, "");
+        }
+      } catch (error) {
+        if (!(error instanceof CniError)) throw error;
+        failure = failure ?? error;
+      }
+    }
+  } finally {
+    kernel.close();
+  }
+  if (failure !== null) throw failure;
+  return changed;
+}
