@@ -2,16 +2,15 @@
  * What lies in `examples/` works as it stands: networks, units, scripts; and so do the networks that the READMEs show. Only
  * files that they name are put elsewhere.
  */
-import { chmod, copyFile, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, call, expectError, expectSuccess, type JsonObject, Netns, repository } from "./harness.ts";
+import { binDirectory, call, expectSuccess, type JsonObject, Netns, repository } from "./harness.ts";
 import { type Cluster, withCluster } from "./plugins/overlay-lab.ts";
 
 const examples = join(repository, "examples");
 const lists = (await readdir(examples)).filter((name) => name.endsWith(".conflist"));
-const overlays = lists.filter((name) => name.includes("overlay"));
 
 interface NetworkList {
   readonly cniVersion: string;
@@ -151,25 +150,20 @@ describe("overlay/peers-from-kubectl", () => {
     }));
 });
 
-describe("overlay/overlay-refresh", () => {
-  test.each(overlays)("brings the node of %s up to date", (name) =>
-    withCluster({ nodes: 1 }, async (cluster) => {
-      const { netns } = cluster.node(1);
-      await netns.ip("address", "add", "192.0.2.11/24", "dev", "eth0");
-      await copyFile(join(examples, "overlay/peers.ndjson"), cluster.peersFile);
-      const file = join(cluster.directory, "list.conflist");
-      await writeFile(file, JSON.stringify(elsewhere(await listOf(name), cluster.directory, cluster.peersFile)));
-      const refresh = () =>
-        netns.exec(join(examples, "overlay/overlay-refresh"), [file, binDirectory], { reject: false });
-      expect(await refresh()).toBe("");
-      expect(await netns.ip("route", "show", "proto", "112")).toContain("10.244.3.0/24");
-      await writeFile(cluster.peersFile, "{");
-      const result = await cluster.call(cluster.node(1), "STATUS");
-      expectError(result, { code: 50 });
-      expect(JSON.parse(await refresh())).toMatchObject({ code: 51 });
-    }),
-  );
-});
+test("systemd/podwire-overlay.service brings a node up to date with another list", () =>
+  withCluster({ nodes: 2 }, async (cluster) => {
+    const unit = await readFile(join(examples, "systemd/podwire-overlay.service"), "utf8");
+    const command = /^ExecStart=\/opt\/cni\/bin\/(.*)$/m.exec(unit)?.[1] ?? "";
+    const [a, b] = [await cluster.pod(cluster.node(1)), await cluster.pod(cluster.node(2))];
+    await cluster.writePeers([cluster.record(1)], { force: true });
+    const run = () => a.node.netns.exec("sh", ["-ec", `${binDirectory}/${command}`]);
+    expect(await run()).not.toBe("");
+    expect(await cluster.held(a.node)).toEqual([]);
+    await cluster.writePeers([cluster.record(1), cluster.record(2)]);
+    expect(await run()).not.toBe("");
+    expect(await cluster.ask(a.netns, b.v4)).toBe(`pod-2 saw ${a.v4}`);
+    expect(await run()).toBe("");
+  }));
 
 test("systemd takes the units", async (ctx) => {
   const { exitCode } = await execa("systemd-analyze", ["--version"], { reject: false });

@@ -1,6 +1,7 @@
 /** Whatever is changed about an overlay, nothing of what it was before stays on the node. */
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { expectSuccess, type JsonObject } from "../harness.ts";
+import { binDirectory, expectSuccess, type JsonObject } from "../harness.ts";
 import { type Node, withCluster } from "./overlay-lab.ts";
 
 const CLUSTER = ["10.244.0.0/16", "fd44::/48"];
@@ -49,6 +50,9 @@ describe("a change of the configuration leaves what a fresh node would have", ()
       expect(before.join("\n")).toContain("172.31.0.3");
       await status(change);
       const after = await state(node);
+      /* What a timer calls knows of the last configuration only. */
+      await node.netns.exec(join(binDirectory, "vxlan-overlay"), ["repair"]);
+      expect(await state(node)).toEqual(after);
       await status({});
       expect(await state(node)).toEqual(before);
       /* The node again, from nothing. */
