@@ -20,6 +20,7 @@ import {
   mustSucceed,
   paint,
   perform,
+  plugins,
   printed,
   say,
   shell,
@@ -237,6 +238,12 @@ async function breakThings(one: Pod, two: Pod): Promise<void> {
   await tick([1]);
   await greet(one, two);
   good("back, with all that was on it");
+  say("  Somebody deletes a single route:");
+  const routes = await execa("ip", ["-n", "node1", "route", "show", "10.244.2.0/24"]);
+  await shell(`ip -n node1 route delete ${routes.stdout.trim()}`);
+  await shell(`ip netns exec node1 ${join(plugins, "vxlan-overlay")} repair`, (text) => text);
+  await greet(one, two);
+  good("back; a timer can call that, and it needs no configuration");
 }
 
 const theirs = new RegExp(`\\b(node[1-5]|pod-[1-5]|overlay1|seg[01])\\b|10\\.244\\.|172\\.31\\.[01]\\.|fd44:|${root}`);
