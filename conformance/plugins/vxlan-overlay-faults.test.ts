@@ -12,10 +12,10 @@ import { type Cluster, type Node, withCluster } from "./overlay-lab.ts";
 /** More calls of one kind than a reconciliation makes. */
 const MANY = 200;
 
-/** STATUS with a fault as strace has it, "sendto:signal=KILL:when=3": whether it got as far as the fault. */
-async function statusWithFault(cluster: Cluster, node: Node, at: string): Promise<boolean> {
+/** STATUS under strace with these options; what strace wrote. */
+async function traced(cluster: Cluster, node: Node, ...options: readonly string[]): Promise<string> {
   const log = join(cluster.directory, "trace");
-  const strace = ["strace", "-o", log, "-e", `trace=${at.slice(0, at.indexOf(":"))}`, "-e", `inject=${at}`];
+  const strace = ["strace", "-o", log, ...options];
   await execa("nsenter", [`--net=${node.netns.path}`, "--", ...strace, join(binDirectory, "vxlan-overlay")], {
     env: callEnvironment({ plugin: "vxlan-overlay", command: "STATUS" }, binDirectory),
     extendEnv: false,
@@ -23,8 +23,27 @@ async function statusWithFault(cluster: Cluster, node: Node, at: string): Promis
     reject: false,
     timeout: 20_000,
   });
-  return /INJECTED|killed by SIGKILL/.test(await readFile(log, "utf8"));
+  return readFile(log, "utf8");
 }
+
+/** STATUS with a fault as strace has it, "sendto:signal=KILL:when=3": whether it got as far as the fault. */
+async function statusWithFault(cluster: Cluster, node: Node, at: string): Promise<boolean> {
+  const log = await traced(cluster, node, "-e", `trace=${at.slice(0, at.indexOf(":"))}`, "-e", `inject=${at}`);
+  return /INJECTED|killed by SIGKILL/.test(log);
+}
+
+/** What changes nothing outside the process: being killed before it is being killed before what comes next. */
+const PURE = [
+  "mmap",
+  "munmap",
+  "brk",
+  "read",
+  "rt_sigaction",
+  "rt_sigprocmask",
+  "sigaltstack",
+  "arch_prctl",
+  "set_tid_address",
+];
 
 /** Two lists that differ in all a list can differ in. */
 function lists(cluster: Cluster) {
@@ -43,34 +62,61 @@ function lists(cluster: Cluster) {
 }
 
 describe.each(["classic", "gpe"] as const)("a change of the peers (%s)", (datapath) => {
-  test.each([
-    "sendto:signal=KILL",
-    "recvfrom:signal=KILL",
-    "openat:signal=KILL",
-    "sendto:error=ENOBUFS",
-    "recvfrom:error=ENOBUFS",
-  ])("with %s at each call, then one healthy call", (fault) =>
-    withCluster({ nodes: 1, datapath }, async (cluster) => {
-      const node = cluster.node(1);
-      const [from, to] = lists(cluster);
-      await cluster.writePeers(to);
-      await cluster.tick(node);
-      const wanted = await cluster.held(node);
-      for (const withoutDevice of [false, true]) {
-        for (let n = 1; ; n += 1) {
-          expect(n).toBeLessThan(MANY);
+  test.each([false, true])(
+    "killed at any system call, then one healthy call (device to be made: %s)",
+    (withoutDevice) =>
+      withCluster({ nodes: 1, datapath }, async (cluster) => {
+        const node = cluster.node(1);
+        const [from, to] = lists(cluster);
+        const harm = async (): Promise<void> => {
           await cluster.writePeers(from);
           await cluster.tick(node);
           await cluster.writePeers(to);
           if (withoutDevice) await node.netns.ip("link", "del", "overlay1");
-          const met = await statusWithFault(cluster, node, `${fault}:when=${n}`);
+        };
+        await harm();
+        const calls = (await traced(cluster, node)).split("\n").flatMap((line) => /^(\w+)\(/.exec(line)?.[1] ?? []);
+        expect(calls.filter((name) => name === "sendto").length).toBeGreaterThan(10);
+        const wanted = await cluster.held(node);
+        const met = new Map<string, number>();
+        /* The first one starts the program, the last one ends it. */
+        for (const name of calls.slice(1, -1)) {
+          const ordinal = (met.get(name) ?? 0) + 1;
+          met.set(name, ordinal);
+          if (PURE.includes(name)) continue;
+          await harm();
+          await statusWithFault(cluster, node, `${name}:signal=KILL:when=${ordinal}`);
           expectSuccess(await cluster.call(node, "STATUS"));
-          expect(await cluster.held(node), `${fault} at call ${n}`).toEqual(wanted);
-          if (met) continue;
-          expect(n).toBeGreaterThan(3);
-          break;
+          expect(await cluster.held(node), `${name} ${ordinal}`).toEqual(wanted);
         }
-      }
-    }),
+        expect(met.size).toBeGreaterThan(8);
+      }),
+  );
+
+  test.each(["sendto:error=ENOBUFS", "recvfrom:error=ENOBUFS"])(
+    "with %s at each call, then one healthy call",
+    (fault) =>
+      withCluster({ nodes: 1, datapath }, async (cluster) => {
+        const node = cluster.node(1);
+        const [from, to] = lists(cluster);
+        await cluster.writePeers(to);
+        await cluster.tick(node);
+        const wanted = await cluster.held(node);
+        for (const withoutDevice of [false, true]) {
+          for (let n = 1; ; n += 1) {
+            expect(n).toBeLessThan(MANY);
+            await cluster.writePeers(from);
+            await cluster.tick(node);
+            await cluster.writePeers(to);
+            if (withoutDevice) await node.netns.ip("link", "del", "overlay1");
+            const met = await statusWithFault(cluster, node, `${fault}:when=${n}`);
+            expectSuccess(await cluster.call(node, "STATUS"));
+            expect(await cluster.held(node), `${fault} at call ${n}`).toEqual(wanted);
+            if (met) continue;
+            expect(n).toBeGreaterThan(3);
+            break;
+          }
+        }
+      }),
   );
 });

@@ -149,18 +149,20 @@ describe.each(["classic", "gpe"] as const)("the peers (%s)", (datapath) => {
       expectError(await cluster.callFor(a, "CHECK"), { code: 101, msg: /10\.244\.2\.0\/24 via 172\.31\.0\.254/ });
     }));
 
-  test("are never lost to a file cut off anywhere, empty, missing or incomplete", () =>
+  test("are never lost to a file cut off after any byte, empty, missing or incomplete", () =>
     withCluster({ nodes: 3, datapath }, async (cluster) => {
       const a = await cluster.pod(cluster.node(1));
       const b = await cluster.pod(cluster.node(2));
       const before = await cluster.held(a.node);
       const text = cluster.peersText([cluster.record(1), cluster.record(2), cluster.record(3)]);
-      for (let length = 0; length < text.length - 1; length += length < 60 ? 20 : 31) {
+      /* What is taken away once does not come back before there is a sound file. */
+      for (let length = 0; length < text.length - 1; length += 1) {
         await cluster.replacePeers(text.slice(0, length));
         expectError(await cluster.call(a.node, "STATUS"), { code: 51, msg: /peers\.ndjson/ });
-        expectSuccess(await cluster.call(a.node, "GC"));
-        expect(await cluster.held(a.node), `${length} bytes`).toEqual(before);
+        if (length % 16 === 0) expectSuccess(await cluster.call(a.node, "GC"));
+        if (length % 32 === 0) expect(await cluster.held(a.node), `${length} bytes`).toEqual(before);
       }
+      expect(await cluster.held(a.node)).toEqual(before);
       await cluster.replacePeers(cluster.peersText([cluster.record(1)], { complete: false }));
       expectError(await cluster.call(a.node, "STATUS"), { code: 51 });
       await cluster.writePeers([]);
