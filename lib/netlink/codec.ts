@@ -111,14 +111,8 @@ export class MessageWriter {
 
   /** A number from -2^31 to 2^32 - 1. */
   be32(value: number): void {
-    this.#reserve(4);
-    const bytes = this.#bytes;
-    const at = this.#length;
-    bytes[at] = value >>> 24;
-    bytes[at + 1] = (value >>> 16) & 0xff;
-    bytes[at + 2] = (value >>> 8) & 0xff;
-    bytes[at + 3] = value & 0xff;
-    this.#length = at + 4;
+    this.be16(value >>> 16);
+    this.be16(value & 0xffff);
   }
 
   raw(bytes: Uint8Array): void {

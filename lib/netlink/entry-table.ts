@@ -50,7 +50,7 @@ export interface TunnelRoute {
   readonly tunnel: Encapsulation | null;
 }
 
-/* Which of a row's words hold what. The first six say which entry it is; up to HOST's last word, what it says. */
+/* Which of a row's words hold what. The first six say which entry it is; the eleven behind them, what it says. */
 /** The kind, and 256 times the prefix length from 0 to 128. */
 export const HEAD = 0;
 /** A route's metric. */
@@ -66,7 +66,7 @@ export const VNI = 8;
 export const GATEWAY = 9;
 /** The node at the other end of a tunnel. */
 export const HOST = 13;
-export const COMPARED_WORDS = 17;
+export const VALUE_WORDS = 11;
 /** Whether a route's gateway is on the link although no address says so; kernels differ in what they list of that. */
 export const ONLINK = 17;
 export const ROW_WORDS = 18;
@@ -86,6 +86,8 @@ export class EntryTable {
   /** How many rows there are. */
   count = 0;
   words: Int32Array;
+  /** How many rows have ever been begun: what is behind them is zero. */
+  #begun = 0;
 
   constructor(capacity: number) {
     this.words = new Int32Array(capacity * ROW_WORDS);
@@ -106,8 +108,8 @@ export class EntryTable {
       larger.set(this.words);
       this.words = larger;
     }
-    const { words } = this;
-    for (let i = at; i < at + ROW_WORDS; i += 1) words[i] = 0;
+    if (this.count >= this.#begun) this.#begun = this.count + 1;
+    else for (let i = at; i < at + ROW_WORDS; i += 1) this.words[i] = 0;
     return at;
   }
 

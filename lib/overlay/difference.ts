@@ -1,13 +1,13 @@
 /** From what the kernel holds to what it should hold: the fewest changes, in an order that never asks it to guess. Pure. */
 import { ADDRESS_WORDS, sameAt, WordIndex } from "../ip/words.ts";
 import {
-  COMPARED_WORDS,
   type EntryTable,
   FORWARDING,
   KEY_WORDS,
   NEIGHBOUR,
   ROUTE,
   ROW_WORDS,
+  VALUE_WORDS,
 } from "../netlink/entry-table.ts";
 
 /** What to take away and what to put, which replaces what is there under the same key. Take away first. */
@@ -41,8 +41,11 @@ export function differenceOf(desired: EntryTable, wanted: WordIndex, found: Entr
     if (found.kind(row) > ROUTE) continue;
     const at = row * ROW_WORDS;
     const twin = wanted.find(found.words, at);
-    if (twin < 0 || !sameAt(desired.words, twin * ROW_WORDS, found.words, at, COMPARED_WORDS)) fates[row] = OTHER;
-    else there[twin] = 1;
+    if (twin < 0 || !sameAt(desired.words, twin * ROW_WORDS + KEY_WORDS, found.words, at + KEY_WORDS, VALUE_WORDS)) {
+      fates[row] = OTHER;
+    } else {
+      there[twin] = 1;
+    }
   }
   /* Of what has the key but another value one is replaced by putting; a second one would stay in the way. */
   const replaced = new Uint8Array(desired.count);

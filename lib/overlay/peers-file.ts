@@ -94,8 +94,8 @@ const CLOSE_LIST = 0x5d;
 const OPEN = 0x7b;
 const CLOSE = 0x7d;
 
-const NODE_IP = "nodeIP";
-const POD_CIDRS = "podCIDRs";
+const NODE_IP = new TextEncoder().encode("nodeIP");
+const POD_CIDRS = new TextEncoder().encode("podCIDRs");
 
 /**
  * Reads a record of the usual kind from the line [start, end) without making objects: texts without escapes, nothing but
@@ -142,10 +142,10 @@ function isOther(length: number): boolean {
   return length !== NODE_IP.length && length !== POD_CIDRS.length && length !== "mac".length;
 }
 
-function isText(bytes: Uint8Array, start: number, end: number, text: string): boolean {
+function isText(bytes: Uint8Array, start: number, end: number, text: Uint8Array): boolean {
   if (end - start !== text.length) return false;
   for (let i = 0; i < text.length; i += 1) {
-    if (bytes[start + i] !== text.charCodeAt(i)) return false;
+    if (bytes[start + i] !== text[i]) return false;
   }
   return true;
 }
