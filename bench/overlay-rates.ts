@@ -15,7 +15,7 @@ export interface OverlayRate {
   /** Of the rounds, in Gbit/s. */
   readonly gigabits: number;
   readonly quartiles: readonly [number, number];
-  /** The median of its share of iproute2's in the same round. */
+  /** Its median's share of iproute2's. */
   readonly ratio: number;
   readonly rounds: number;
 }
@@ -136,12 +136,12 @@ export async function benchOverlayRates([podwire]: Pair, scratch: string): Promi
   } finally {
     for (const server of servers) server.kill();
   }
-  const yardstick = rates.get(YARDSTICK) ?? [];
+  const yardstick = median(rates.get(YARDSTICK) ?? []);
   return WAYS.map((way) => {
     const own = rates.get(way) ?? [];
-    const ratio = median(own.map((rate, round) => rate / (yardstick[round] ?? Number.NaN)));
     const quartiles = [quantile(own, 0.25), quantile(own, 0.75)] as const;
     const gigabits = median(own);
+    const ratio = gigabits / yardstick;
     console.log(
       `between pods on two nodes, ${way}`.padEnd(60) +
         ` ${gigabits.toFixed(2).padStart(7)} Gbit/s (${quartiles.map((rate) => rate.toFixed(2)).join(" to ")}) ${ratio.toFixed(3)}`,

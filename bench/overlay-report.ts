@@ -40,11 +40,7 @@ export function overlayRatesTable({ overlayRates }: OverlayNumbers): string {
     const spread = `${lower.toFixed(2)} to ${upper.toFixed(2)}`;
     return `| ${way} | ${gigabits.toFixed(2)} Gbit/s | ${spread} | ${(ratio * 100).toFixed(1)} % |`;
   });
-  return [
-    "| | median | middle half of the rounds | of iproute2's in the same round |",
-    "|---|---:|---:|---:|",
-    ...lines,
-  ].join("\n");
+  return ["| | median | middle half of the rounds | of iproute2's |", "|---|---:|---:|---:|", ...lines].join("\n");
 }
 
 /** The part of RESULTS.md. */
