@@ -4,7 +4,8 @@ import { stat } from "node:fs/promises";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { type CallResult, expectError, expectSuccess, type Netns } from "../harness.ts";
-import { addressOf, BACKENDS, type Mapping, type Node, type Pod, portsLeft, remains, withNode } from "./portmap-lab.ts";
+import { portsLeft, remains } from "./node-filter.ts";
+import { addressOf, BACKENDS, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 
 const node4 = addressOf("node", 4);
 const node6 = addressOf("node", 6);
