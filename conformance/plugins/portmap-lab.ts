@@ -134,10 +134,11 @@ export class Node {
 
   async remove(): Promise<void> {
     await this.traffic.stop();
+    /* First the records: once the namespace is gone, its number may be another laboratory's. */
     const records = await recordsOf(this.host);
+    if (records !== null) await rm(records, { recursive: true, force: true });
     await this.sandbox.remove();
     await Promise.all([this.client, this.server, ...this.#extra].map((netns) => netns.remove()));
-    if (records !== null) await rm(records, { recursive: true, force: true });
   }
 
   async #furnish(bridgeNf: boolean): Promise<void> {
