@@ -29,7 +29,6 @@ export class NetlinkFormatError extends Error {
 /** Builds one or more messages behind each other, to be sent at once. */
 export class MessageWriter {
   #bytes = new Uint8Array(1024);
-  #view = new DataView(this.#bytes.buffer);
   #length = 0;
   #start = 0;
   #count = 0;
@@ -58,24 +57,24 @@ export class MessageWriter {
   /** Begins a message with exactly these flags. */
   beginExact(type: number, flags: number, sequence: number): void {
     this.#count += 1;
-    this.#start = this.#length;
-    this.u32(0);
-    this.u16(type);
-    this.u16(flags);
-    this.u32(sequence);
-    this.u32(0);
+    const at = this.#extend(HEADER_LENGTH);
+    this.#start = at;
+    putU16(this.#bytes, at + 4, type);
+    putU16(this.#bytes, at + 6, flags);
+    putU32(this.#bytes, at + 8, sequence);
+    putU32(this.#bytes, at + 12, 0);
   }
 
   /** Ends the message: its length is now known. */
   end(): void {
-    this.#view.setUint32(this.#start, this.#length - this.#start, true);
+    putU32(this.#bytes, this.#start, this.#length - this.#start);
     this.#pad();
   }
 
   /** Sets flags in the header of the message begun last. */
   addFlags(flags: number): void {
     const at = this.#start + 6;
-    this.#view.setUint16(at, this.#view.getUint16(at, true) | flags, true);
+    putU16(this.#bytes, at, readU16(this.#bytes, at) | flags);
   }
 
   /** How many bytes were written so far. */
@@ -84,40 +83,35 @@ export class MessageWriter {
   }
 
   u8(value: number): void {
-    this.#reserve(1);
-    this.#view.setUint8(this.#length, value);
-    this.#length += 1;
+    const at = this.#extend(1);
+    this.#bytes[at] = value & 0xff;
   }
 
   u16(value: number): void {
-    this.#reserve(2);
-    this.#view.setUint16(this.#length, value, true);
-    this.#length += 2;
+    const at = this.#extend(2);
+    putU16(this.#bytes, at, value);
   }
 
   u32(value: number): void {
-    this.#reserve(4);
-    this.#view.setUint32(this.#length, value, true);
-    this.#length += 4;
+    const at = this.#extend(4);
+    putU32(this.#bytes, at, value);
   }
 
   be16(value: number): void {
-    this.#reserve(2);
-    this.#view.setUint16(this.#length, value, false);
-    this.#length += 2;
+    const at = this.#extend(2);
+    putBe16(this.#bytes, at, value);
   }
 
   /** A number from -2^31 to 2^32 - 1. */
   be32(value: number): void {
-    this.#reserve(4);
-    this.#view.setUint32(this.#length, value >>> 0, false);
-    this.#length += 4;
+    const at = this.#extend(4);
+    putBe16(this.#bytes, at, value >>> 16);
+    putBe16(this.#bytes, at + 2, value);
   }
 
   raw(bytes: Uint8Array): void {
-    this.#reserve(bytes.length);
-    this.#bytes.set(bytes, this.#length);
-    this.#length += bytes.length;
+    const at = this.#extend(bytes.length);
+    this.#bytes.set(bytes, at);
   }
 
   attributeU8(type: number, value: number): void {
@@ -182,27 +176,34 @@ export class MessageWriter {
   }
 
   #attribute(type: number): number {
-    const at = this.#length;
-    this.u16(0);
-    this.u16(type);
+    const at = this.#extend(ATTRIBUTE_HEADER_LENGTH);
+    putU16(this.#bytes, at + 2, type);
     return at;
   }
 
   #close(at: number): void {
-    this.#view.setUint16(at, this.#length - at, true);
+    putU16(this.#bytes, at, this.#length - at);
     this.#pad();
   }
 
   #pad(): void {
-    while (this.#length % 4 !== 0) this.u8(0);
+    const missing = -this.#length & 3;
+    if (missing === 0) return;
+    const at = this.#extend(missing);
+    for (let i = at; i < at + missing; i += 1) this.#bytes[i] = 0;
   }
 
-  #reserve(length: number): void {
-    if (this.#length + length <= this.#bytes.length) return;
-    const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + length));
-    larger.set(this.#bytes);
-    this.#bytes = larger;
-    this.#view = new DataView(larger.buffer);
+  /** Makes room for more at the end, whatever stands there, and returns where it begins. */
+  #extend(length: number): number {
+    const at = this.#length;
+    const end = at + length;
+    if (end > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(this.#bytes.length * 2, end));
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+    }
+    this.#length = end;
+    return at;
   }
 }
 
@@ -250,15 +251,18 @@ export class AttributeReader {
 
   /** Goes to the next attribute; false at the end. @throws NetlinkFormatError */
   next(): boolean {
-    if (this.#next + ATTRIBUTE_HEADER_LENGTH > this.#bytes.length) return false;
-    const length = readU16(this.#bytes, this.#next);
-    if (length < ATTRIBUTE_HEADER_LENGTH || this.#next + length > this.#bytes.length) {
-      throw new NetlinkFormatError(`attribute of ${length} bytes where ${this.#bytes.length - this.#next} are left`);
+    const bytes = this.#bytes;
+    const at = this.#next;
+    const left = bytes.length - at;
+    if (left < ATTRIBUTE_HEADER_LENGTH) return false;
+    const length = readU16(bytes, at);
+    if (length < ATTRIBUTE_HEADER_LENGTH || length > left) {
+      throw new NetlinkFormatError(`attribute of ${length} bytes where ${left} are left`);
     }
-    this.#type = readU16(this.#bytes, this.#next + 2) & NLA_TYPE_MASK;
-    this.#at = this.#next + ATTRIBUTE_HEADER_LENGTH;
+    this.#type = readU16(bytes, at + 2) & NLA_TYPE_MASK;
+    this.#at = at + ATTRIBUTE_HEADER_LENGTH;
     this.#length = length - ATTRIBUTE_HEADER_LENGTH;
-    this.#next += align(length);
+    this.#next = at + ((length + 3) & ~3);
     return true;
   }
 
@@ -322,12 +326,13 @@ export function textOf(bytes: Uint8Array): string {
 
 /** One byte of a message's fixed part. @throws NetlinkFormatError past the end */
 export function readU8(bytes: Uint8Array, at: number): number {
-  if (at < 0 || at >= bytes.length) throw new NetlinkFormatError(`message of ${bytes.length} bytes ends before ${at}`);
+  if (at < 0 || at >= bytes.length) throw endsBefore(bytes, at);
   return bytes[at] ?? 0;
 }
 
 export function readU16(bytes: Uint8Array, at: number): number {
-  return readU8(bytes, at) | (readU8(bytes, at + 1) << 8);
+  if (at < 0 || at + 2 > bytes.length) throw endsBefore(bytes, at + 1);
+  return (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
 }
 
 export function readU32(bytes: Uint8Array, at: number): number {
@@ -339,11 +344,31 @@ export function readI32(bytes: Uint8Array, at: number): number {
 }
 
 export function readBe16(bytes: Uint8Array, at: number): number {
-  return (readU8(bytes, at) << 8) | readU8(bytes, at + 1);
+  if (at < 0 || at + 2 > bytes.length) throw endsBefore(bytes, at + 1);
+  return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
 }
 
 export function readBe32(bytes: Uint8Array, at: number): number {
   return readBe16(bytes, at) * 0x10000 + readBe16(bytes, at + 2);
+}
+
+function endsBefore(bytes: Uint8Array, at: number): NetlinkFormatError {
+  return new NetlinkFormatError(`message of ${bytes.length} bytes ends before ${at}`);
+}
+
+function putU16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value & 0xff;
+  bytes[at + 1] = (value >> 8) & 0xff;
+}
+
+function putU32(bytes: Uint8Array, at: number, value: number): void {
+  putU16(bytes, at, value);
+  putU16(bytes, at + 2, value >>> 16);
+}
+
+function putBe16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = (value >> 8) & 0xff;
+  bytes[at + 1] = value & 0xff;
 }
 
 function align(length: number): number {
