@@ -79,7 +79,7 @@ $(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/memory.o $(BUILD)/sys.json 
 # No builtins: the compiler would make calloc out of malloc and memset, in calloc itself.
 $(BUILD)/%.o: lib/sys/%.c package-lock.json | need-build
 	@mkdir -p $(@D)
-	@zig cc -target $(TARGET) -Os -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables \
+	@zig cc -target $(TARGET) -O2 -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables \
 		-c $< -o $@
 
 # The manifest names the objects beside it, so a copy of it lies beside each machine's objects.
