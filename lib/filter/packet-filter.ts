@@ -4,9 +4,11 @@
  * the lock of the records, so what is looked at stays as it is, but for strangers; if one comes in between, it is looked at
  * again.
  */
+
 import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
 import { sinceBootMs } from "../host/boot.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
+import { textAt } from "../lists.ts";
 import {
   flushStale,
   flushTranslated,
@@ -25,11 +27,11 @@ import {
   type FilterElement,
   type FilterOwner,
   type FilterRecord,
+  holdsElement,
   nftablesRecord,
   ownerComment,
   ownerHash,
   recordName,
-  sameElement,
 } from "./record.ts";
 import { type ReferencePart, removeReference } from "./reference.ts";
 import { isAbout, liveRecords, missingTables, rebuild, restoreLocalnet } from "./restore.ts";
@@ -79,17 +81,17 @@ export class PacketFilter {
       const same = sight.elements.slice(0, asked.length);
       const leaving = before === null ? [] : this.#leaving(before, record.elements);
       for (const rival of rivalsOf(this.tables, record, same, sight.elements.slice(asked.length))) {
-        if (leaving.some((other) => sameElement(other, rival.element))) continue;
+        if (holdsElement(leaving, rival.element)) continue;
         leaving.push(...displace(this.tables, store, rival, record, lastWins));
       }
       const comment = ownerComment(record.owner);
       const fresh: FilterElement[] = [];
-      for (let i = 0; i < record.elements.length; i += 1) {
-        const element = record.elements[i];
+      let i = -1;
+      for (const element of record.elements) {
+        i += 1;
         const found = same[i] ?? null;
-        if (element === undefined) continue;
         if (found !== null && isAsWanted(found, element, comment)) continue;
-        if (found !== null && !leaving.some((other) => sameElement(other, element))) leaving.push(element);
+        if (found !== null && !holdsElement(leaving, element)) leaving.push(element);
         fresh.push(element);
       }
       leaving.push(...unneededMarks(this.tables, leaving, record.elements));
@@ -137,22 +139,20 @@ export class PacketFilter {
     this.tables.begin();
     const rebuilt = missingTables(sight.tables, (table) => isAbout(record, table));
     if (rebuilt.length > 0) rebuild(this.tables, sight.tables, rebuilt, liveRecords(store));
-    const stays = (table: TableName): boolean => !rebuilt.includes(table);
-    this.tables.deleteElements(leaving.filter((element) => stays(element.table)));
-    for (let i = 0; i < record.chains.length; i += 1) {
-      const chain = record.chains[i];
-      if (chain !== undefined && stays(chain.table) && sight.chains[i] === null) this.tables.addChain(chain);
+    this.tables.deleteElements(outside(leaving, rebuilt));
+    let i = 0;
+    for (const chain of record.chains) {
+      if (!rebuilt.includes(chain.table) && sight.chains[i] === null) this.tables.addChain(chain);
+      i += 1;
     }
-    const own = fresh.filter((element) => stays(element.table));
+    const own = outside(fresh, rebuilt);
     this.tables.addElements(own, commentsOf(own, record.owner), exclusive);
     return this.tables.commit();
   }
 
   /** The elements of an owner's earlier record that are still there, still its own, and not wanted any more. */
   #leaving(before: FilterRecord, wanted: readonly FilterElement[]): FilterElement[] {
-    const old = before.elements.filter(
-      (element) => !isShared(element.set) && !wanted.some((other) => sameElement(other, element)),
-    );
+    const old = before.elements.filter((element) => !isShared(element.set) && !holdsElement(wanted, element));
     return this.tables.ownedBy(old, ownerHash(before.owner));
   }
 
@@ -283,7 +283,7 @@ export class PacketFilter {
     if (!tables.every((table) => this.#present.has(table))) {
       const states = this.tables.look(TABLE_NAMES, [], []).tables;
       for (let i = 0; i < TABLE_NAMES.length; i += 1) {
-        if (states[i] === "present") this.#present.add(TABLE_NAMES[i] ?? "");
+        if (states[i] === "present") this.#present.add(textAt(TABLE_NAMES, i));
       }
     }
     return tables.every((table) => this.#present.has(table));
@@ -353,13 +353,17 @@ export class PacketFilter {
 }
 
 function publishedPorts(ports: readonly HostPort[]): PublishedPort[] {
-  return ports.map(({ protocol, hostIp, hostPort, pod, containerPort }) => ({
-    protocol: protocol === "tcp" ? IPPROTO_TCP : protocol === "udp" ? IPPROTO_UDP : IPPROTO_SCTP,
-    hostAddress: hostIp,
-    hostPort,
-    podAddress: pod,
-    podPort: containerPort,
-  }));
+  const published: PublishedPort[] = [];
+  for (const { protocol, hostIp, hostPort, pod, containerPort } of ports) {
+    published.push({
+      protocol: protocol === "tcp" ? IPPROTO_TCP : protocol === "udp" ? IPPROTO_UDP : IPPROTO_SCTP,
+      hostAddress: hostIp,
+      hostPort,
+      podAddress: pod,
+      podPort: containerPort,
+    });
+  }
+  return published;
 }
 
 function asked(what: string, action: () => void): void {
@@ -371,20 +375,27 @@ function asked(what: string, action: () => void): void {
   }
 }
 
+/** The elements that are in none of the tables. */
+function outside(elements: readonly FilterElement[], tables: readonly TableName[]): FilterElement[] {
+  return tables.length === 0 ? [...elements] : elements.filter((element) => !tables.includes(element.table));
+}
+
 function isAsWanted(found: FoundElement, wanted: FilterElement, comment: string): boolean {
   return found.element.data === wanted.data && (isShared(wanted.set) || found.comment === comment);
 }
 
 function commentsOf(elements: readonly FilterElement[], owner: FilterOwner): string[] {
   const comment = ownerComment(owner);
-  return elements.map((element) => (isShared(element.set) ? "" : comment));
+  const comments: string[] = [];
+  for (const element of elements) comments.push(isShared(element.set) ? "" : comment);
+  return comments;
 }
 
 /** Whether an element's comment is of an attachment of the network that is neither known nor to be kept. */
 function isOrphan(comment: string, network: string, known: ReadonlySet<string>, keep: ReadonlySet<string>): boolean {
   const words = comment.split(" ");
-  if (words.length !== 4 || words[1] !== network || known.has(words[0] ?? "")) return false;
-  return !keep.has(`${words[2] ?? ""} ${words[3] ?? ""}`);
+  if (words.length !== 4 || words[1] !== network || known.has(textAt(words, 0))) return false;
+  return !keep.has(`${textAt(words, 2)} ${textAt(words, 3)}`);
 }
 
 function keepsChanging(): CniError {

@@ -2,9 +2,11 @@
  * What the packet filter holds for one attachment, as a value and as a file. The file lets DEL find its elements without a
  * search, and lets everybody put back what a third party's flush took away. Pure.
  */
+
 import { createHash } from "node:crypto";
 import type { Resident } from "../host/liveness.ts";
 import type { NamespaceIdentity } from "../host/namespace.ts";
+import { itemAt, textAt } from "../lists.ts";
 import { hexOf, isDigits } from "../text.ts";
 import { addToPlan, emptyPlan, formatPlan, type RecordedPlan } from "./iptables-lines.ts";
 import type { IptablesPlan } from "./iptables-rules.ts";
@@ -71,6 +73,14 @@ export function sameElement(a: FilterElement, b: FilterElement): boolean {
   return a.table === b.table && a.set === b.set && a.key === b.key;
 }
 
+/** Whether an element is among others. */
+export function holdsElement(elements: readonly FilterElement[], element: FilterElement): boolean {
+  for (const other of elements) {
+    if (sameElement(other, element)) return true;
+  }
+  return false;
+}
+
 /** An element as nft would print it. */
 export function formatElement(element: FilterElement): string {
   const data = element.data === "" ? "" : ` : ${element.data}`;
@@ -117,10 +127,16 @@ export function formatRecord(record: FilterRecord): string {
 export function parseRecord(text: string): FilterRecord | null {
   const lines = text.split("\n");
   if (lines.length < 6 || lines[0] !== HEADER || lines[lines.length - 2] !== "end") return null;
-  const names = wordsOf(lines[1] ?? "", "owner ");
-  const netns = wordsOf(lines[2] ?? "", "netns ");
-  const time = wordsOf(lines[3] ?? "", "since-boot-ms ")[0] ?? "";
-  if (names.length !== 4 || netns.length < 3 || !isNumber(netns[0]) || !isNumber(netns[1]) || !isNumber(time))
+  const names = wordsOf(textAt(lines, 1), "owner ");
+  const netns = wordsOf(textAt(lines, 2), "netns ");
+  const time = textAt(wordsOf(textAt(lines, 3), "since-boot-ms "), 0);
+  if (
+    names.length !== 4 ||
+    netns.length < 3 ||
+    !isNumber(textAt(netns, 0)) ||
+    !isNumber(textAt(netns, 1)) ||
+    !isNumber(time)
+  )
     return null;
   const chains: FilterChain[] = [];
   const elements: FilterElement[] = [];
@@ -129,29 +145,34 @@ export function parseRecord(text: string): FilterRecord | null {
   for (const line of lines.slice(4, lines.length - 2)) {
     const words = line.split(" ");
     const table: TableName = words[1] === "bridge" ? "bridge" : "inet";
-    const last = chains[chains.length - 1];
-    const plan = iptables[iptables.length - 1];
+    const last = itemAt(chains, chains.length - 1);
+    const plan = itemAt(iptables, iptables.length - 1);
     if (words[0] === "iptables" && words.length === 4) {
       iptables.push(emptyPlan(words));
-    } else if (plan !== undefined && line.startsWith("iptables-")) {
+    } else if (plan !== null && line.startsWith("iptables-")) {
       addToPlan(plan, line);
     } else if (words[0] === "chain") {
-      chains.push({ table, name: words[2] ?? "", rules: [] });
-    } else if (words[0] === "rule" && last !== undefined) {
+      chains.push({ table, name: textAt(words, 2), rules: [] });
+    } else if (words[0] === "rule" && last !== null) {
       chains[chains.length - 1] = { table: last.table, name: last.name, rules: [...last.rules, line.slice(5)] };
     } else if (words[0] === "element" && words.length > 3) {
-      elements.push(elementOf(table, words[2] ?? "", words.slice(3).join(" ")));
+      elements.push(elementOf(table, textAt(words, 2), words.slice(3).join(" ")));
     } else if (words[0] === "claim" && words.length > 3) {
-      claims.push(elementOf(table, words[2] ?? "", words.slice(3).join(" ")));
+      claims.push(elementOf(table, textAt(words, 2), words.slice(3).join(" ")));
     } else {
       return null;
     }
   }
   return {
-    owner: { network: names[0] ?? "", containerId: names[1] ?? "", ifname: names[2] ?? "", plugin: names[3] ?? "" },
+    owner: {
+      network: textAt(names, 0),
+      containerId: textAt(names, 1),
+      ifname: textAt(names, 2),
+      plugin: textAt(names, 3),
+    },
     netns: {
-      device: parseInt(netns[0] ?? "0", 10),
-      inode: parseInt(netns[1] ?? "0", 10),
+      device: parseInt(textAt(netns, 0), 10),
+      inode: parseInt(textAt(netns, 1), 10),
       path: netns.slice(2).join(" "),
     },
     timeMs: parseInt(time, 10),
@@ -177,6 +198,6 @@ function wordsOf(line: string, start: string): string[] {
   return line.startsWith(start) ? line.slice(start.length).split(" ") : [];
 }
 
-function isNumber(text: string | undefined): boolean {
-  return text !== undefined && text.length <= 15 && isDigits(text);
+function isNumber(text: string): boolean {
+  return text.length <= 15 && isDigits(text);
 }

@@ -3,7 +3,9 @@
  * costs four or five system calls; only if that fails are its tables of sockets read (proc(5), /proc/net/tcp), since a
  * port may also be in the way of a bind because an outgoing connection happens to use it.
  */
+
 import { type Address, addressOf, formatAddress, parseAddress, sameAddress } from "../ip/address.ts";
+import { textAt } from "../lists.ts";
 import { EADDRINUSE, EAFNOSUPPORT, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
@@ -141,7 +143,7 @@ export function parseSocketTable(text: string, state: number, port: number): Lis
   for (const line of completeLines(text)) {
     if (!line.includes(suffix)) continue;
     const fields = fieldsOf(line);
-    const local = fields[1] ?? "";
+    const local = textAt(fields, 1);
     if (fields[3] !== hex(state, 2) || !local.endsWith(suffix)) continue;
     const address = parseKernelAddress(local.slice(0, local.length - suffix.length));
     if (address !== null) listeners.push({ address, inode: parseInt(fields[9] ?? "0", 10) });
@@ -156,7 +158,7 @@ export function parseSctpTable(text: string, port: number): Listener[] {
     const fields = fieldsOf(line);
     if (fields[3] !== `${LISTENING}` || fields[5] !== `${port}`) continue;
     for (let i = 8; i < fields.length; i += 1) {
-      const address = parseAddress(fields[i] ?? "");
+      const address = parseAddress(textAt(fields, i));
       if (address !== null) listeners.push({ address, inode: parseInt(fields[7] ?? "0", 10) });
     }
   }

@@ -1,4 +1,5 @@
 /** IP addresses and prefixes as values: parsing, printing and the arithmetic that allocation needs. Pure. */
+import { numberAt, textAt } from "../lists.ts";
 import { hexNumber, parseHex } from "../text.ts";
 
 export type Family = 4 | 6;
@@ -45,10 +46,14 @@ export function formatAddress(address: Address): string {
     return `::ffff:${b[12]}.${b[13]}.${b[14]}.${b[15]}`;
   }
   const [start, length] = longestZeroRun(groups);
-  if (length < 2) return groups.map((group) => hexNumber(group)).join(":");
-  const head = groups.slice(0, start).map((group) => hexNumber(group));
-  const tail = groups.slice(start + length).map((group) => hexNumber(group));
-  return `${head.join(":")}::${tail.join(":")}`;
+  if (length < 2) return hexGroups(groups);
+  return `${hexGroups(groups.slice(0, start))}::${hexGroups(groups.slice(start + length))}`;
+}
+
+function hexGroups(groups: readonly number[]): string {
+  const texts: string[] = [];
+  for (const group of groups) texts.push(hexNumber(group));
+  return texts.join(":");
 }
 
 export function formatPrefix(prefix: Prefix): string {
@@ -104,6 +109,14 @@ export function contains(network: Prefix, address: Address): boolean {
   return sameAddress(networkOf({ address, length: network.length }), networkOf(network));
 }
 
+/** Whether an address is among others. */
+export function holdsAddress(addresses: readonly Address[], address: Address): boolean {
+  for (const other of addresses) {
+    if (sameAddress(other, address)) return true;
+  }
+  return false;
+}
+
 /** Whether two networks share an address. */
 export function overlap(a: Prefix, b: Prefix): boolean {
   return a.length <= b.length ? contains(a, b.address) : contains(b, a.address);
@@ -148,7 +161,7 @@ function parseIpv4(text: string): Address | null {
   if (parts.length !== 4) return null;
   const bytes = new Uint8Array(4);
   for (let i = 0; i < 4; i += 1) {
-    const value = parseDecimal(parts[i] ?? "", 255);
+    const value = parseDecimal(textAt(parts, i), 255);
     if (value === null) return null;
     bytes[i] = value;
   }
@@ -164,8 +177,8 @@ function parseIpv6(text: string): Address | null {
   const missing = 8 - head.length - tail.length;
   if (double < 0 ? missing !== 0 : missing < 1) return null;
   const bytes = new Uint8Array(16);
-  for (let i = 0; i < head.length; i += 1) putGroup(bytes, i, head[i] ?? 0);
-  for (let i = 0; i < tail.length; i += 1) putGroup(bytes, 8 - tail.length + i, tail[i] ?? 0);
+  for (let i = 0; i < head.length; i += 1) putGroup(bytes, i, numberAt(head, i));
+  for (let i = 0; i < tail.length; i += 1) putGroup(bytes, 8 - tail.length + i, numberAt(tail, i));
   return { family: 6, bytes };
 }
 
@@ -181,7 +194,7 @@ function groupsOf(text: string, dotted: boolean): number[] | null {
   const parts = text.split(":");
   if (parts.length > 8) return null;
   for (let i = 0; i < parts.length; i += 1) {
-    const part = parts[i] ?? "";
+    const part = textAt(parts, i);
     if (dotted && i === parts.length - 1 && part.includes(".")) {
       const v4 = parseIpv4(part);
       if (v4 === null) return null;
