@@ -25,8 +25,14 @@ interface Listener {
   stop(): Promise<void>;
 }
 
-/** A process of its own that holds a port in a namespace. */
-async function listen(netns: Netns, address: string, port: number, kind: "tcp" | "udp" = "tcp"): Promise<Listener> {
+/** A process of its own that holds a port in a namespace; `words` are further arguments of its command line. */
+async function listen(
+  netns: Netns,
+  address: string,
+  port: number,
+  kind: "tcp" | "udp" = "tcp",
+  words: readonly string[] = [],
+): Promise<Listener> {
   const only6 = address === "::" ? 0 : 1;
   const script = `
 import socket, sys
@@ -36,7 +42,7 @@ s.bind((${JSON.stringify(address)}, ${port}))
 ${kind === "tcp" ? "s.listen()" : ""}
 print("ready", flush=True)
 sys.stdin.read()`;
-  const args = [`--net=${netns.path}`, "--", "/usr/bin/python3", "-I", "-S", "-c", script];
+  const args = [`--net=${netns.path}`, "--", "/usr/bin/python3", "-I", "-S", "-c", script, ...words];
   const child: ChildProcess = spawn("nsenter", args, { stdio: ["pipe", "pipe", "inherit"] });
   const closed = new Promise((resolve) => child.once("close", resolve));
   await new Promise((resolve, reject) => {
@@ -242,6 +248,17 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         const pod = await node.bridged();
         expectSuccess(await node.publish(pod, [mapping()]));
         await listener.stop();
+      }));
+
+    test("a program that keeps the port for the container itself, as podman's conmon does, is not in the way", () =>
+      withNode(options, async (node) => {
+        const [pod, other] = [await node.bridged({ label: "web" }), await node.bridged()];
+        const keeper = await listen(node.host, "0.0.0.0", 8080, "tcp", ["--cid", pod.containerId]);
+        expectError(await node.publish(other, [mapping()]), { code: 102 });
+        expectSuccess(await node.publish(pod, [mapping()]));
+        expectSuccess(await node.check(pod, [mapping()]));
+        expect(await node.ask(node.client, node4, 8080)).toMatch(/^web saw/);
+        await keeper.stop();
       }));
 
     test("CHECK and a repeated ADD of the pod's own do not take it for a conflict with itself", () =>

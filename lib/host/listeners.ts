@@ -53,16 +53,26 @@ interface Wanted {
  * @param protocol "tcp", "udp" or "sctp"
  * @param hostIp null for any address
  * @param family 4, 6, or 0 for both if `hostIp` is null
+ * @param containerId whose runtime may listen: podman's conmon keeps a container's ports from other programs, and has its ID
+ *   among its arguments
  * @returns null if nobody does, else "process 1234 (nginx) listening on 0.0.0.0:80"
  */
-export function takenBy(protocol: string, hostIp: Address | null, family: 0 | 4 | 6, port: number): string | null {
+export function takenBy(
+  protocol: string,
+  hostIp: Address | null,
+  family: 0 | 4 | 6,
+  port: number,
+  containerId: string,
+): string | null {
   const wanted: Wanted = { protocol, hostIp, family: hostIp === null ? family : hostIp.family, port };
   if (protocol === "sctp" && sys.fstatat(sys.AT_FDCWD, "/proc/net/sctp", 0) === null) return null;
   if (probe(wanted) !== -EADDRINUSE) return null;
   const found = findListener(wanted);
   if (found === null) return null;
+  const pid = processWith(found.inode);
+  if (pid !== "" && (readText(`/proc/${pid}/cmdline`) ?? "").split("\0").includes(containerId)) return null;
   const shown = formatAddress(found.address);
-  return `${holderOf(found.inode)} listening on ${found.address.family === 4 ? shown : `[${shown}]`}:${port}`;
+  return `${processText(pid)} listening on ${found.address.family === 4 ? shown : `[${shown}]`}:${port}`;
 }
 
 /** Binds a socket to what is wanted and closes it: 0, or the negative error number. Without IPv6 "both" is IPv4. */
@@ -199,20 +209,24 @@ function isZero(address: Address): boolean {
   return true;
 }
 
-/** The process that has a socket open: "process 1234 (nginx)". */
-function holderOf(inode: number): string {
+/** The number of the process that has a socket open; empty if none is seen. */
+function processWith(inode: number): string {
   const proc = openDirectory(sys.AT_FDCWD, "/proc");
-  if (proc >= 0) {
-    try {
-      for (const pid of listNames(proc)) {
-        if (!isDigits(pid) || !hasOpen(proc, pid, `socket:[${inode}]`)) continue;
-        return `process ${pid} (${readText(`/proc/${pid}/comm`) ?? "?"})`;
-      }
-    } finally {
-      sys.close(proc);
+  if (proc < 0) return "";
+  try {
+    for (const pid of listNames(proc)) {
+      if (isDigits(pid) && hasOpen(proc, pid, `socket:[${inode}]`)) return pid;
     }
+    return "";
+  } finally {
+    sys.close(proc);
   }
-  return "an unseen process or the kernel (a VXLAN or WireGuard tunnel)";
+}
+
+/** "process 1234 (nginx)" */
+function processText(pid: string): string {
+  if (pid === "") return "an unseen process or the kernel (a VXLAN or WireGuard tunnel)";
+  return `process ${pid} (${readText(`/proc/${pid}/comm`) ?? "?"})`;
 }
 
 /** Whether a process has a file open under the name that /proc/<pid>/fd shows. Processes end while they are looked at. */
