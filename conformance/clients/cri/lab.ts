@@ -104,7 +104,7 @@ export class Lab {
   /** Kills a pod's processes; what is left of it is for the runtime to find. */
   async kill(pod: Pod): Promise<void> {
     assert(pod.status.pid > 0, "the pod has no process");
-    await this.containerd.node.exec("kill", ["-KILL", String(pod.status.pid)]);
+    await this.containerd.node.exec("sh", ["-c", `kill -KILL ${pod.status.pid}`]);
   }
 
   /** Takes a pod's network namespace away. */
