@@ -1,6 +1,6 @@
 /** The image of these suites: one static program, as an OCI image layout in a tar archive, written here byte by byte. */
 import { createHash } from "node:crypto";
-import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { exists } from "../../hack/debian.ts";
@@ -76,6 +76,7 @@ export async function buildImage(): Promise<{ archive: string; agent: string }> 
   const archive = join(cache, `image-${hash.digest("hex").slice(0, 12)}.tar`);
   const agent = `${archive}.agent`;
   if (await exists(archive)) return { archive, agent };
+  await mkdir(cache, { recursive: true });
   const work = await mkdtemp(join(cache, "image.new-"));
   const machine = process.arch === "arm64" ? "aarch64" : "x86_64";
   try {

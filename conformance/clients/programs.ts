@@ -43,18 +43,22 @@ export interface Program {
 /** Fetches what is missing. Returns why something could not be had, a line for each release; empty if all is there. */
 export async function fetchPrograms(): Promise<string[]> {
   const failures: string[] = [];
-  for (const release of new Set(NAMES.map((name) => BUNDLES[name].release))) {
-    const missing: ProgramName[] = [];
-    for (const name of NAMES)
-      if (BUNDLES[name].release === release && !(await exists(join(cache, name, VERSIONS_FILE)))) missing.push(name);
-    if (missing.length === 0) continue;
-    console.log(`fetching from Debian ${release}: ${missing.map((name) => BUNDLES[name].packages[0]).join(", ")}`);
-    const bundles = missing.map((name) => ({ target: join(cache, name), packages: BUNDLES[name].packages }));
-    await unpackBundles(release, bundles).catch((error: Error) => {
-      failures.push(`${missing.join(", ")}: ${error.message.split("\n")[0]}`);
-    });
-  }
-  await findReference().catch((error: Error) => failures.push(`reference plugins: ${error.message.split("\n")[0]}`));
+  const note = (what: string) => (error: Error) => {
+    failures.push(`${what}: ${error.message.split("\n")[0]}`);
+  };
+  const releases = [...new Set(NAMES.map((name) => BUNDLES[name].release))];
+  await Promise.all([
+    ...releases.map(async (release) => {
+      const missing: ProgramName[] = [];
+      for (const name of NAMES)
+        if (BUNDLES[name].release === release && !(await exists(join(cache, name, VERSIONS_FILE)))) missing.push(name);
+      if (missing.length === 0) return;
+      console.log(`fetching from Debian ${release}: ${missing.map((name) => BUNDLES[name].packages[0]).join(", ")}`);
+      const bundles = missing.map((name) => ({ target: join(cache, name), packages: BUNDLES[name].packages }));
+      await unpackBundles(release, bundles).catch(note(missing.join(", ")));
+    }),
+    findReference().catch(note("reference plugins")),
+  ]);
   return failures;
 }
 

@@ -3,14 +3,21 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
+import { buildImage } from "./image.ts";
+import { buildAttach } from "./libcni/build.ts";
 import { removeStaleCgroups } from "./node.ts";
-import { fetchPrograms } from "./programs.ts";
+import { fetchPrograms, program } from "./programs.ts";
 
 let directory: string;
 
 export async function setup(project: TestProject): Promise<void> {
   await removeStaleCgroups();
   for (const line of await fetchPrograms()) console.warn(`could not be had: ${line}`);
+  /* Here, so that no two test files build at once. */
+  await buildImage();
+  const { version: go } = await program("go");
+  for (const libcni of ["libcni11", "libcni13"] as const)
+    if (go !== "" && (await program(libcni)).version !== "") await buildAttach(libcni);
   directory = await mkdtemp(join(tmpdir(), `pwt-${process.pid}-`));
   const report = join(directory, "report");
   await writeFile(report, "");
