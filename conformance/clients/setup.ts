@@ -45,6 +45,6 @@ export function reportTable(text: string): string[] {
     .sort(([a], [b]) => a.localeCompare(b))
     .map(([key, scenarios]) => {
       const shown = [...scenarios].map(([name, count]) => (count === 1 ? name : `${name} (${count})`));
-      return `${key} ${shown.join(", ")}`;
+      return `${key} ${shown.join("; ")}`;
     });
 }
