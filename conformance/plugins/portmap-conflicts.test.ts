@@ -124,13 +124,43 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         expect(await node.ask(node.client, addressOf("second", 4), 8080)).toMatch(/^second saw/);
       }));
 
-    test("its own interfaces refuse each other too", () =>
+    /* podman asks for the ports of a container on each of its networks. */
+    test("by another interface of its own: the first one keeps it, the next one has it when that goes", () =>
       withNode(options, async (node) => {
-        const first = await node.pod({ mappings: [mapping()] });
+        const first = await node.pod({ label: "web", mappings: [mapping()] });
         const { netns, containerId } = first;
         const bridge = { isDefaultGateway: false, isGateway: true };
         const second = await node.bridged({ netns, containerId, ifname: "eth1", bridge });
-        expectHolder(await node.publish(second, [mapping()]), first, node.network);
+        const more = [mapping(), mapping(node4, "tcp", 8081)];
+        second.result = expectSuccess(await node.publish(second, more));
+        const third = await node.bridged({ netns, containerId, ifname: "eth2", bridge });
+        third.result = expectSuccess(await node.publish(third, [mapping()]));
+        const publishedBy = async () => {
+          const pods = [first, second, third].filter((pod) => pod.v4 !== "");
+          const rules = await node.ruleset();
+          return pods
+            .filter((pod) => rules.includes(`${pod.v4} . 80`) || rules.includes(`${pod.v4}:80`))
+            .map((pod) => pod.ifname);
+        };
+        if (backend === "nftables") expect(await publishedBy()).toEqual(["eth0", "eth1"]);
+        for (const pod of [first, third]) expectSuccess(await node.check(pod, [mapping()]));
+        expectSuccess(await node.check(second, more));
+        expect(await node.ask(node.client, node4, 8080)).toMatch(/^web saw/);
+        expect(await node.ask(node.client, node4, 8081)).toMatch(/^web saw/);
+        await node.nft("flush", "ruleset");
+        await node.repair();
+        expect(await node.ask(node.client, node4, 8080)).toMatch(/^web saw/);
+        for (const [pod, mappings] of [
+          [first, [mapping()]],
+          [second, more],
+        ] as const) {
+          await node.unpublish(pod, mappings);
+          expect(await node.ask(node.client, node4, 8080)).toMatch(/^web saw/);
+        }
+        if (backend === "nftables") expect(await publishedBy()).toEqual(["eth2"]);
+        expectSuccess(await node.check(third, [mapping()]));
+        await node.unpublish(third, [mapping()]);
+        expect(await portsLeft(node)).toEqual([]);
       }));
 
     test("but is gone without a DEL: its mapping is taken over, and a late DEL takes nothing back", () =>

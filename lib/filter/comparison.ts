@@ -13,7 +13,7 @@ export function differencesInTables(tables: FilterTables, record: FilterRecord):
   const hash = ownerHash(record.owner);
   let i = 0;
   for (const element of record.elements) {
-    const line = differenceIn(element, sight.elements[i] ?? null, hash);
+    const line = differenceIn(element, sight.elements[i] ?? null, hash, record.owner.containerId);
     if (line !== "") (isHostPort(element) ? ports : others).push(line);
     i += 1;
   }
@@ -47,8 +47,10 @@ export function isSpoilt(tables: FilterTables, table: TableName, records: readon
 }
 
 /** A line, or "" for an element that is as it should be. */
-function differenceIn(element: FilterElement, found: FoundElement | null, hash: string): string {
+function differenceIn(element: FilterElement, found: FoundElement | null, hash: string, containerId: string): string {
   if (found === null) return `${formatElement(element)} is missing`;
+  /* What another interface of the container has published is published. */
+  if (!found.comment.startsWith(hash) && found.comment.split(" ")[2] === containerId) return "";
   if (found.element.data !== element.data) {
     return `${formatElement(element)} expected, found ${formatElement(found.element)}`;
   }

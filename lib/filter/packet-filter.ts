@@ -9,16 +9,8 @@ import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
 import { sinceBootMs } from "../host/boot.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import { textAt } from "../lists.ts";
-import {
-  flushStale,
-  flushTranslated,
-  IPPROTO_SCTP,
-  IPPROTO_TCP,
-  IPPROTO_UDP,
-  type PublishedPort,
-} from "../netlink/conntrack.ts";
-import { NetlinkError } from "../netlink/socket.ts";
 import { differencesInTables, isSpoilt } from "./comparison.ts";
+import { forgetConnections, forgetTranslated } from "./flows.ts";
 import { type HostPort, isShared } from "./hostports.ts";
 import { checkIptables } from "./iptables.ts";
 import { addRecordedIptables, clearPorts, removeRecordedIptables, repairRecordedIptables } from "./iptables-records.ts";
@@ -37,8 +29,9 @@ import { type ReferencePart, removeReference } from "./reference.ts";
 import { isAbout, liveRecords, missingTables, rebuild, restoreLocalnet } from "./restore.ts";
 import { displace, overlapsToAskFor, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
+import { heirsOf, overlapping, siblingWith, standInLine, waiting, withClaims } from "./siblings.ts";
 import { RecordStore } from "./store.ts";
-import { FilterTables, type FoundElement, refused, type Sight } from "./tables.ts";
+import { FilterTables, type FoundElement, type Sight } from "./tables.ts";
 
 /** How often a change is begun again because a stranger has changed our tables in between. */
 const TRIES = 5;
@@ -80,22 +73,30 @@ export class PacketFilter {
       const sight = this.tables.look(TABLE_NAMES, record.chains, [...asked, ...overlapsToAskFor(record)]);
       const same = sight.elements.slice(0, asked.length);
       const leaving = before === null ? [] : this.#leaving(before, record.elements);
+      const withheld: FilterElement[] = [];
       for (const rival of rivalsOf(this.tables, record, same, sight.elements.slice(asked.length))) {
         if (holdsElement(leaving, rival.element)) continue;
-        leaving.push(...displace(this.tables, store, rival, record, lastWins));
+        const sibling = siblingWith(store, rival, record);
+        if (sibling === null) leaving.push(...displace(this.tables, store, rival, record, lastWins));
+        else {
+          withheld.push(...overlapping(record, rival.element));
+          standInLine(store, sibling, record);
+        }
       }
       const comment = ownerComment(record.owner);
       const fresh: FilterElement[] = [];
       let i = -1;
       for (const element of record.elements) {
         i += 1;
+        if (holdsElement(withheld, element)) continue;
         const found = same[i] ?? null;
         if (found !== null && isAsWanted(found, element, comment)) continue;
         if (found !== null && !holdsElement(leaving, element)) leaving.push(element);
         fresh.push(element);
       }
       leaving.push(...unneededMarks(this.tables, leaving, record.elements));
-      store.put(record);
+      const kept = withheld.length === 0 ? record : waiting(record, withheld);
+      store.put(before === null ? kept : { ...kept, heirs: before.heirs });
       if (this.#change(store, sight, record, leaving, fresh, optimistic)) return;
     }
     throw keepsChanging();
@@ -166,8 +167,10 @@ export class PacketFilter {
     const store = RecordStore.open(false);
     try {
       const record = store === null ? null : store.get(recordName(owner));
-      if (store !== null && record !== null) this.#removeRecord(store, record);
-      else if (search) this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
+      if (store !== null && record !== null) {
+        this.#removeRecord(store, record);
+        this.#passOn(store, record);
+      } else if (search) this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
       return record;
     } finally {
       store?.close();
@@ -178,6 +181,13 @@ export class PacketFilter {
     if (record.iptables.length > 0) removeRecordedIptables(record);
     if (record.elements.length > 0) this.#removeElements(record);
     store.drop(record.owner);
+  }
+
+  /** Gives the ports of one that has gone to the container's interfaces that stood in line for them. */
+  #passOn(store: RecordStore, gone: FilterRecord): void {
+    for (const heir of heirsOf(store, gone)) {
+      this.#putElements(store, withClaims(heir), heir, false);
+    }
   }
 
   #removeElements(record: FilterRecord): void {
@@ -212,6 +222,7 @@ export class PacketFilter {
           known.add(ownerHash(owner));
         } else if (store !== null) {
           this.#removeRecord(store, record);
+          this.#passOn(store, record);
           removed.push(record);
         }
       }
@@ -309,17 +320,14 @@ export class PacketFilter {
     throw keepsChanging();
   }
 
-  /**
-   * After ports were published: forgets connections to them that go elsewhere because they began before.
-   * @throws CniError 100, 11
-   */
+  /** See `forgetConnections` in flows.ts. @throws CniError 100, 11 */
   forgetConnections(ports: readonly HostPort[]): void {
-    asked("remove connections to the published ports", () => flushStale(this.tables.socket, publishedPorts(ports)));
+    forgetConnections(this.tables.socket, ports);
   }
 
-  /** After ports are no longer published: forgets the connections to them that go to the pod. @throws CniError 100, 11 */
+  /** See `forgetTranslated` in flows.ts. @throws CniError 100, 11 */
   forgetTranslated(ports: readonly HostPort[]): void {
-    asked("remove connections of the pod", () => flushTranslated(this.tables.socket, publishedPorts(ports)));
+    forgetTranslated(this.tables.socket, ports);
   }
 
   /**
@@ -349,29 +357,6 @@ export class PacketFilter {
     } finally {
       store.close();
     }
-  }
-}
-
-function publishedPorts(ports: readonly HostPort[]): PublishedPort[] {
-  const published: PublishedPort[] = [];
-  for (const { protocol, hostIp, hostPort, pod, containerPort } of ports) {
-    published.push({
-      protocol: protocol === "tcp" ? IPPROTO_TCP : protocol === "udp" ? IPPROTO_UDP : IPPROTO_SCTP,
-      hostAddress: hostIp,
-      hostPort,
-      podAddress: pod,
-      podPort: containerPort,
-    });
-  }
-  return published;
-}
-
-function asked(what: string, action: () => void): void {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof NetlinkError) throw refused(error, what);
-    throw error;
   }
 }
 

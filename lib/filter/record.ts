@@ -45,8 +45,13 @@ export interface FilterRecord {
   readonly elements: readonly FilterElement[];
   /** The rules of the iptables backend, one plan for each IP version; empty with nftables. */
   readonly iptables: readonly IptablesPlan[];
-  /** The ports that those rules publish, as the elements that nftables would have for them. */
+  /**
+   * Ports without elements: those that iptables' rules publish, as the elements that nftables would have for them, or those
+   * that another interface of the container has as long as it is there.
+   */
   readonly claims: readonly FilterElement[];
+  /** The records of the container's other interfaces that get the ports when this one goes. */
+  readonly heirs: readonly string[];
 }
 
 const HEADER = "podwire packet filter record 1";
@@ -62,6 +67,15 @@ export function ownerHash(owner: FilterOwner): string {
 /** The name of the file that holds an owner's record. */
 export function recordName(owner: FilterOwner): string {
   return `${ownerHash(owner)}.${owner.plugin}`;
+}
+
+/** Whether a text may be the name of a record's file: sixteen hex digits, a dot and a plugin. */
+function isRecordName(text: string): boolean {
+  if (text.charAt(16) !== "." || text.length > 40) return false;
+  for (let i = 0; i < text.length; i += 1) {
+    if (i !== 16 && !"0123456789abcdefghijklmnopqrstuvwxyz-".includes(text.charAt(i))) return false;
+  }
+  return true;
 }
 
 /** The comment of an owner's elements: for DEL by its first word, for people by the rest. */
@@ -81,6 +95,12 @@ export function holdsElement(elements: readonly FilterElement[], element: Filter
   return false;
 }
 
+/** The element that holds the conditions of a published port. */
+export function conditionOf(element: FilterElement): FilterElement {
+  const prefix = element.set.startsWith("hostip_") ? "hostip_" : "";
+  return { table: element.table, set: `${prefix}conditional${element.set.slice(-1)}`, key: element.key, data: "" };
+}
+
 /** An element as nft would print it. */
 export function formatElement(element: FilterElement): string {
   const data = element.data === "" ? "" : ` : ${element.data}`;
@@ -95,7 +115,7 @@ export function nftablesRecord(
   chains: readonly FilterChain[],
   elements: readonly FilterElement[],
 ): FilterRecord {
-  return { owner, netns, timeMs, chains, elements, iptables: [], claims: [] };
+  return { owner, netns, timeMs, chains, elements, iptables: [], claims: [], heirs: [] };
 }
 
 /** The record as far as the attachment's life is concerned. `boot` is this one: records do not outlive it. */
@@ -118,6 +138,7 @@ export function formatRecord(record: FilterRecord): string {
   }
   for (const element of record.elements) lines.push(`element ${elementText(element)}`);
   for (const element of record.claims) lines.push(`claim ${elementText(element)}`);
+  for (const heir of record.heirs) lines.push(`heir ${heir}`);
   for (const plan of record.iptables) lines.push(...formatPlan(plan));
   lines.push("end");
   return `${lines.join("\n")}\n`;
@@ -141,6 +162,7 @@ export function parseRecord(text: string): FilterRecord | null {
   const chains: FilterChain[] = [];
   const elements: FilterElement[] = [];
   const claims: FilterElement[] = [];
+  const heirs: string[] = [];
   const iptables: RecordedPlan[] = [];
   for (const line of lines.slice(4, lines.length - 2)) {
     const words = line.split(" ");
@@ -159,6 +181,8 @@ export function parseRecord(text: string): FilterRecord | null {
       elements.push(elementOf(table, textAt(words, 2), words.slice(3).join(" ")));
     } else if (words[0] === "claim" && words.length > 3) {
       claims.push(elementOf(table, textAt(words, 2), words.slice(3).join(" ")));
+    } else if (words[0] === "heir" && isRecordName(textAt(words, 1))) {
+      heirs.push(textAt(words, 1));
     } else {
       return null;
     }
@@ -180,6 +204,7 @@ export function parseRecord(text: string): FilterRecord | null {
     elements,
     iptables,
     claims,
+    heirs,
   };
 }
 

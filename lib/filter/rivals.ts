@@ -5,7 +5,7 @@ import { bootId } from "../host/boot.ts";
 import { LivenessTest } from "../host/liveness.ts";
 import { textAt } from "../lists.ts";
 import { describeHostPort, isHostPort, portOf } from "./hostports.ts";
-import { type FilterElement, type FilterRecord, holdsElement, ownerHash, residentOf } from "./record.ts";
+import { conditionOf, type FilterElement, type FilterRecord, holdsElement, ownerHash, residentOf } from "./record.ts";
 import type { RecordStore } from "./store.ts";
 import type { FilterTables, FoundElement } from "./tables.ts";
 
@@ -104,12 +104,6 @@ export function isDead(record: FilterRecord, others: readonly FilterRecord[]): b
   const test = new LivenessTest(boot);
   for (const other of others) test.note(residentOf(other, boot));
   return test.of(residentOf(record, boot)) !== "alive";
-}
-
-/** The element that holds the conditions of a published port. */
-function conditionOf(element: FilterElement): FilterElement {
-  const prefix = element.set.startsWith("hostip_") ? "hostip_" : "";
-  return { table: element.table, set: `${prefix}conditional${element.set.slice(-1)}`, key: element.key, data: "" };
 }
 
 export function ownerText(record: FilterRecord): string {

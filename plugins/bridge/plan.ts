@@ -168,7 +168,7 @@ function filterRecord(input: PlanInput): FilterRecord | null {
     elements.push(...sourceCheckElements(names.hostLink, mac, config.macSpoofCheck, allowed));
   }
   if (elements.length === 0 && iptables.length === 0) return null;
-  return { owner, netns, timeMs, chains, elements, iptables, claims: [] };
+  return { owner, netns, timeMs, chains, elements, iptables, claims: [], heirs: [] };
 }
 
 /** The result's interfaces: bridge, host end, container end, and the VLAN's gateway link where there is one. */

@@ -135,7 +135,7 @@ function iptablesOf(input: PlanInput): FilterRecord | null {
   }
   if (iptables.length === 0) return null;
   const claims = elementsOf(input, "").filter((element) => isHostPort(element));
-  return { owner, netns, timeMs, chains: [], elements: [], iptables, claims };
+  return { owner, netns, timeMs, chains: [], elements: [], iptables, claims, heirs: [] };
 }
 
 /** The network's conditions as a chain of its own; null without any. */
