@@ -28,7 +28,7 @@ SOURCES := $(shell find lib ipam plugins -name '*.ts' ! -name '*.test.ts')
 DESTDIR ?=
 CNI_BIN_DIR ?= /opt/cni/bin
 
-.PHONY: build test demo demo-overlay bench fuzz lint format install clean help plugins need-build need-test need-demo need-bench
+.PHONY: build test conformance demo demo-overlay bench fuzz lint format install clean help plugins need-build need-test need-demo need-bench
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
@@ -37,6 +37,9 @@ test: need-test ## type check, lint, build, run all tests (as root)
 	@biome check --error-on-warnings
 	@$(MAKE) --no-print-directory build
 	@vitest run
+
+conformance: need-test build ## real container runtimes with Podwire and with the reference plugins, all scenarios (as root)
+	@PODWIRE_CLIENTS=all vitest run --project clients
 
 demo: need-demo build ## pods on a bridge, a published port, a flush: what each call does, in namespaces of their own
 	@exec node hack/demo.ts
@@ -82,7 +85,7 @@ $(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/memory.o $(BUILD)/sys.json 
 # No builtins: the compiler would make calloc out of malloc and memset, in calloc itself.
 $(BUILD)/%.o: lib/sys/%.c package-lock.json | need-build
 	@mkdir -p $(@D)
-	@zig cc -target $(TARGET) -Os -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables \
+	@zig cc -target $(TARGET) -O2 -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables \
 		-c $< -o $@
 
 # The manifest names the objects beside it, so a copy of it lies beside each machine's objects.

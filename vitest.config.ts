@@ -5,9 +5,13 @@ const timeouts = { testTimeout: 60_000, hookTimeout: 60_000 };
 /** What measures rates, which other work on the machine would spoil. */
 const rates = "conformance/plugins/bandwidth-traffic.test.ts";
 
+/** What runs the executables under real container runtimes. */
+const clients = "conformance/clients/**/*.test.ts";
+
 /**
- * Three projects (`vitest --project unit`): `unit` runs the sources under Node, `conformance` runs the built executables,
- * and `rates` those of them that need the machine for themselves, when the others are through.
+ * Four projects (`vitest --project unit`): `unit` runs the sources under Node, `conformance` runs the built executables,
+ * `clients` has real container runtimes run them, and `rates` is those of them that need the machine for themselves, when
+ * the others are through.
  */
 export default defineConfig({
   test: {
@@ -30,8 +34,18 @@ export default defineConfig({
         test: {
           name: "conformance",
           include: ["conformance/**/*.test.ts"],
-          exclude: [rates],
+          exclude: [rates, clients],
           ...timeouts,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "clients",
+          include: [clients],
+          globalSetup: ["./conformance/clients/setup.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {

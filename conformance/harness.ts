@@ -125,3 +125,13 @@ export async function withSandbox(test: (sandbox: Sandbox) => Promise<void>): Pr
 export function versionsFrom(first: string): readonly string[] {
   return VERSIONS.slice(VERSIONS.indexOf(first));
 }
+
+/** Waits for a condition; false if it did not come true in time. */
+export async function until(condition: () => boolean | Promise<boolean>, limitMs: number): Promise<boolean> {
+  const deadline = performance.now() + limitMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) return false;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return true;
+}

@@ -16,17 +16,25 @@ export function isDigits(text: string): boolean {
   return text !== "";
 }
 
-/** The text with A-Z made small; all other characters stay. */
+/** The text with A-Z made small; all other characters stay. Works on bytes, which are read faster than characters. */
 export function asciiLower(text: string): string {
-  let out = "";
-  let plain = 0;
-  for (let i = 0; i < text.length; i += 1) {
-    const unit = text.charCodeAt(i);
-    if (unit < 0x41 || unit > 0x5a) continue;
-    out += text.slice(plain, i) + String.fromCharCode(unit + 0x20);
-    plain = i + 1;
+  const bytes = new TextEncoder().encode(text);
+  let capitals = 0;
+  for (let i = 0; i < bytes.length; i += 1) {
+    const byte = bytes[i] ?? 0;
+    if (byte < 0x41 || byte > 0x5a) continue;
+    bytes[i] = byte + 0x20;
+    capitals += 1;
   }
-  return plain === 0 ? text : out + text.slice(plain);
+  return capitals === 0 ? text : decodeUtf8(bytes);
+}
+
+/** Text from UTF-8; ill-formed sequences become U+FFFD. A byte order mark is a character like any other. */
+export function decodeUtf8(bytes: Uint8Array): string {
+  if (bytes.length === 0) return "";
+  const text = new TextDecoder().decode(bytes);
+  const marked = bytes.length >= 3 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
+  return marked ? `\ufeff${text}` : text;
 }
 
 /** Bytes as lower-case hex digits, two a byte, with a separator between bytes. */

@@ -3,7 +3,15 @@ import { spawnSync } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { binDirectory, callEnvironment, expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import {
+  binDirectory,
+  callEnvironment,
+  expectError,
+  expectSuccess,
+  type JsonObject,
+  type Netns,
+  until,
+} from "../harness.ts";
 import { start } from "../protocol/fixtures.ts";
 import {
   addressesOf,
@@ -14,7 +22,6 @@ import {
   leftovers,
   linkOf,
   NOTHING,
-  until,
   withLab,
 } from "./bridge-lab.ts";
 

@@ -1,7 +1,7 @@
 /** IPv6: addresses usable at once, no router believed, and hosts and containers in which it is switched off. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
-import { addressesOf, BRIDGE, hostEnd, type linkOf, until, withLab } from "./bridge-lab.ts";
+import { expectError, expectSuccess, type JsonObject, until } from "../harness.ts";
+import { addressesOf, BRIDGE, hostEnd, type linkOf, withLab } from "./bridge-lab.ts";
 
 describe("IPv6", () => {
   const dual = { lease: { ips: [{ address: "10.77.0.5/24" }, { address: "fd77::5/64" }] } };

@@ -14,6 +14,7 @@ import {
   type JsonObject,
   type Netns,
   Sandbox,
+  until,
 } from "../harness.ts";
 
 export const BRIDGE = "pwt0";
@@ -261,14 +262,4 @@ export async function capture(namespace: Netns, link: string, ...options: string
     },
     seen: (pattern) => until(() => lines().some((line) => pattern.test(line)), 3000),
   };
-}
-
-/** Waits for a condition; false if it did not come true in time. */
-export async function until(condition: () => boolean | Promise<boolean>, limitMs: number): Promise<boolean> {
-  const deadline = performance.now() + limitMs;
-  while (!(await condition())) {
-    if (performance.now() > deadline) return false;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  return true;
 }

@@ -3,8 +3,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, callEnvironment, expectError, expectSuccess, type JsonObject } from "../harness.ts";
-import { addressesOf, BRIDGE, capture, type Lab, leftovers, NOTHING, until, withLab } from "./bridge-lab.ts";
+import { binDirectory, callEnvironment, expectError, expectSuccess, type JsonObject, until } from "../harness.ts";
+import { addressesOf, BRIDGE, capture, type Lab, leftovers, NOTHING, withLab } from "./bridge-lab.ts";
 
 const V4 = { ips: [{ address: "10.77.0.5/24" }] };
 const V6 = { ips: [{ address: "fd77::5/64" }] };

@@ -1,16 +1,8 @@
 /** bridge with ipMasq: CHECK sees the loss, DEL and GC leave nothing, and what a flush took comes back. */
 import { describe, expect, test } from "vitest";
 import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
-import {
-  addressOf,
-  BACKENDS,
-  type Backend,
-  deleteNatRule,
-  type Node,
-  type Pod,
-  remains,
-  withNode,
-} from "./portmap-lab.ts";
+import { deleteNatRule, remains } from "./node-filter.ts";
+import { addressOf, BACKENDS, type Backend, type Node, type Pod, withNode } from "./portmap-lab.ts";
 
 /** Takes a pod's masquerade out of the packet filter. */
 async function takeOut(node: Node, backend: Backend, pod: Pod): Promise<void> {

@@ -1,7 +1,8 @@
 /** bridge with ipMasq: which connections of a pod leave with the node's address, and which keep the pod's. */
 import { describe, expect, test } from "vitest";
 import { expectError, type JsonObject } from "../harness.ts";
-import { addressOf, BACKENDS, type Family, type Node, type Pod, remains, withNode } from "./portmap-lab.ts";
+import { remains } from "./node-filter.ts";
+import { addressOf, BACKENDS, type Family, type Node, type Pod, withNode } from "./portmap-lab.ts";
 import type { Protocol } from "./traffic.ts";
 
 const PROTOCOLS: readonly Protocol[] = ["tcp", "udp", "sctp"];

@@ -4,7 +4,8 @@ import { stat } from "node:fs/promises";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { type CallResult, expectError, expectSuccess, type Netns } from "../harness.ts";
-import { addressOf, BACKENDS, type Mapping, type Node, type Pod, portsLeft, remains, withNode } from "./portmap-lab.ts";
+import { portsLeft, remains } from "./node-filter.ts";
+import { addressOf, BACKENDS, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 
 const node4 = addressOf("node", 4);
 const node6 = addressOf("node", 6);
@@ -24,8 +25,14 @@ interface Listener {
   stop(): Promise<void>;
 }
 
-/** A process of its own that holds a port in a namespace. */
-async function listen(netns: Netns, address: string, port: number, kind: "tcp" | "udp" = "tcp"): Promise<Listener> {
+/** A process of its own that holds a port in a namespace; `words` are further arguments of its command line. */
+async function listen(
+  netns: Netns,
+  address: string,
+  port: number,
+  kind: "tcp" | "udp" = "tcp",
+  words: readonly string[] = [],
+): Promise<Listener> {
   const only6 = address === "::" ? 0 : 1;
   const script = `
 import socket, sys
@@ -35,7 +42,7 @@ s.bind((${JSON.stringify(address)}, ${port}))
 ${kind === "tcp" ? "s.listen()" : ""}
 print("ready", flush=True)
 sys.stdin.read()`;
-  const args = [`--net=${netns.path}`, "--", "/usr/bin/python3", "-I", "-S", "-c", script];
+  const args = [`--net=${netns.path}`, "--", "/usr/bin/python3", "-I", "-S", "-c", script, ...words];
   const child: ChildProcess = spawn("nsenter", args, { stdio: ["pipe", "pipe", "inherit"] });
   const closed = new Promise((resolve) => child.once("close", resolve));
   await new Promise((resolve, reject) => {
@@ -117,13 +124,43 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         expect(await node.ask(node.client, addressOf("second", 4), 8080)).toMatch(/^second saw/);
       }));
 
-    test("its own interfaces refuse each other too", () =>
+    /* podman asks for the ports of a container on each of its networks. */
+    test("by another interface of its own: the first one keeps it, the next one has it when that goes", () =>
       withNode(options, async (node) => {
-        const first = await node.pod({ mappings: [mapping()] });
+        const first = await node.pod({ label: "web", mappings: [mapping()] });
         const { netns, containerId } = first;
         const bridge = { isDefaultGateway: false, isGateway: true };
         const second = await node.bridged({ netns, containerId, ifname: "eth1", bridge });
-        expectHolder(await node.publish(second, [mapping()]), first, node.network);
+        const more = [mapping(), mapping(node4, "tcp", 8081)];
+        second.result = expectSuccess(await node.publish(second, more));
+        const third = await node.bridged({ netns, containerId, ifname: "eth2", bridge });
+        third.result = expectSuccess(await node.publish(third, [mapping()]));
+        const publishedBy = async () => {
+          const pods = [first, second, third].filter((pod) => pod.v4 !== "");
+          const rules = await node.ruleset();
+          return pods
+            .filter((pod) => rules.includes(`${pod.v4} . 80`) || rules.includes(`${pod.v4}:80`))
+            .map((pod) => pod.ifname);
+        };
+        if (backend === "nftables") expect(await publishedBy()).toEqual(["eth0", "eth1"]);
+        for (const pod of [first, third]) expectSuccess(await node.check(pod, [mapping()]));
+        expectSuccess(await node.check(second, more));
+        expect(await node.ask(node.client, node4, 8080)).toMatch(/^web saw/);
+        expect(await node.ask(node.client, node4, 8081)).toMatch(/^web saw/);
+        await node.nft("flush", "ruleset");
+        await node.repair();
+        expect(await node.ask(node.client, node4, 8080)).toMatch(/^web saw/);
+        for (const [pod, mappings] of [
+          [first, [mapping()]],
+          [second, more],
+        ] as const) {
+          await node.unpublish(pod, mappings);
+          expect(await node.ask(node.client, node4, 8080)).toMatch(/^web saw/);
+        }
+        if (backend === "nftables") expect(await publishedBy()).toEqual(["eth2"]);
+        expectSuccess(await node.check(third, [mapping()]));
+        await node.unpublish(third, [mapping()]);
+        expect(await portsLeft(node)).toEqual([]);
       }));
 
     test("but is gone without a DEL: its mapping is taken over, and a late DEL takes nothing back", () =>
@@ -241,6 +278,17 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         const pod = await node.bridged();
         expectSuccess(await node.publish(pod, [mapping()]));
         await listener.stop();
+      }));
+
+    test("a program that keeps the port for the container itself, as podman's conmon does, is not in the way", () =>
+      withNode(options, async (node) => {
+        const [pod, other] = [await node.bridged({ label: "web" }), await node.bridged()];
+        const keeper = await listen(node.host, "0.0.0.0", 8080, "tcp", ["--cid", pod.containerId]);
+        expectError(await node.publish(other, [mapping()]), { code: 102 });
+        expectSuccess(await node.publish(pod, [mapping()]));
+        expectSuccess(await node.check(pod, [mapping()]));
+        expect(await node.ask(node.client, node4, 8080)).toMatch(/^web saw/);
+        await keeper.stop();
       }));
 
     test("CHECK and a repeated ADD of the pod's own do not take it for a conflict with itself", () =>

@@ -1,7 +1,8 @@
 /** Somebody reloads the firewall, and everything in the packet filter is gone: the next call puts Podwire's part back. */
 import { describe, expect, test } from "vitest";
 import { type CallResult, expectError, expectSuccess } from "../harness.ts";
-import { addressOf, BACKENDS, type Mapping, type Node, type Pod, remains, withNode } from "./portmap-lab.ts";
+import { remains } from "./node-filter.ts";
+import { addressOf, BACKENDS, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 
 const node4 = addressOf("node", 4);
 const node6 = addressOf("node", 6);

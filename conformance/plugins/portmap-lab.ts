@@ -8,7 +8,7 @@
  *
  * Which executables are called is PODWIRE_BIN's matter; with those of the reference suite the laboratory itself is tried.
  */
-import { readdir, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { expect } from "vitest";
@@ -20,6 +20,7 @@ import {
   type JsonObject,
   Netns,
   Sandbox,
+  until,
 } from "../harness.ts";
 import { type Protocol, type Question, Traffic } from "./traffic.ts";
 
@@ -133,10 +134,11 @@ export class Node {
 
   async remove(): Promise<void> {
     await this.traffic.stop();
+    /* First the records: once the namespace is gone, its number may be another laboratory's. */
     const records = await recordsOf(this.host);
+    if (records !== null) await rm(records, { recursive: true, force: true });
     await this.sandbox.remove();
     await Promise.all([this.client, this.server, ...this.#extra].map((netns) => netns.remove()));
-    if (records !== null) await rm(records, { recursive: true, force: true });
   }
 
   async #furnish(bridgeNf: boolean): Promise<void> {
@@ -189,8 +191,7 @@ export class Node {
       `route add default via ${addressOf(first, 4)}`,
       `route add default via ${addressOf(first, 6)}`,
     ]);
-    /* Asking makes the kernel notice now that the carrier is there; else it takes a second, and IPv6 waits for it. */
-    await Promise.all([this.host.query("link", "show", "dev", link), other.query("link", "show", "dev", "eth0")]);
+    await Promise.all([speaksIpv6(this.host, link), speaksIpv6(other, "eth0")]);
   }
 
   async #batch(netns: Netns, commands: readonly string[]): Promise<void> {
@@ -355,29 +356,21 @@ export class Node {
   }
 }
 
+/** Waits for a link's own IPv6 address: without it the kernel asks for no neighbour on behalf of others. */
+async function speaksIpv6(netns: Netns, link: string): Promise<void> {
+  const ready = await until(async () => {
+    /* Asking makes the kernel notice now that the carrier is there; else it takes a second. */
+    await netns.query("link", "show", "dev", link);
+    const [shown] = await netns.query("-6", "address", "show", "dev", link, "scope", "link");
+    return ((shown?.addr_info ?? []) as JsonObject[]).some((address) => address.tentative !== true);
+  }, 5000);
+  if (!ready) throw new Error(`${link} got no IPv6 address of its own in 5 s`);
+}
+
 /** Where Podwire keeps what a node has in its packet filter: by the number of its network namespace. */
 export async function recordsOf(host: Netns): Promise<string | null> {
   const status = await stat(host.path).catch(() => null);
   return status === null ? null : `/run/podwire/net-${status.ino}`;
-}
-
-/** What attachments have left on a node: lines of the packet filter that name a pod or a container, ports, and records. */
-export async function remains(node: Node): Promise<string[]> {
-  const pods =
-    /10\.8[89]\.0\.\d|fd8[89]::|pwt-|CNI-DN-|CNI-SN-|CNI-[0-9a-f]{24}|(?<![0-9a-fx])8(0[89]|1\d)\d(?![0-9a-f])/;
-  const lines = (await node.ruleset()).split("\n").filter((line) => pods.test(line));
-  const records = await recordsOf(node.host);
-  /* That a link lets 127.0.0.1 out is known as long as it does, which is as long as the bridge is there. */
-  const files =
-    records === null ? [] : (await readdir(records).catch(() => [])).filter((name) => !name.endsWith(".localnet"));
-  const ports = (await portsLeft(node)).map((port) => `port ${port}`);
-  return [...lines.map((line) => line.trim()), ...ports, ...files.map((name) => `record ${name}`)];
-}
-
-/** The published ports, from 8080 to 8199, that the packet filter still knows of. */
-export async function portsLeft(node: Node): Promise<number[]> {
-  const found = (await node.ruleset()).matchAll(/(?<=^|[\s:,{])8(?:0[89]|1\d)\d(?=[\s:,}]|$)/gm);
-  return [...new Set([...found].map((match) => Number(match[0])))].sort((a, b) => a - b);
 }
 
 /** Both ways in which mappings are put into the packet filter. The suites say the same of both. */
@@ -392,25 +385,4 @@ export async function withNode(options: NodeOptions, test: (node: Node) => Promi
   } finally {
     await node.remove();
   }
-}
-
-/** Deletes the first rule of iptables' table "nat" that has all of these parts, as a careless administrator would. */
-export async function deleteNatRule(node: Node, ...parts: string[]): Promise<void> {
-  const rules = (await node.host.exec("iptables", ["-t", "nat", "-S"])).split("\n");
-  const rule = rules.find((line) => line.startsWith("-A ") && parts.every((part) => `${line} `.includes(part)));
-  if (rule === undefined) throw new Error(`no rule with ${parts.join(", ")} in:\n${rules.join("\n")}`);
-  await node.host.exec("iptables", ["-w", "-t", "nat", ...wordsOf(rule.replace("-A", "-D"))]);
-}
-
-/** The arguments in a line of `iptables -S`: those with spaces are in double quotes, quotes in them behind backslashes. */
-function wordsOf(line: string): string[] {
-  return [...line.matchAll(/"((?:\\.|[^"\\])*)"|[^\s"]+/g)].map(([whole, quoted]) =>
-    quoted === undefined ? whole : quoted.replace(/\\(.)/g, "$1"),
-  );
-}
-
-/** The number of rules in the node's packet filter, however they are made. */
-export async function ruleCount(node: Node): Promise<number> {
-  const { nftables } = JSON.parse(await node.nft("-j", "list", "ruleset")) as { nftables: JsonObject[] };
-  return nftables.filter((entry) => "rule" in entry).length;
 }

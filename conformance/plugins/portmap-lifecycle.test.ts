@@ -4,19 +4,18 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { binDirectory, callEnvironment, expectError, expectSuccess, type JsonObject } from "../harness.ts";
+import { deleteNatRule, portsLeft, remains } from "./node-filter.ts";
 import {
   addressOf,
   BACKENDS,
   type Backend,
-  deleteNatRule,
   type Mapping,
   type Node,
   type Pod,
-  portsLeft,
   recordsOf,
-  remains,
   withNode,
 } from "./portmap-lab.ts";
+import { BRIEFLY, type Question } from "./traffic.ts";
 
 const node4 = addressOf("node", 4);
 const node6 = addressOf("node", 6);
@@ -29,14 +28,14 @@ const MAPPINGS: readonly Mapping[] = [
   { hostPort: 8083, containerPort: 80, protocol: "sctp", hostIP: node6 },
 ];
 
-/** Whether all of MAPPINGS lead to the pod with a label. */
-async function answers(node: Node, label: string): Promise<boolean[]> {
+/** Whether all of MAPPINGS lead to the pod with a label; `patience` is for an answer. */
+async function answers(node: Node, label: string, patience: Partial<Question> = {}): Promise<boolean[]> {
   const texts = await Promise.all([
-    node.ask(node.client, node4, 8080),
-    node.ask(node.client, node6, 8080),
-    node.ask(node.client, node4, 8081, "udp"),
-    node.ask(node.client, node4, 8082),
-    node.ask(node.client, node6, 8083, "sctp"),
+    node.ask(node.client, node4, 8080, "tcp", patience),
+    node.ask(node.client, node6, 8080, "tcp", patience),
+    node.ask(node.client, node4, 8081, "udp", patience),
+    node.ask(node.client, node4, 8082, "tcp", patience),
+    node.ask(node.client, node6, 8083, "sctp", patience),
   ]);
   return texts.map((text) => text.startsWith(`${label} saw`));
 }
@@ -64,7 +63,7 @@ describe.each(BACKENDS)("backend %s", (backend) => {
       expectSuccess(check);
       expect(check.stdout).toBe("");
       await node.removePod(pod, MAPPINGS);
-      expect(await answers(node, "web")).toEqual(NONE);
+      expect(await answers(node, "web", BRIEFLY)).toEqual(NONE);
       expect(await remains(node)).toEqual([]);
     }));
 
@@ -158,7 +157,7 @@ describe.each(BACKENDS)("backend %s", (backend) => {
           expect(result.stdout).toBe("");
           expect(result.stderr).toBe("");
         }
-        expect(await answers(node, "web")).toEqual(NONE);
+        expect(await answers(node, "web", BRIEFLY)).toEqual(NONE);
         expect(await portsLeft(node)).toEqual(flushed ? [] : [8095]);
         if (!flushed) expect(await node.ask(node.client, node4, 8095)).toMatch(/^other saw/);
       }),
@@ -288,7 +287,7 @@ describe.each(BACKENDS)("backend %s", (backend) => {
       withNode(options, async (node) => {
         const pod = await node.pod({ label: "web", mappings: MAPPINGS });
         expectSuccess(await node.publish(pod, [{ hostPort: 8090, containerPort: 80, protocol: "tcp" }]));
-        expect(await answers(node, "web")).toEqual(NONE);
+        expect(await answers(node, "web", BRIEFLY)).toEqual(NONE);
         expect(await node.ask(node.client, node4, 8090)).toMatch(/^web saw/);
         expect(await portsLeft(node)).toEqual([8090]);
         expectSuccess(await node.publish(pod, []));

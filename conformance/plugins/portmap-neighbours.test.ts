@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { expectSuccess } from "../harness.ts";
 import { addressOf, BACKENDS, type Mapping, type Node, withNode } from "./portmap-lab.ts";
+import { BRIEFLY } from "./traffic.ts";
 
 const WEB: readonly Mapping[] = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
 const FAMILIES = [4, 6] as const;
@@ -118,7 +119,7 @@ describe.each(BACKENDS)("backend %s", (backend) => {
           `web saw ${addressOf("client", family)}`,
         );
         /* Who comes by no mapping is refused, so the table does what it says. */
-        expect(await node.ask(node.client, family === 4 ? web.v4 : web.v6, 80)).not.toContain("saw");
+        expect(await node.ask(node.client, family === 4 ? web.v4 : web.v6, 80, "tcp", BRIEFLY)).not.toContain("saw");
       }
       expect(await theirs()).toBe(before);
       await node.removePod(web, WEB);

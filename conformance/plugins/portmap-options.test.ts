@@ -1,7 +1,9 @@
 /** Every option of portmap by what it does to real traffic, and what is refused. */
 import { describe, expect, test } from "vitest";
 import { expectError, expectSuccess, type JsonObject, versionsFrom } from "../harness.ts";
-import { addressOf, BACKENDS, type Mapping, portsLeft, remains, withNode } from "./portmap-lab.ts";
+import { portsLeft, remains } from "./node-filter.ts";
+import { addressOf, BACKENDS, type Mapping, withNode } from "./portmap-lab.ts";
+import { BRIEFLY } from "./traffic.ts";
 
 const WEB: Mapping = { hostPort: 8080, containerPort: 80, protocol: "tcp" };
 
@@ -15,8 +17,8 @@ describe.each(BACKENDS)("backend %s", (backend) => {
       expect(await node.ask(node.client, node4, 8080)).toBe(`web saw ${addressOf("client", 4)}`);
       expect(await node.ask(node.client, node6, 8080)).toBe(`web saw ${addressOf("client", 6)}`);
       expect(await node.ask(node.host, node4, 8080)).toBe(`web saw ${node4}`);
-      expect(await node.ask(node.host, "127.0.0.1", 8080)).not.toContain("web saw");
-      expect(await node.ask(web.netns, node4, 8080)).not.toContain("web saw");
+      expect(await node.ask(node.host, "127.0.0.1", 8080, "tcp", BRIEFLY)).not.toContain("web saw");
+      expect(await node.ask(web.netns, node4, 8080, "tcp", BRIEFLY)).not.toContain("web saw");
       expectSuccess(await node.check(web, [WEB]));
       await node.removePod(web, [WEB]);
       expect(await remains(node)).toEqual([]);
@@ -74,16 +76,16 @@ describe.each(BACKENDS)("backend %s", (backend) => {
       for (const family of [4, 6] as const) {
         const address = addressOf("node", family);
         expect(await node.ask(node.client, address, 8080)).toBe(`one saw ${addressOf("client", family)}`);
-        expect(await node.ask(node.server, address, 8080)).not.toContain("saw");
-        expect(await node.ask(node.host, address, 8080)).not.toContain("saw");
+        expect(await node.ask(node.server, address, 8080, "tcp", BRIEFLY)).not.toContain("saw");
+        expect(await node.ask(node.host, address, 8080, "tcp", BRIEFLY)).not.toContain("saw");
         expect(await node.ask(node.server, address, 8090)).toBe(`two saw ${addressOf("server", family)}`);
         expect(await node.ask(node.client, address, 8090)).toBe(`two saw ${addressOf("client", family)}`);
-        expect(await node.ask(node.server, address, 8091)).not.toContain("saw");
+        expect(await node.ask(node.server, address, 8091, "tcp", BRIEFLY)).not.toContain("saw");
         const second = await node.ask(node.server, addressOf("second", family), 8091);
         expect(second).toBe(`three saw ${addressOf("server", family)}`);
       }
       expect(await node.ask(node.client, node4, 8082)).toMatch(/^one saw/);
-      expect(await node.ask(node.server, node4, 8082)).not.toContain("saw");
+      expect(await node.ask(node.server, node4, 8082, "tcp", BRIEFLY)).not.toContain("saw");
       expectSuccess(await node.check(one, mappings, limited));
       await node.removePod(one, mappings, { portmap: limited });
       expect(await portsLeft(node)).toEqual([8090, 8091]);

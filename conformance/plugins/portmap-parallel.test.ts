@@ -1,17 +1,8 @@
 /** Many pods: the number of rules does not grow, and calls at the same time leave exactly what is right. */
 import { describe, expect, test } from "vitest";
 import { expectSuccess, type JsonObject } from "../harness.ts";
-import {
-  addressOf,
-  BACKENDS,
-  type Mapping,
-  type Node,
-  type Pod,
-  portsLeft,
-  remains,
-  ruleCount,
-  withNode,
-} from "./portmap-lab.ts";
+import { portsLeft, remains, ruleCount } from "./node-filter.ts";
+import { addressOf, BACKENDS, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 
 const PODS = 50;
 const node4 = addressOf("node", 4);

@@ -2,8 +2,9 @@
 import { describe, expect, test } from "vitest";
 import { expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
 import { capture, hostEnd } from "./bridge-lab.ts";
-import { addressOf, type Node, type Pod, remains, withNode } from "./portmap-lab.ts";
-import { addressBytes, arpFrame, icmp6Frame, udpFrame } from "./traffic.ts";
+import { remains } from "./node-filter.ts";
+import { addressOf, type Node, type Pod, withNode } from "./portmap-lab.ts";
+import { addressBytes, arpFrame, BRIEFLY, icmp6Frame, udpFrame } from "./traffic.ts";
 
 const FOREIGN = "02:de:ad:be:ef:01";
 const BROADCAST = "ff:ff:ff:ff:ff:ff";
@@ -41,19 +42,16 @@ async function withScene(bridge: JsonObject, run: (scene: Scene) => Promise<void
   });
 }
 
-/* A neighbour that is not found at once is asked for again after a second. */
-const PATIENT = { timeoutMs: 3000 };
-
 /** Asserts that honest traffic passes, in both directions and families. */
 async function expectHonestTraffic({ node, sender, victim }: Scene): Promise<void> {
   for (const protocol of ["tcp", "udp"] as const) {
-    expect(await node.ask(sender.netns, victim.v4, 80, protocol, PATIENT)).toBe(`victim saw ${sender.v4}`);
-    expect(await node.ask(sender.netns, victim.v6, 80, protocol, PATIENT)).toBe(`victim saw ${sender.v6}`);
-    expect(await node.ask(victim.netns, sender.v4, 80, protocol, PATIENT)).toBe(`sender saw ${victim.v4}`);
-    expect(await node.ask(victim.netns, sender.v6, 80, protocol, PATIENT)).toBe(`sender saw ${victim.v6}`);
-    expect(await node.ask(sender.netns, addressOf("client", 4), 80, protocol, PATIENT)).toBe(`client saw ${sender.v4}`);
-    expect(await node.ask(sender.netns, addressOf("client", 6), 80, protocol, PATIENT)).toBe(`client saw ${sender.v6}`);
-    expect(await node.ask(node.client, sender.v4, 80, protocol, PATIENT)).toBe(`sender saw ${addressOf("client", 4)}`);
+    expect(await node.ask(sender.netns, victim.v4, 80, protocol)).toBe(`victim saw ${sender.v4}`);
+    expect(await node.ask(sender.netns, victim.v6, 80, protocol)).toBe(`victim saw ${sender.v6}`);
+    expect(await node.ask(victim.netns, sender.v4, 80, protocol)).toBe(`sender saw ${victim.v4}`);
+    expect(await node.ask(victim.netns, sender.v6, 80, protocol)).toBe(`sender saw ${victim.v6}`);
+    expect(await node.ask(sender.netns, addressOf("client", 4), 80, protocol)).toBe(`client saw ${sender.v4}`);
+    expect(await node.ask(sender.netns, addressOf("client", 6), 80, protocol)).toBe(`client saw ${sender.v6}`);
+    expect(await node.ask(node.client, sender.v4, 80, protocol)).toBe(`sender saw ${addressOf("client", 4)}`);
   }
   expect(await sender.netns.ping(addressOf("gateway", 4))).toBe(true);
   expect(await sender.netns.ping(addressOf("gateway", 6))).toBe(true);
@@ -135,8 +133,8 @@ describe("macspoofchk", () => {
       const set = (mac: string) =>
         sender.netns.exec("sh", ["-c", `ip link set eth0 down; ip link set eth0 address ${mac}; ip link set eth0 up`]);
       await set(FOREIGN);
-      expect(await node.ask(sender.netns, victim.v4, 80, "udp")).not.toContain("saw");
-      expect(await node.ask(node.host, sender.v4, 80, "udp")).not.toContain("saw");
+      expect(await node.ask(sender.netns, victim.v4, 80, "udp", BRIEFLY)).not.toContain("saw");
+      expect(await node.ask(node.host, sender.v4, 80, "udp", BRIEFLY)).not.toContain("saw");
       await set(senderMac);
       expect(await node.ask(sender.netns, victim.v4, 80, "udp")).toBe(`victim saw ${sender.v4}`);
     }));
@@ -213,7 +211,8 @@ describe("ipSpoofCheck", () => {
     withScene(options, async ({ node, sender, victim }) => {
       await sender.netns.ip("address", "add", "10.88.0.77/24", "dev", "eth0");
       await sender.netns.ip("address", "add", "fd88::77/64", "dev", "eth0", "nodad");
-      const ask = (address: string, source: string) => node.ask(sender.netns, address, 80, "udp", { source });
+      const ask = (address: string, source: string) =>
+        node.ask(sender.netns, address, 80, "udp", { source, ...BRIEFLY });
       expect(await ask(victim.v4, "10.88.0.77")).not.toContain("saw");
       expect(await ask(victim.v6, "fd88::77")).not.toContain("saw");
       /* The pod's kernel goes on asking for its neighbour from the foreign address until the next try, a second later. */

@@ -6,8 +6,14 @@ import type { JsonObject, Netns } from "../harness.ts";
 
 export type Protocol = "tcp" | "udp" | "sctp";
 
-/** How long a client waits for an answer; nothing here is further away than a few links of this machine. */
-const PATIENCE_MS = 700;
+/**
+ * How long a client waits for an answer, in milliseconds. A first packet may be lost while a link comes up, and is sent
+ * again after a second, by TCP as well as by those who look for a neighbour.
+ */
+const PATIENCE_MS = 3000;
+
+/** For questions that nobody is to answer: the wait is for nothing. */
+export const BRIEFLY = { timeoutMs: 400 } as const;
 
 export interface Server {
   readonly netns: Netns;

@@ -1,10 +1,12 @@
 /** ADD: one address from each pool, all of them or none, under one hold of the lock. */
+
 import { CniError, CONFLICT } from "../../lib/errors.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import { LivenessTest } from "../../lib/host/liveness.ts";
 import { identify, inNamespace, type NamespaceIdentity, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.ts";
 import { formatSpans, isGateway, type Range, spanIndex, usableAddresses } from "../../lib/ip/range.ts";
+import { itemAt, textAt } from "../../lib/lists.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import type { Pool } from "./config.ts";
 import { type Attachment, type Owner, residentOf, sameOwner } from "./lease.ts";
@@ -67,17 +69,31 @@ function heldBy(store: Store, owner: Owner): Attachment | null {
 }
 
 function duplicate(pools: readonly Pool[], held: Attachment): CniError {
-  const index = pools.findIndex((pool) => held.addresses.some((text) => poolHolds(pool, text)));
-  const pool = pools[index];
-  const address = held.addresses.find((text) => pool !== undefined && poolHolds(pool, text)) ?? held.addresses[0] ?? "";
+  let index = 0;
+  let address = textAt(held.addresses, 0);
+  for (let i = pools.length - 1; i >= 0; i -= 1) {
+    const pool = itemAt(pools, i);
+    const text = pool === null ? null : heldFrom(pool, held);
+    if (text === null) continue;
+    index = i;
+    address = text;
+  }
   const { containerId, ifname } = held.owner;
   return new CniError(
     CONFLICT,
-    `failed to allocate for range ${Math.max(0, index)}: ${address} has been allocated to ${containerId}, duplicate allocation is not allowed`,
+    `failed to allocate for range ${index}: ${address} has been allocated to ${containerId}, duplicate allocation is not allowed`,
     ifname === ""
       ? "the lease file names no interface, as before CNI 0.7: DEL the attachment first"
       : `interface ${ifname} is still in the container: the attachment exists; DEL it first`,
   );
+}
+
+/** The first of an attachment's addresses that is the pool's; null if none is. */
+function heldFrom(pool: Pool, held: Attachment): string | null {
+  for (const text of held.addresses) {
+    if (poolHolds(pool, text)) return text;
+  }
+  return null;
 }
 
 function poolHolds(pool: Pool, text: string): boolean {
@@ -96,14 +112,14 @@ function allocateLocked(
   const held = before !== null && sameOwner(before.owner, owner) ? before : null;
   const chosen: Address[] = [];
   const automatic: boolean[] = [];
-  for (let i = 0; i < pools.length; i += 1) {
-    const pool = pools[i];
-    if (pool === undefined) continue;
+  const texts: string[] = [];
+  for (const pool of pools) {
     const kept = keptFrom(pool, held);
+    const address = kept ?? choose(store, pool, chosen.length);
     automatic.push(kept === null && pool.wanted === null);
-    chosen.push(kept ?? choose(store, pool, i));
+    chosen.push(address);
+    texts.push(formatAddress(address));
   }
-  const texts = chosen.map((address) => formatAddress(address));
   const old = held === null ? [] : held.addresses;
   /* Until the new leases stand the record names the old ones too, so that none is left without a record. */
   const leaving = old.filter((address) => !texts.includes(address));
@@ -117,7 +133,7 @@ function allocateLocked(
       made.push(text);
     }
     for (let i = 0; i < texts.length; i += 1) {
-      if (automatic[i] === true) store.setLastReserved(i, texts[i] ?? "");
+      if (automatic[i] === true) store.setLastReserved(i, textAt(texts, i));
     }
   } catch (error) {
     for (const text of made) store.dropLease(text, owner);
@@ -134,8 +150,8 @@ function allocateLocked(
 /** The address of the pool that the attachment holds already, unless another one is asked for. */
 function keptFrom(pool: Pool, held: Attachment | null): Address | null {
   if (held === null) return null;
-  const text = held.addresses.find((address) => poolHolds(pool, address));
-  const address = text === undefined ? null : parseAddress(text);
+  const text = heldFrom(pool, held);
+  const address = text === null ? null : parseAddress(text);
   if (address === null || (pool.wanted !== null && formatAddress(pool.wanted) !== text)) return null;
   return address;
 }

@@ -7,7 +7,7 @@ import { readArgs } from "../../lib/cni/args.ts";
 import type { NetworkConfig } from "../../lib/cni/config.ts";
 import { arrayOf, Fields, invalidField } from "../../lib/cni/fields.ts";
 import type { ResultRoute } from "../../lib/cni/result.ts";
-import { addressField, decodeRoute, prefixField } from "../../lib/cni/result-decode.ts";
+import { addressField, decodeRoutes, prefixField } from "../../lib/cni/result-decode.ts";
 import { compareVersions } from "../../lib/cni/version.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
 import {
@@ -24,6 +24,7 @@ import {
   step,
 } from "../../lib/ip/address.ts";
 import { formatSpans, isGateway, type Range, spanIndex, spansMeet } from "../../lib/ip/range.ts";
+import { itemAt } from "../../lib/lists.ts";
 import { clip } from "../../lib/text.ts";
 
 export const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
@@ -57,7 +58,7 @@ export function readHostLocal(config: NetworkConfig, args: string): HostLocalCon
   return {
     dataDir: dataDirOf(config),
     pools: assignWanted(sets, readWanted(config, args)),
-    routes: ipam.objects("routes").map((item) => decodeRoute(item)),
+    routes: decodeRoutes(ipam),
     resolvConf: ipam.string("resolvConf", ""),
   };
 }
@@ -94,29 +95,46 @@ function readRangeSets(config: NetworkConfig, ipam: Fields): Range[][] {
       'give "ipam.ranges", "ipam.subnet" or the capability argument "ipRanges"',
     );
   }
-  const sets = written.map((set, i) => readRangeSet(set, i));
-  for (let i = 0; i < sets.length; i += 1) {
-    for (let k = i + 1; k < sets.length; k += 1) {
-      if (!meet(sets[i] ?? [], sets[k] ?? [])) continue;
-      throw new CniError(
-        INVALID_CONFIG,
-        `range set ${i} overlaps with ${k}`,
-        `set ${i} (${written[i]?.[0]?.path ?? ""}): ${formatSpans(sets[i] ?? [])}; set ${k} (${written[k]?.[0]?.path ?? ""}): ${formatSpans(sets[k] ?? [])}`,
-      );
+  const sets: Range[][] = [];
+  for (const fields of written) {
+    const set = readRangeSet(fields, sets.length);
+    let i = 0;
+    for (const other of sets) {
+      if (meet(other, set)) {
+        throw new CniError(
+          INVALID_CONFIG,
+          `range set ${i} overlaps with ${sets.length}`,
+          `set ${i} (${pathOfSet(written, i)}): ${textOf(other)}; set ${sets.length} (${pathOfSet(written, sets.length)}): ${textOf(set)}`,
+        );
+      }
+      i += 1;
     }
+    sets.push(set);
   }
   return sets;
 }
 
+/** Where a set begins in the configuration. */
+function pathOfSet(written: readonly (readonly Fields[])[], index: number): string {
+  const set = itemAt(written, index);
+  const first = set === null ? null : itemAt(set, 0);
+  return first === null ? "" : first.path;
+}
+
 /** The ranges written under a key, an array of arrays of objects. */
 function setsUnder(fields: Fields, key: string): Fields[][] {
-  return fields.array(key).map((set, i) => {
-    const path = `${fields.pathOf(key)}[${i}]`;
-    return arrayOf(set, path).map((item, k) => {
-      if (item.kind !== "object") throw invalidField(`${path}[${k}]`, "expected an object");
-      return new Fields(item, `${path}[${k}]`);
-    });
-  });
+  const sets: Fields[][] = [];
+  for (const set of fields.array(key)) {
+    const path = `${fields.pathOf(key)}[${sets.length}]`;
+    const ranges: Fields[] = [];
+    for (const item of arrayOf(set, path)) {
+      const place = `${path}[${ranges.length}]`;
+      if (item.kind !== "object") throw invalidField(place, "expected an object");
+      ranges.push(new Fields(item, place));
+    }
+    sets.push(ranges);
+  }
+  return sets;
 }
 
 function readRangeSet(written: readonly Fields[], number: number): Range[] {
@@ -124,14 +142,13 @@ function readRangeSet(written: readonly Fields[], number: number): Range[] {
   const ranges: Range[] = [];
   for (const fields of written) {
     const range = readRange(fields, number);
-    const first = ranges[0] ?? range;
+    const first = itemAt(ranges, 0) ?? range;
     if (first.first.family !== range.first.family) {
       throw invalidSet(number, "mixed address families", `${fields.path}.subnet: give each family a set of its own`);
     }
     for (const other of ranges) {
-      if (!spansMeet(other, range)) continue;
-      const spans = [other, range].map((item) => `${formatAddress(item.first)}-${formatAddress(item.last)}`);
-      throw invalidSet(number, `subnets ${spans.join(" and ")} overlap`, fields.path);
+      if (!rangesMeet(other, range)) continue;
+      throw invalidSet(number, `subnets ${textOf([other])} and ${textOf([range])} overlap`, fields.path);
     }
     ranges.push(range);
   }
@@ -178,7 +195,10 @@ function readRange(fields: Fields, number: number): Range {
 }
 
 function meet(a: readonly Range[], b: readonly Range[]): boolean {
-  return a.some((range) => b.some((other) => spansMeet(range, other)));
+  for (const range of a) {
+    for (const other of b) if (rangesMeet(range, other)) return true;
+  }
+  return false;
 }
 
 function invalidSet(number: number, problem: string, details: string): CniError {
@@ -210,15 +230,18 @@ function readWanted(config: NetworkConfig, args: string): Wanted[] {
     const slash = text.indexOf("/");
     const address = parseAddress(slash < 0 ? text : text.slice(0, slash));
     if (address === null) throw invalidField(path, `"${clip(text)}" is not an IP address`);
-    if (!wanted.some((other) => sameAddress(other.address, address))) wanted.push({ address, path });
+    for (const other of wanted) if (sameAddress(other.address, address)) return;
+    wanted.push({ address, path });
   };
   /* MAC is the interface plugin's key, which reads the same variable. */
   const ip = readArgs(args, ["IP", "MAC"]).get("IP") ?? "";
   if (ip !== "") add(ip, "IP in CNI_ARGS");
   for (const fields of [config.cniArgs(), config.runtimeConfig()]) {
-    fields.strings("ips").forEach((text, i) => {
+    let i = 0;
+    for (const text of fields.strings("ips")) {
       add(text, `${fields.pathOf("ips")}[${i}]`);
-    });
+      i += 1;
+    }
   }
   return wanted;
 }
@@ -231,19 +254,14 @@ function assignWanted(sets: readonly Range[][], wanted: readonly Wanted[]): Pool
   const left: Wanted[] = [];
   const chosen: (Address | null)[] = sets.map(() => null);
   for (const item of wanted) {
-    const index = sets.findIndex((set) => spanIndex(set, item.address) >= 0);
+    const index = setWith(sets, item.address);
     if (index < 0 || chosen[index] !== null) left.push(item);
     else chosen[index] = item.address;
   }
-  if (left.length > 0) {
-    const places = left.map((item) => item.path).join(", ");
-    throw new CniError(
-      INVALID_CONFIG,
-      `failed to allocate all requested IPs: ${left.map((item) => formatAddress(item.address)).join(" ")}`,
-      `asked for by ${places}; nothing was allocated. Each range set gives one address: ${sets.map((set) => formatSpans(set)).join(" and ")}`,
-    );
-  }
-  return sets.map((ranges, i) => {
+  if (left.length > 0) throw unassigned(sets, left);
+  const pools: Pool[] = [];
+  for (const ranges of sets) {
+    const i = pools.length;
     const address = chosen[i] ?? null;
     if (address !== null && isGateway(ranges, address)) {
       throw new CniError(
@@ -252,6 +270,47 @@ function assignWanted(sets: readonly Range[][], wanted: readonly Wanted[]): Pool
         "nothing was allocated",
       );
     }
-    return { ranges, wanted: address };
-  });
+    pools.push({ ranges, wanted: address });
+  }
+  return pools;
+}
+
+/* A range has more members than a span: what walks over ranges hands them to functions of ranges. */
+
+function rangesMeet(a: Range, b: Range): boolean {
+  return spansMeet(a, b);
+}
+
+function textOf(set: readonly Range[]): string {
+  return formatSpans(set);
+}
+
+function setHolds(set: readonly Range[], address: Address): boolean {
+  return spanIndex(set, address) >= 0;
+}
+
+/** Which of the sets holds the address; -1 if none does. */
+function setWith(sets: readonly Range[][], address: Address): number {
+  let index = 0;
+  for (const set of sets) {
+    if (setHolds(set, address)) return index;
+    index += 1;
+  }
+  return -1;
+}
+
+function unassigned(sets: readonly Range[][], left: readonly Wanted[]): CniError {
+  const addresses: string[] = [];
+  const places: string[] = [];
+  for (const { address, path } of left) {
+    addresses.push(formatAddress(address));
+    places.push(path);
+  }
+  const spans: string[] = [];
+  for (const set of sets) spans.push(textOf(set));
+  return new CniError(
+    INVALID_CONFIG,
+    `failed to allocate all requested IPs: ${addresses.join(" ")}`,
+    `asked for by ${places.join(", ")}; nothing was allocated. Each range set gives one address: ${spans.join(" and ")}`,
+  );
 }

@@ -2,11 +2,13 @@
  * What stands on disk about a lease: the file named by its address, which the reference plugin also reads and writes, and
  * the record of the attachment that holds it, which is our own. Pure.
  */
+
 import { createHash } from "node:crypto";
 import { isValidName } from "../../lib/cni/environment.ts";
 import type { Resident } from "../../lib/host/liveness.ts";
 import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import { formatAddress, parseAddress } from "../../lib/ip/address.ts";
+import { textAt } from "../../lib/lists.ts";
 import { hexOf, isDigits } from "../../lib/text.ts";
 
 /** Who holds a lease. An empty `ifname` is that of lease files from before CNI 0.7, which name only the container. */
@@ -46,8 +48,8 @@ export function formatLease(owner: Owner): string {
 /** The owner that a lease file names; null for one that is empty, torn or otherwise none of ours or the reference's. */
 export function parseLease(text: string): Owner | null {
   const lines = text.trim().split("\n");
-  const containerId = (lines[0] ?? "").trim();
-  const ifname = (lines[1] ?? "").trim();
+  const containerId = textAt(lines, 0).trim();
+  const ifname = textAt(lines, 1).trim();
   return lines.length > 2 || !isValidName(containerId) ? null : { containerId, ifname };
 }
 
@@ -84,20 +86,22 @@ export function parseRecord(text: string): Attachment | null {
   if (lines.length !== 8 || lines[0] !== RECORD_HEADER) return null;
   const values: string[] = [];
   for (let i = 0; i < RECORD_KEYS.length; i += 1) {
-    const line = lines[i + 1] ?? "";
-    const key = RECORD_KEYS[i] ?? "";
+    const line = textAt(lines, i + 1);
+    const key = textAt(RECORD_KEYS, i);
     if (!line.startsWith(key)) return null;
     values.push(line.slice(key.length));
   }
-  const owner: Owner = { containerId: values[0] ?? "", ifname: values[1] ?? "" };
-  const netns = (values[2] ?? "").split(" ");
-  const device = wholeNumber(netns[0] ?? "");
-  const inode = wholeNumber(netns[1] ?? "");
-  const timeMs = wholeNumber(values[4] ?? "");
-  const addresses = (values[5] ?? "").split(" ").filter((address) => address !== "");
+  const owner: Owner = { containerId: textAt(values, 0), ifname: textAt(values, 1) };
+  const netns = textAt(values, 2).split(" ");
+  const device = wholeNumber(textAt(netns, 0));
+  const inode = wholeNumber(textAt(netns, 1));
+  const timeMs = wholeNumber(textAt(values, 4));
+  const addresses = textAt(values, 5)
+    .split(" ")
+    .filter((address) => address !== "");
   if (!isValidName(owner.containerId) || device === null || inode === null || timeMs === null) return null;
   const path = netns.slice(2).join(" ");
-  return { owner, netns: { path, device, inode }, boot: values[3] ?? "", timeMs, addresses };
+  return { owner, netns: { path, device, inode }, boot: textAt(values, 3), timeMs, addresses };
 }
 
 function wholeNumber(text: string): number | null {

@@ -1,12 +1,14 @@
 /** host-local: addresses from ranges of this host, each lease a file in a directory (plugin of type "ipam"). */
+
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
-import { type Dns, EMPTY_DNS, type Result } from "../../lib/cni/result.ts";
+import { type Dns, EMPTY_DNS, type Result, type ResultIp } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CHECK_FAILED, CniError, IO_FAILURE, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { readLargeText } from "../../lib/host/directory.ts";
 import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
-import { formatAddress } from "../../lib/ip/address.ts";
+import { type Address, formatAddress } from "../../lib/ip/address.ts";
 import { isGateway, type Range, spanIndex } from "../../lib/ip/range.ts";
+import { itemAt } from "../../lib/lists.ts";
 import { ENOENT, errnoText } from "../../lib/sys/errno.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { allocate } from "./allocate.ts";
@@ -37,19 +39,23 @@ function add(call: Call): Result {
   if (store === null) throw new CniError(IO_FAILURE, `cannot open ${settings.dataDir}/${config.name}`);
   try {
     const addresses = allocate(store, settings.pools, ownerOf(call), request.netns);
-    const ips = addresses.map((address, i) => {
-      const ranges = settings.pools[i]?.ranges ?? [];
-      const range = ranges[spanIndex(ranges, address)];
-      return {
-        interface: null,
-        address: { address, length: range?.subnet.length ?? 0 },
-        gateway: range?.gateway ?? null,
-      };
-    });
+    const ips: ResultIp[] = [];
+    for (const address of addresses) {
+      const pool = itemAt(settings.pools, ips.length);
+      const range = pool === null ? null : itemAt(pool.ranges, spanIndex(pool.ranges, address));
+      if (range === null) throw new Error("an address of no range was given");
+      ips.push({ interface: null, address: { address, length: range.subnet.length }, gateway: range.gateway });
+    }
     return { interfaces: [], ips, routes: settings.routes, dns };
   } finally {
     store.close();
   }
+}
+
+/** Whether one of the network's range sets holds the address. */
+function isOurs(pools: readonly Pool[], address: Address): boolean {
+  for (const pool of pools) if (spanIndex(pool.ranges, address) >= 0) return true;
+  return false;
 }
 
 function ownerOf(call: Call): Owner {
@@ -75,8 +81,7 @@ function check(call: Call): void {
     const expected = [...addresses];
     for (const ip of call.config.prevResult()?.ips ?? []) {
       const address = formatAddress(ip.address.address);
-      const ours = settings.pools.some((pool) => spanIndex(pool.ranges, ip.address.address) >= 0);
-      if (ours && !expected.includes(address)) expected.push(address);
+      if (isOurs(settings.pools, ip.address.address) && !expected.includes(address)) expected.push(address);
     }
     for (const address of expected) {
       const holder = store.leaseOwner(address);

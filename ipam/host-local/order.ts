@@ -5,8 +5,9 @@
  * This is only a hint. Whether an address is free is decided by its lease file; whatever is lost here costs a search.
  */
 
-import { type Address, formatAddress, parseAddress, sameAddress } from "../../lib/ip/address.ts";
+import { type Address, formatAddress, holdsAddress, parseAddress, sameAddress } from "../../lib/ip/address.ts";
 import { formatSpans, isAhead, nextAddress, parseSpans, type Span, spanIndex } from "../../lib/ip/range.ts";
+import { numberAt, textAt } from "../../lib/lists.ts";
 import { isDigits } from "../../lib/text.ts";
 
 /** Released addresses remembered for one set; the oldest gives way to the newest. */
@@ -55,9 +56,8 @@ export class Lap {
       const address: Address = this.cursor;
       const following = nextAddress(this.spans, address);
       this.cursor = sameAddress(following, this.start) ? null : following;
-      const skipped = this.skipped.findIndex((other) => sameAddress(other, address));
-      if (skipped < 0) return address;
-      this.skipped.splice(skipped, 1);
+      if (!holdsAddress(this.skipped, address)) return address;
+      this.skipped = without(this.skipped, address);
     }
     return null;
   }
@@ -78,7 +78,7 @@ export class Lap {
     this.fullMs = 0;
     if (this.cursor !== null && isAhead(this.spans, this.start, this.cursor, address)) {
       /* Without room to note that it has been used it stays with the lap, which comes to it sooner. */
-      const known = this.skipped.some((other) => sameAddress(other, address));
+      const known = holdsAddress(this.skipped, address);
       if (!known && this.skipped.length >= MAX_SKIPPED) return;
       if (!known) this.skipped.push(address);
     }
@@ -113,7 +113,7 @@ export function nextFree(lap: Lap, ground: Ground, excluded: readonly Address[])
   for (;;) {
     const address = lap.next() ?? lap.pop(ground);
     if (address === null) return null;
-    if (!excluded.some((other) => sameAddress(other, address)) && !ground.inUse(address)) return address;
+    if (!holdsAddress(excluded, address) && !ground.inUse(address)) return address;
   }
 }
 
@@ -127,9 +127,17 @@ export function refill(lap: Lap, ground: Ground, excluded: readonly Address[], a
   const first = nextAddress(lap.spans, after);
   let address = first;
   do {
-    if (!excluded.some((other) => sameAddress(other, address)) && !ground.inUse(address)) lap.push(address, ground);
+    if (!holdsAddress(excluded, address) && !ground.inUse(address)) lap.push(address, ground);
     address = nextAddress(lap.spans, address);
   } while (!sameAddress(address, first) && lap.count < REFILL);
+}
+
+function without(addresses: readonly Address[], address: Address): Address[] {
+  const left: Address[] = [];
+  for (const other of addresses) {
+    if (!sameAddress(other, address)) left.push(other);
+  }
+  return left;
 }
 
 /** What is remembered of a network between two calls. */
@@ -152,16 +160,20 @@ export function beginLap(spans: readonly Span[], slot: number, last: Address | n
 /** The lap of a set, moved to the front; a new one if there is none, in place of the one not used for longest. */
 export function lapOf(laps: Lap[], spans: readonly Span[], last: Address | null): Lap {
   const name = formatSpans(spans);
-  const index = laps.findIndex((lap) => formatSpans(lap.spans) === name);
-  const found = laps[index];
-  if (found !== undefined) {
-    laps.splice(index, 1);
-    laps.unshift(found);
-    return found;
+  let index = 0;
+  const slots: number[] = [];
+  for (const lap of laps) {
+    if (formatSpans(lap.spans) === name) {
+      laps.splice(index, 1);
+      laps.unshift(lap);
+      return lap;
+    }
+    index += 1;
+    if (index < MAX_LAPS) slots.push(lap.slot);
   }
   if (laps.length >= MAX_LAPS) laps.pop();
   let slot = 0;
-  while (laps.some((lap) => lap.slot === slot)) slot += 1;
+  while (slots.includes(slot)) slot += 1;
   const lap = beginLap(spans, slot, last);
   laps.unshift(lap);
   return lap;
@@ -172,7 +184,8 @@ export function formatIndex(index: Index): string {
   let text = `${HEADER}\nboot ${index.boot}\nmark ${index.mark}\n`;
   for (const lap of index.laps) {
     const cursor = lap.cursor === null ? "-" : formatAddress(lap.cursor);
-    const skipped = lap.skipped.map((address) => formatAddress(address)).join(",");
+    const skipped: string[] = [];
+    for (const address of lap.skipped) skipped.push(formatAddress(address));
     const fields = [
       formatSpans(lap.spans),
       lap.slot,
@@ -182,7 +195,7 @@ export function formatIndex(index: Index): string {
       lap.count,
       lap.fullMs,
     ];
-    const line = `set ${fields.join(" ")} ${skipped === "" ? "-" : skipped}\n`;
+    const line = `set ${fields.join(" ")} ${skipped.length === 0 ? "-" : skipped.join(",")}\n`;
     /* A set whose description is too long is not remembered. */
     if (text.length + line.length < INDEX_BYTES - 8) text += line;
   }
@@ -193,8 +206,8 @@ export function formatIndex(index: Index): string {
 export function parseIndex(text: string): Index | null {
   const lines = text.split("\n");
   const end = lines.indexOf("end");
-  const boot = lines[1] ?? "";
-  const mark = lines[2] ?? "";
+  const boot = textAt(lines, 1);
+  const mark = textAt(lines, 2);
   if (lines[0] !== HEADER || end < 3 || !boot.startsWith("boot ") || !mark.startsWith("mark ")) return null;
   const laps: Lap[] = [];
   for (const line of lines.slice(3, end)) {
@@ -206,20 +219,26 @@ export function parseIndex(text: string): Index | null {
 
 function parseLap(fields: string[]): Lap | null {
   if (fields.length !== 9 || fields[0] !== "set") return null;
-  const spans = parseSpans(fields[1] ?? "");
-  const start = parseAddress(fields[3] ?? "");
-  const cursor = parseAddress(fields[4] ?? "");
-  const numbers = [fields[2] ?? "", fields[5] ?? "", fields[6] ?? "", fields[7] ?? ""];
-  if (spans === null || start === null || !numbers.every((text) => text.length < 16 && isDigits(text))) return null;
-  const [slot, head, count, fullMs] = numbers.map((text) => parseInt(text, 10));
-  if (slot === undefined || head === undefined || count === undefined || fullMs === undefined) return null;
+  const spans = parseSpans(textAt(fields, 1));
+  const start = parseAddress(textAt(fields, 3));
+  const cursor = parseAddress(textAt(fields, 4));
+  if (spans === null || start === null) return null;
+  const numbers: number[] = [];
+  for (const at of [2, 5, 6, 7]) {
+    const text = textAt(fields, at);
+    if (text.length >= 16 || !isDigits(text)) return null;
+    numbers.push(parseInt(text, 10));
+  }
+  const slot = numberAt(numbers, 0);
+  const head = numberAt(numbers, 1);
+  const count = numberAt(numbers, 2);
   if (spanIndex(spans, start) < 0 || (cursor !== null && spanIndex(spans, cursor) < 0)) return null;
   if (slot >= MAX_LAPS || head >= RING_CAPACITY || count > RING_CAPACITY) return null;
   const lap = new Lap(spans, slot, start, cursor);
   lap.head = head;
   lap.count = count;
-  lap.fullMs = fullMs;
-  for (const text of (fields[8] ?? "").split(",")) {
+  lap.fullMs = numberAt(numbers, 3);
+  for (const text of textAt(fields, 8).split(",")) {
     const address = parseAddress(text);
     if (address !== null && lap.skipped.length < MAX_SKIPPED) lap.skipped.push(address);
   }

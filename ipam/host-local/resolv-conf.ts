@@ -1,6 +1,7 @@
 /** The system's resolver configuration as a result's DNS (resolv.conf(5)). */
 
 import type { Dns } from "../../lib/cni/result.ts";
+import { textAt } from "../../lib/lists.ts";
 
 /**
  * Reads what a resolv.conf says. Lines that begin with "#" or ";" are comments; a repeated `nameserver`, `search` or
@@ -13,10 +14,10 @@ export function parseResolvConf(text: string): Dns {
   let domain = "";
   for (const line of text.split("\n")) {
     const words = wordsOf(line);
-    const key = words[0] ?? "";
+    const key = textAt(words, 0);
     if (words.length < 2 || key.startsWith("#") || key.startsWith(";")) continue;
-    if (key === "nameserver") nameservers.push(words[1] ?? "");
-    else if (key === "domain") domain = words[1] ?? "";
+    if (key === "nameserver") nameservers.push(textAt(words, 1));
+    else if (key === "domain") domain = textAt(words, 1);
     else if (key === "search") search.push(...words.slice(1));
     else if (key === "options") options.push(...words.slice(1));
   }

@@ -31,7 +31,8 @@ export function survey(store: Store, ranges: readonly Range[]): Survey {
   let fresh = 0;
   if (names.length < total) return { total, used: names.length, dead, fresh };
   const test = new LivenessTest(store.boot);
-  const attachments = names.map((name) => holderOf(store, name));
+  const attachments: Attachment[] = [];
+  for (const name of names) attachments.push(holderOf(store, name));
   for (const attachment of attachments) test.note(residentOf(attachment));
   for (const attachment of attachments) {
     const state = test.of(residentOf(attachment));

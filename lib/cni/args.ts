@@ -1,6 +1,7 @@
 /** CNI_ARGS: "KEY=VALUE;KEY=VALUE", the oldest way to pass something to a plugin. */
 
 import { CniError, INVALID_ENVIRONMENT } from "../errors.ts";
+import { textAt } from "../lists.ts";
 import { asciiLower, clip } from "../text.ts";
 
 /**
@@ -18,17 +19,16 @@ export function readArgs(text: string, known: readonly string[]): Map<string, st
   for (const pair of text.split(";")) {
     const parts = pair.split("=");
     if (parts.length !== 2) throw new CniError(INVALID_ENVIRONMENT, `ARGS: invalid pair "${clip(pair)}"`);
-    const key = parts[0] ?? "";
-    const value = parts[1] ?? "";
+    const key = textAt(parts, 0);
+    const value = textAt(parts, 1);
     if (key === "IgnoreUnknown") ignoreUnknown = booleanOf(value);
     else if (known.includes(key)) values.set(key, value);
-    else unknown.push(pair);
+    else unknown.push(`"${clip(pair)}"`);
   }
   if (unknown.length > 0 && !ignoreUnknown) {
-    const list = unknown.map((pair) => `"${clip(pair)}"`).join(" ");
     throw new CniError(
       INVALID_ENVIRONMENT,
-      `ARGS: unknown args [${list}]`,
+      `ARGS: unknown args [${unknown.join(" ")}]`,
       "add IgnoreUnknown=1 to CNI_ARGS to pass them over",
     );
   }

@@ -58,7 +58,8 @@ export class NetworkConfig {
   dns(): Dns | null {
     const fields = this.fields.object("dns");
     if (fields === null) return null;
-    const set = ["nameservers", "domain", "search", "options"].some((key) => fields.has(key));
+    let set = false;
+    for (const key of ["nameservers", "domain", "search", "options"]) if (fields.has(key)) set = true;
     return set ? decodeDns(fields) : null;
   }
 
@@ -67,12 +68,14 @@ export class NetworkConfig {
     /* libcni before 1.3 wrote the second spelling; later ones write both. */
     for (const key of ["cni.dev/valid-attachments", "cni.dev/attachments"]) {
       if (!this.fields.has(key)) continue;
-      return this.fields.objects(key).map((item) => {
+      const attachments: ValidAttachment[] = [];
+      for (const item of this.fields.objects(key)) {
         const containerId = item.string("containerID", "");
         const ifname = item.string("ifname", "");
         if (containerId === "") throw item.invalid("containerID", "an attachment to keep needs one");
-        return { containerId, ifname };
-      });
+        attachments.push({ containerId, ifname });
+      }
+      return attachments;
     }
     return null;
   }

@@ -3,6 +3,7 @@
  * code 7, "ipam.ranges[0][1].subnet". Names match exactly or, as configurations in the field rely on, in any case.
  */
 import { CniError, INVALID_CONFIG } from "../errors.ts";
+import { itemAt, textAt } from "../lists.ts";
 import { asciiLower, clip, isDigits } from "../text.ts";
 import type { Json } from "./json.ts";
 
@@ -11,6 +12,9 @@ export class Fields {
   readonly json: Json;
   /** The path of this object, "" for the configuration itself. */
   readonly path: string;
+  /** The members that are not null by their names in small letters, as far as they were looked through. */
+  readonly #index = new Map<string, Json>();
+  #indexed = 0;
 
   constructor(json: Json, path: string) {
     this.json = json;
@@ -24,13 +28,13 @@ export class Fields {
 
   /** A member's value; null if it is absent or null. Of several spellings the one written last counts. */
   find(key: string): Json | null {
-    for (let i = this.json.keys.length - 1; i >= 0; i -= 1) {
-      const name = this.json.keys[i] ?? "";
-      if (name !== key && (name.length !== key.length || asciiLower(name) !== asciiLower(key))) continue;
-      const value = this.json.items[i] ?? null;
-      if (value !== null && value.kind !== "null") return value;
+    const { keys, items } = this.json;
+    for (; this.#indexed < keys.length; this.#indexed += 1) {
+      const value = itemAt(items, this.#indexed);
+      if (value === null || value.kind === "null") continue;
+      this.#index.set(asciiLower(textAt(keys, this.#indexed)), value);
     }
-    return null;
+    return this.#index.get(lowered(key)) ?? null;
   }
 
   has(key: string): boolean {
@@ -73,25 +77,40 @@ export class Fields {
 
   /** The elements of an array of objects; empty if absent. */
   objects(key: string): Fields[] {
-    return this.array(key).map((item, i) => {
-      const path = `${this.pathOf(key)}[${i}]`;
+    const objects: Fields[] = [];
+    for (const item of this.array(key)) {
+      const path = `${this.pathOf(key)}[${objects.length}]`;
       if (item.kind !== "object") throw wrongType(path, "an object", item);
-      return new Fields(item, path);
-    });
+      objects.push(new Fields(item, path));
+    }
+    return objects;
   }
 
   /** The elements of an array of strings; empty if absent. */
   strings(key: string): string[] {
-    return this.array(key).map((item, i) => {
-      if (item.kind !== "string") throw wrongType(`${this.pathOf(key)}[${i}]`, "a string", item);
-      return item.text;
-    });
+    const texts: string[] = [];
+    for (const item of this.array(key)) {
+      if (item.kind !== "string") throw wrongType(`${this.pathOf(key)}[${texts.length}]`, "a string", item);
+      texts.push(item.text);
+    }
+    return texts;
   }
 
   /** An error about one member. */
   invalid(key: string, problem: string): CniError {
     return invalidField(this.pathOf(key), problem);
   }
+}
+
+/** The names that were asked for so far, in small letters: they are the same few for each element of an array. */
+const loweredNames = new Map<string, string>();
+
+function lowered(name: string): string {
+  const known = loweredNames.get(name) ?? "";
+  if (known !== "") return known;
+  const lower = asciiLower(name);
+  loweredNames.set(name, lower);
+  return lower;
 }
 
 /** The elements of a value that must be an array. */

@@ -2,7 +2,8 @@
  * JSON as CNI needs it: numbers keep their text (64-bit rates stay exact), members keep their order, depth and size are
  * limited, and an error says where it is. The runtime's own parser does none of that.
  */
-import { hexNumber } from "../text.ts";
+import { itemAt, textAt } from "../lists.ts";
+import { decodeUtf8, hexNumber } from "../text.ts";
 
 export type JsonKind = "null" | "boolean" | "number" | "string" | "array" | "object";
 
@@ -25,10 +26,7 @@ export class Json {
 
   /** The value under a name; where a name stands twice the last one counts. Null if absent or if this is no object. */
   get(key: string): Json | null {
-    for (let i = this.keys.length - 1; i >= 0; i -= 1) {
-      if (this.keys[i] === key) return this.items[i] ?? null;
-    }
-    return null;
+    return itemAt(this.items, this.keys.lastIndexOf(key));
   }
 
   /** Adds a member to an object (at the end) and returns the object, so that calls can be chained. */
@@ -45,6 +43,13 @@ export function jsonNull(): Json {
 
 export function jsonString(value: string): Json {
   return new Json("string", value, [], []);
+}
+
+/** An array of strings. */
+export function jsonStrings(values: readonly string[]): Json {
+  const items: Json[] = [];
+  for (const value of values) items.push(jsonString(value));
+  return jsonArray(items);
 }
 
 export function jsonNumber(value: number): Json {
@@ -136,21 +141,15 @@ class Parser {
   #string(): string {
     this.#at += 1;
     let text = "";
-    let start = this.#at;
     for (;;) {
+      const start = this.#at;
+      this.#at = endOfPlain(this.#bytes, start);
+      const plain = this.#at === start ? "" : decodeUtf8(this.#bytes.subarray(start, this.#at));
       const byte = this.#peek();
-      if (byte === QUOTE) {
-        text += decodeUtf8(this.#bytes.subarray(start, this.#at));
-        this.#at += 1;
-        return text;
-      }
       if (byte < 0x20) throw this.#unexpected("inside a string");
       this.#at += 1;
-      if (byte === BACKSLASH) {
-        text += decodeUtf8(this.#bytes.subarray(start, this.#at - 1));
-        text += this.#escape();
-        start = this.#at;
-      }
+      if (byte === QUOTE) return text === "" ? plain : text + plain;
+      text += plain + this.#escape();
     }
   }
 
@@ -206,7 +205,7 @@ class Parser {
 
   #digits(): void {
     if (!isDigit(this.#peek())) throw this.#unexpected("in a number");
-    while (isDigit(this.#byte(this.#at))) this.#at += 1;
+    this.#at = endOfDigits(this.#bytes, this.#at);
   }
 
   #word(word: string): boolean {
@@ -235,11 +234,7 @@ class Parser {
   }
 
   #skipSpace(): void {
-    for (;;) {
-      const byte = this.#byte(this.#at);
-      if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return;
-      this.#at += 1;
-    }
+    this.#at = endOfSpace(this.#bytes, this.#at);
   }
 
   #unexpected(where: string): JsonError {
@@ -275,22 +270,26 @@ export function formatJson(value: Json): string {
 
 /** Writes a value as JSON on one line. */
 export function formatJsonLine(value: Json): string {
-  if (value.kind === "array") return `[${value.items.map((item) => formatJsonLine(item)).join(",")}]`;
-  if (value.kind !== "object") return scalar(value);
-  const members = value.items.map((item, i) => `${quote(value.keys[i] ?? "")}:${formatJsonLine(item)}`);
-  return `{${members.join(",")}}`;
+  if (value.kind !== "array" && value.kind !== "object") return scalar(value);
+  const parts: string[] = [];
+  for (const item of value.items) {
+    const name = value.kind === "array" ? "" : `${quote(textAt(value.keys, parts.length))}:`;
+    parts.push(name + formatJsonLine(item));
+  }
+  return value.kind === "array" ? `[${parts.join(",")}]` : `{${parts.join(",")}}`;
 }
 
 function format(value: Json, newline: string): string {
+  if (value.kind !== "array" && value.kind !== "object") return scalar(value);
+  const array = value.kind === "array";
+  if (value.items.length === 0) return array ? "[]" : "{}";
   const inner = `${newline}    `;
-  if (value.kind === "array") {
-    if (value.items.length === 0) return "[]";
-    return `[${value.items.map((item) => inner + format(item, inner)).join(",")}${newline}]`;
+  const parts: string[] = [];
+  for (const item of value.items) {
+    const name = array ? "" : `${quote(textAt(value.keys, parts.length))}: `;
+    parts.push(inner + name + format(item, inner));
   }
-  if (value.kind !== "object") return scalar(value);
-  if (value.items.length === 0) return "{}";
-  const members = value.items.map((item, i) => `${inner}${quote(value.keys[i] ?? "")}: ${format(item, inner)}`);
-  return `{${members.join(",")}${newline}}`;
+  return array ? `[${parts.join(",")}${newline}]` : `{${parts.join(",")}${newline}}`;
 }
 
 function scalar(value: Json): string {
@@ -314,12 +313,33 @@ function quote(text: string): string {
   return `${out}${text.slice(plain)}"`;
 }
 
-function decodeUtf8(bytes: Uint8Array): string {
-  if (bytes.length === 0) return "";
-  const text = new TextDecoder().decode(bytes);
-  /* The decoder takes a byte order mark away; inside a document it is a character like any other. */
-  const marked = bytes.length >= 3 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
-  return marked ? `\ufeff${text}` : text;
+/* Loops over single bytes are functions of their own: a method counts a reference to its object at each step. */
+
+/** Where the characters of a string end that stand for themselves. */
+function endOfPlain(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (at < bytes.length) {
+    const byte = bytes[at] ?? 0;
+    if (byte === QUOTE || byte === BACKSLASH || byte < 0x20) break;
+    at += 1;
+  }
+  return at;
+}
+
+function endOfDigits(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (at < bytes.length && isDigit(bytes[at] ?? 0)) at += 1;
+  return at;
+}
+
+function endOfSpace(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (at < bytes.length) {
+    const byte = bytes[at] ?? 0;
+    if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) break;
+    at += 1;
+  }
+  return at;
 }
 
 function isDigit(byte: number): boolean {

@@ -20,10 +20,14 @@ export function decodeResult(json: Json, path: string, configVersion: string): R
   const group = resultGroup(configVersion);
   if (!ALL_VERSIONS.includes(version) || resultGroup(version) !== group) throw wrongVersion(path, version, group);
   if (group === "0.1") return decodeOldest(fields);
+  const interfaces: ResultInterface[] = [];
+  for (const item of fields.objects("interfaces")) interfaces.push(decodeInterface(item));
+  const ips: ResultIp[] = [];
+  for (const item of fields.objects("ips")) ips.push(decodeIp(item));
   return {
-    interfaces: fields.objects("interfaces").map((item) => decodeInterface(item)),
-    ips: fields.objects("ips").map((item) => decodeIp(item)),
-    routes: fields.objects("routes").map((item) => decodeRoute(item)),
+    interfaces,
+    ips,
+    routes: decodeRoutes(fields),
     dns: decodeDns(fields.object("dns")),
   };
 }
@@ -39,8 +43,15 @@ export function decodeDns(fields: Fields | null): Dns {
   };
 }
 
+/** Reads the `routes` of an object. @throws CniError 7 */
+export function decodeRoutes(fields: Fields): ResultRoute[] {
+  const routes: ResultRoute[] = [];
+  for (const item of fields.objects("routes")) routes.push(decodeRoute(item));
+  return routes;
+}
+
 /** Reads one element of `routes`, in a configuration or a result. */
-export function decodeRoute(fields: Fields): ResultRoute {
+function decodeRoute(fields: Fields): ResultRoute {
   return {
     dst: prefixField(fields, "dst"),
     gw: addressField(fields, "gw"),
@@ -96,7 +107,7 @@ function decodeOldest(fields: Fields): Result {
     const entry = fields.object(`ip${family}`);
     if (entry === null) continue;
     ips.push({ interface: null, address: prefixField(entry, "ip"), gateway: addressField(entry, "gateway") });
-    for (const route of entry.objects("routes")) routes.push(decodeRoute(route));
+    routes.push(...decodeRoutes(entry));
   }
   return { interfaces: [], ips, routes, dns: decodeDns(fields.object("dns")) };
 }

@@ -5,7 +5,7 @@
 
 import { CniError, INCOMPATIBLE_VERSION } from "../errors.ts";
 import { type Address, formatAddress, formatPrefix, type Prefix } from "../ip/address.ts";
-import { type Json, jsonArray, jsonNumber, jsonObject, jsonString } from "./json.ts";
+import { type Json, jsonArray, jsonNumber, jsonObject, jsonString, jsonStrings } from "./json.ts";
 import { resultGroup } from "./version.ts";
 
 /** Empty strings and a zero `mtu` are absent. An empty `sandbox` means the host. */
@@ -75,13 +75,17 @@ export function encodeResult(result: Result, version: string): Json {
   if (group === "0.1") return encodeOldest(object, result);
   const attributes = version === "1.1.0";
   if (result.interfaces.length > 0) {
-    object.with("interfaces", jsonArray(result.interfaces.map((item) => encodeInterface(item, attributes))));
+    const interfaces: Json[] = [];
+    for (const item of result.interfaces) interfaces.push(encodeInterface(item, attributes));
+    object.with("interfaces", jsonArray(interfaces));
   }
   if (result.ips.length > 0) {
-    object.with("ips", jsonArray(result.ips.map((ip) => encodeIp(ip, group === "0.3"))));
+    const ips: Json[] = [];
+    for (const ip of result.ips) ips.push(encodeIp(ip, group === "0.3"));
+    object.with("ips", jsonArray(ips));
   }
   if (result.routes.length > 0) {
-    object.with("routes", jsonArray(result.routes.map((route) => encodeRoute(route, attributes))));
+    object.with("routes", encodeRoutes(result.routes, attributes));
   }
   return isEmptyDns(result.dns) && group === "1.0" ? object : object.with("dns", encodeDns(result.dns));
 }
@@ -121,6 +125,12 @@ function encodeIp(ip: ResultIp, withVersion: boolean): Json {
   return ip.gateway === null ? object : object.with("gateway", jsonString(formatAddress(ip.gateway)));
 }
 
+function encodeRoutes(routes: readonly ResultRoute[], attributes: boolean): Json {
+  const items: Json[] = [];
+  for (const route of routes) items.push(encodeRoute(route, attributes));
+  return jsonArray(items);
+}
+
 function encodeRoute(route: ResultRoute, attributes: boolean): Json {
   const object = jsonObject().with("dst", jsonString(formatPrefix(route.dst)));
   if (route.gw !== null) object.with("gw", jsonString(formatAddress(route.gw)));
@@ -135,23 +145,22 @@ function encodeRoute(route: ResultRoute, attributes: boolean): Json {
 
 function encodeDns(dns: Dns): Json {
   const object = jsonObject();
-  const strings = (items: readonly string[]): Json => jsonArray(items.map((item) => jsonString(item)));
-  if (dns.nameservers.length > 0) object.with("nameservers", strings(dns.nameservers));
+  if (dns.nameservers.length > 0) object.with("nameservers", jsonStrings(dns.nameservers));
   if (dns.domain !== "") object.with("domain", jsonString(dns.domain));
-  if (dns.search.length > 0) object.with("search", strings(dns.search));
-  if (dns.options.length > 0) object.with("options", strings(dns.options));
+  if (dns.search.length > 0) object.with("search", jsonStrings(dns.search));
+  if (dns.options.length > 0) object.with("options", jsonStrings(dns.options));
   return object;
 }
 
 /** 0.1.0 and 0.2.0: the first address of each family with the routes of that family. */
 function encodeOldest(object: Json, result: Result): Json {
   for (const family of [4, 6]) {
-    const ip = result.ips.find((candidate) => candidate.address.address.family === family);
-    if (ip === undefined) continue;
+    const ip = result.ips.find((candidate) => candidate.address.address.family === family) ?? null;
+    if (ip === null) continue;
     const entry = jsonObject().with("ip", jsonString(formatPrefix(ip.address)));
     if (ip.gateway !== null) entry.with("gateway", jsonString(formatAddress(ip.gateway)));
     const routes = result.routes.filter((route) => route.dst.address.family === family);
-    if (routes.length > 0) entry.with("routes", jsonArray(routes.map((route) => encodeRoute(route, false))));
+    if (routes.length > 0) entry.with("routes", encodeRoutes(routes, false));
     object.with(`ip${family}`, entry);
   }
   return object.with("dns", encodeDns(result.dns));

@@ -13,12 +13,13 @@ import {
   TRY_AGAIN_LATER,
 } from "../errors.ts";
 import { readAll, warn, writeAll } from "../host/io.ts";
+import { textAt } from "../lists.ts";
 import { EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { MAX_CONFIG_BYTES, readConfig, versionForErrors } from "./config.ts";
 import { Delegates } from "./delegate.ts";
 import { environmentVariable, type Request, readRequest } from "./environment.ts";
-import { formatJson, formatJsonLine, type Json, jsonArray, jsonNumber, jsonObject, jsonString } from "./json.ts";
+import { formatJson, formatJsonLine, type Json, jsonNumber, jsonObject, jsonString, jsonStrings } from "./json.ts";
 import type { Call, Plugin } from "./plugin.ts";
 import { encodeResult } from "./result.ts";
 import { CURRENT_VERSION, compareVersions } from "./version.ts";
@@ -40,7 +41,7 @@ export function run(plugins: readonly Plugin[], release: string): number {
   let input: Uint8Array | null = null;
   try {
     const plugin = chosenPlugin(plugins);
-    const command = process.argv[2] ?? "";
+    const command = textAt(process.argv, 2);
     if (command !== "") {
       runCommand(plugin, command);
       return 0;
@@ -76,14 +77,14 @@ export function asCniError(error: Error): CniError {
 
 /** The plugin whose name this process was started by; a symbolic link counts by its own name, then by its target's. */
 function chosenPlugin(plugins: readonly Plugin[]): Plugin {
-  const names = [process.argv[1] ?? "", sys.readlink("/proc/self/exe") ?? ""].map((path) => baseName(path));
+  const names = [baseName(textAt(process.argv, 1)), baseName(sys.readlink("/proc/self/exe") ?? "")];
   for (const name of names) {
     const plugin = plugins.find((candidate) => candidate.name === name);
     if (plugin !== undefined) return plugin;
   }
   throw new CniError(
     INVALID_ENVIRONMENT,
-    `started as "${names[0] ?? ""}", which is no plugin of Podwire`,
+    `started as "${textAt(names, 0)}", which is no plugin of Podwire`,
     `the executable's name picks the plugin: ${plugins.map((plugin) => plugin.name).join(", ")}`,
   );
 }
@@ -113,7 +114,7 @@ function aboutText(plugin: Plugin, release: string): string {
 function versionAnswer(plugin: Plugin) {
   return jsonObject()
     .with("cniVersion", jsonString(CURRENT_VERSION))
-    .with("supportedVersions", jsonArray(plugin.versions.map((version) => jsonString(version))));
+    .with("supportedVersions", jsonStrings(plugin.versions));
 }
 
 function readInput(): Uint8Array {

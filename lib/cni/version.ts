@@ -1,5 +1,7 @@
 /** CNI specification versions: which there are, how they compare, and which result shape each one has. */
+
 import { CniError, DECODE_FAILURE } from "../errors.ts";
+import { numberAt } from "../lists.ts";
 import { clip, isDigits } from "../text.ts";
 
 /** The newest version of the specification that Podwire speaks; VERSION answers with it. */
@@ -27,20 +29,23 @@ export function compareVersions(a: string, b: string): number {
   const left = parts(a);
   const right = parts(b);
   for (let i = 0; i < 3; i += 1) {
-    const difference = (left[i] ?? 0) - (right[i] ?? 0);
+    const difference = numberAt(left, i) - numberAt(right, i);
     if (difference !== 0) return difference;
   }
   return 0;
 }
 
 function parts(version: string): number[] {
-  const texts = version.split(".");
-  if (texts.length > 3 || !texts.every((text) => text.length <= 6 && isDigits(text))) {
-    throw new CniError(
-      DECODE_FAILURE,
-      `cannot read cniVersion "${clip(version)}"`,
-      'expected numbers with dots, as in "1.0.0"',
-    );
+  const numbers: number[] = [];
+  for (const text of version.split(".")) {
+    if (numbers.length === 3 || text.length > 6 || !isDigits(text)) {
+      throw new CniError(
+        DECODE_FAILURE,
+        `cannot read cniVersion "${clip(version)}"`,
+        'expected numbers with dots, as in "1.0.0"',
+      );
+    }
+    numbers.push(parseInt(text, 10));
   }
-  return texts.map((text) => parseInt(text, 10));
+  return numbers;
 }

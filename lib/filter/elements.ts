@@ -1,4 +1,5 @@
 /** Elements of sets and maps in nft's notation. Pure. */
+import { textAt } from "../lists.ts";
 import {
   type Element,
   NFT_GOTO,
@@ -35,8 +36,8 @@ export function formatData(set: NftSet, element: Element): string {
 /** Reads "drop", "goto chain". @throws LanguageError */
 export function parseVerdict(text: string): Verdict {
   const words = text.split(" ");
-  const code = symbolValue(VERDICTS, words[0] ?? "");
-  const chain = words[1] ?? "";
+  const code = symbolValue(VERDICTS, textAt(words, 0));
+  const chain = textAt(words, 1);
   if (code === null || words.length > 2 || (chain === "") === (code === NFT_JUMP || code === NFT_GOTO)) {
     throw new LanguageError(`"${clip(text)}" is no verdict`, "expected accept, drop, return, jump or goto and a chain");
   }

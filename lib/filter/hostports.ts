@@ -1,5 +1,7 @@
 /** Published ports as elements of the packet filter, and which of them get in each other's way. Pure. */
+
 import { type Address, formatAddress, parseAddress } from "../ip/address.ts";
+import { textAt } from "../lists.ts";
 import type { FilterElement } from "./record.ts";
 
 /** One published port for one IP version. */
@@ -30,10 +32,12 @@ const HOSTPORT_SETS = ["hostports4", "hostports6", "hostip_hostports4", "hostip_
 /** The elements of one pod's published ports; all of one IP version. */
 export function hostPortElements(ports: readonly HostPort[], options: HostPortOptions): FilterElement[] {
   const elements: FilterElement[] = [];
+  const known = new Set<string>();
   const add = (set: string, key: string, data: string): void => {
-    if (!elements.some((other) => other.set === set && other.key === key)) {
-      elements.push({ table: "inet", set, key, data });
-    }
+    const name = `${set} ${key}`;
+    if (known.has(name)) return;
+    known.add(name);
+    elements.push({ table: "inet", set, key, data });
   };
   for (const port of ports) {
     const n = port.pod.family;
@@ -62,15 +66,15 @@ export function hostPortsIn(elements: readonly FilterElement[]): HostPort[] {
     if (!isHostPort(element)) continue;
     const key = element.key.split(" . ");
     const data = element.data.split(" . ");
-    const hostIp = key.length === 3 ? parseAddress(key[0] ?? "") : null;
-    const pod = parseAddress(data[0] ?? "");
+    const hostIp = key.length === 3 ? parseAddress(textAt(key, 0)) : null;
+    const pod = parseAddress(textAt(data, 0));
     if (pod === null) continue;
     ports.push({
-      protocol: key[key.length - 2] ?? "",
-      hostPort: parseInt(key[key.length - 1] ?? "0", 10),
+      protocol: textAt(key, key.length - 2),
+      hostPort: parseInt(textAt(key, key.length - 1), 10),
       hostIp,
       pod,
-      containerPort: parseInt(data[1] ?? "0", 10),
+      containerPort: parseInt(textAt(data, 1), 10),
     });
   }
   return ports;

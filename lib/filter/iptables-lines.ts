@@ -1,4 +1,5 @@
 /** Plans of the iptables backend as lines of a record. Pure. */
+import { textAt } from "../lists.ts";
 import type { IptablesChain, IptablesPlan, IptablesRule } from "./iptables-rules.ts";
 
 /** An IptablesPlan that is being read. */
@@ -30,7 +31,7 @@ export function emptyPlan(words: readonly string[]): RecordedPlan {
   const link = words[3] ?? NONE;
   return {
     family: words[1] === "6" ? 6 : 4,
-    chain: words[2] ?? "",
+    chain: textAt(words, 2),
     localnetLink: link === NONE ? "" : link,
     sharedChains: [],
     sharedRules: [],
@@ -42,15 +43,15 @@ export function emptyPlan(words: readonly string[]): RecordedPlan {
 export function addToPlan(plan: RecordedPlan, line: string): void {
   const words = line.split(" ");
   if (words[0] === "iptables-chain") {
-    plan.sharedChains.push({ table: words[1] ?? "", name: words[2] ?? "" });
+    plan.sharedChains.push({ table: textAt(words, 1), name: textAt(words, 2) });
     return;
   }
   const parts = words.slice(4).join(" ").split(SEPARATOR);
   const rule: IptablesRule = {
-    table: words[1] ?? "",
-    chain: words[2] ?? "",
+    table: textAt(words, 1),
+    chain: textAt(words, 2),
     first: words[3] === "first",
-    text: parts[0] ?? "",
+    text: textAt(parts, 0),
     marks: parts.slice(1),
   };
   if (words[0] === "iptables-shared") plan.sharedRules.push(rule);

@@ -2,6 +2,7 @@
  * What iptables-restore is told and what iptables-save says. A restore is done whole or, if one line fails, not at all; that
  * holds for checks (-C) and new chains (-N), too, so that one input can be "do this if nothing is in the way". Pure.
  */
+import { textAt } from "../lists.ts";
 import { type IptablesPlan, type IptablesRule, LOCALNET_CHAIN } from "./iptables-rules.ts";
 
 /** A table in the output of iptables-save. */
@@ -26,7 +27,7 @@ export function parseSaved(text: string): SavedTable[] {
       chains = [];
       rules = [];
     } else if (line.startsWith(":")) {
-      chains.push(line.slice(1).split(" ")[0] ?? "");
+      chains.push(textAt(line.slice(1).split(" "), 0));
     } else if (line.startsWith("-A ")) {
       rules.push(`${line} `);
     } else if (line === "COMMIT") {
@@ -117,7 +118,7 @@ export function savedRules(saved: readonly SavedTable[], chain: string): string[
 export function localnetLinks(saved: readonly SavedTable[]): string[] {
   const start = `-A ${LOCALNET_CHAIN} -i `;
   const rules = tableOf(saved, "raw").rules.filter((rule) => rule.startsWith(start));
-  return rules.map((rule) => rule.slice(start.length).split(" ")[0] ?? "");
+  return rules.map((rule) => textAt(rule.slice(start.length).split(" "), 0));
 }
 
 /** The chains that plans need and rules that lead to them, as far as they are not there. */

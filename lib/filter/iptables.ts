@@ -2,9 +2,11 @@
  * The backend for nodes that must have iptables: one iptables-restore for an operation where nothing is in the way, without
  * a shell. The caller holds the lock that orders the project's own changes; iptables' own lock is waited for.
  */
+
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import { firstLine, howItEnded, type Outcome, runProgram } from "../host/program.ts";
 import type { Family } from "../ip/address.ts";
+import { textAt } from "../lists.ts";
 import { errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
@@ -205,8 +207,8 @@ function refused(program: string, outcome: Outcome, details: string): CniError {
 /** The line of the input that "iptables-restore: line 3 failed" speaks of; "" if it speaks of none. */
 function failedLine(text: string, said: string): string {
   const [, rest = ""] = said.split(": line ");
-  const number = rest.split(" ")[0] ?? "";
-  return isDigits(number) ? (text.split("\n")[parseInt(number, 10) - 1] ?? "") : "";
+  const number = textAt(rest.split(" "), 0);
+  return isDigits(number) ? textAt(text.split("\n"), parseInt(number, 10) - 1) : "";
 }
 
 function goneLinks(saved: readonly SavedTable[]): string[] {

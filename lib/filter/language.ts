@@ -12,6 +12,7 @@
  *   masquerade = "masquerade" [ flag { "," flag } ]
  *   dnat       = "dnat" ( "ip" | "ip6" ) "to" fields "map" "@" map of addresses and ports
  */
+import { textAt } from "../lists.ts";
 import {
   type Expression,
   NFPROTO_IPV4,
@@ -269,7 +270,7 @@ class RuleCompiler {
 
   /** The next word, "" at the end. */
   #word(): string {
-    return this.#words[this.#next] ?? "";
+    return textAt(this.#words, this.#next);
   }
 
   #take(expected: string): string {

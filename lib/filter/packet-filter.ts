@@ -4,19 +4,13 @@
  * the lock of the records, so what is looked at stays as it is, but for strangers; if one comes in between, it is looked at
  * again.
  */
+
 import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
 import { sinceBootMs } from "../host/boot.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
-import {
-  flushStale,
-  flushTranslated,
-  IPPROTO_SCTP,
-  IPPROTO_TCP,
-  IPPROTO_UDP,
-  type PublishedPort,
-} from "../netlink/conntrack.ts";
-import { NetlinkError } from "../netlink/socket.ts";
+import { textAt } from "../lists.ts";
 import { differencesInTables, isSpoilt } from "./comparison.ts";
+import { forgetConnections, forgetTranslated } from "./flows.ts";
 import { type HostPort, isShared } from "./hostports.ts";
 import { checkIptables } from "./iptables.ts";
 import { addRecordedIptables, clearPorts, removeRecordedIptables, repairRecordedIptables } from "./iptables-records.ts";
@@ -25,18 +19,19 @@ import {
   type FilterElement,
   type FilterOwner,
   type FilterRecord,
+  holdsElement,
   nftablesRecord,
   ownerComment,
   ownerHash,
   recordName,
-  sameElement,
 } from "./record.ts";
 import { type ReferencePart, removeReference } from "./reference.ts";
 import { isAbout, liveRecords, missingTables, rebuild, restoreLocalnet } from "./restore.ts";
 import { displace, overlapsToAskFor, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
+import { heirsOf, overlapping, siblingWith, standInLine, waiting, withClaims } from "./siblings.ts";
 import { RecordStore } from "./store.ts";
-import { FilterTables, type FoundElement, refused, type Sight } from "./tables.ts";
+import { FilterTables, type FoundElement, type Sight } from "./tables.ts";
 
 /** How often a change is begun again because a stranger has changed our tables in between. */
 const TRIES = 5;
@@ -78,22 +73,30 @@ export class PacketFilter {
       const sight = this.tables.look(TABLE_NAMES, record.chains, [...asked, ...overlapsToAskFor(record)]);
       const same = sight.elements.slice(0, asked.length);
       const leaving = before === null ? [] : this.#leaving(before, record.elements);
+      const withheld: FilterElement[] = [];
       for (const rival of rivalsOf(this.tables, record, same, sight.elements.slice(asked.length))) {
-        if (leaving.some((other) => sameElement(other, rival.element))) continue;
-        leaving.push(...displace(this.tables, store, rival, record, lastWins));
+        if (holdsElement(leaving, rival.element)) continue;
+        const sibling = siblingWith(store, rival, record);
+        if (sibling === null) leaving.push(...displace(this.tables, store, rival, record, lastWins));
+        else {
+          withheld.push(...overlapping(record, rival.element));
+          standInLine(store, sibling, record);
+        }
       }
       const comment = ownerComment(record.owner);
       const fresh: FilterElement[] = [];
-      for (let i = 0; i < record.elements.length; i += 1) {
-        const element = record.elements[i];
+      let i = -1;
+      for (const element of record.elements) {
+        i += 1;
+        if (holdsElement(withheld, element)) continue;
         const found = same[i] ?? null;
-        if (element === undefined) continue;
         if (found !== null && isAsWanted(found, element, comment)) continue;
-        if (found !== null && !leaving.some((other) => sameElement(other, element))) leaving.push(element);
+        if (found !== null && !holdsElement(leaving, element)) leaving.push(element);
         fresh.push(element);
       }
       leaving.push(...unneededMarks(this.tables, leaving, record.elements));
-      store.put(record);
+      const kept = withheld.length === 0 ? record : waiting(record, withheld);
+      store.put(before === null ? kept : { ...kept, heirs: before.heirs });
       if (this.#change(store, sight, record, leaving, fresh, optimistic)) return;
     }
     throw keepsChanging();
@@ -137,22 +140,20 @@ export class PacketFilter {
     this.tables.begin();
     const rebuilt = missingTables(sight.tables, (table) => isAbout(record, table));
     if (rebuilt.length > 0) rebuild(this.tables, sight.tables, rebuilt, liveRecords(store));
-    const stays = (table: TableName): boolean => !rebuilt.includes(table);
-    this.tables.deleteElements(leaving.filter((element) => stays(element.table)));
-    for (let i = 0; i < record.chains.length; i += 1) {
-      const chain = record.chains[i];
-      if (chain !== undefined && stays(chain.table) && sight.chains[i] === null) this.tables.addChain(chain);
+    this.tables.deleteElements(outside(leaving, rebuilt));
+    let i = 0;
+    for (const chain of record.chains) {
+      if (!rebuilt.includes(chain.table) && sight.chains[i] === null) this.tables.addChain(chain);
+      i += 1;
     }
-    const own = fresh.filter((element) => stays(element.table));
+    const own = outside(fresh, rebuilt);
     this.tables.addElements(own, commentsOf(own, record.owner), exclusive);
     return this.tables.commit();
   }
 
   /** The elements of an owner's earlier record that are still there, still its own, and not wanted any more. */
   #leaving(before: FilterRecord, wanted: readonly FilterElement[]): FilterElement[] {
-    const old = before.elements.filter(
-      (element) => !isShared(element.set) && !wanted.some((other) => sameElement(other, element)),
-    );
+    const old = before.elements.filter((element) => !isShared(element.set) && !holdsElement(wanted, element));
     return this.tables.ownedBy(old, ownerHash(before.owner));
   }
 
@@ -166,8 +167,10 @@ export class PacketFilter {
     const store = RecordStore.open(false);
     try {
       const record = store === null ? null : store.get(recordName(owner));
-      if (store !== null && record !== null) this.#removeRecord(store, record);
-      else if (search) this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
+      if (store !== null && record !== null) {
+        this.#removeRecord(store, record);
+        this.#passOn(store, record);
+      } else if (search) this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
       return record;
     } finally {
       store?.close();
@@ -178,6 +181,13 @@ export class PacketFilter {
     if (record.iptables.length > 0) removeRecordedIptables(record);
     if (record.elements.length > 0) this.#removeElements(record);
     store.drop(record.owner);
+  }
+
+  /** Gives the ports of one that has gone to the container's interfaces that stood in line for them. */
+  #passOn(store: RecordStore, gone: FilterRecord): void {
+    for (const heir of heirsOf(store, gone)) {
+      this.#putElements(store, withClaims(heir), heir, false);
+    }
   }
 
   #removeElements(record: FilterRecord): void {
@@ -212,6 +222,7 @@ export class PacketFilter {
           known.add(ownerHash(owner));
         } else if (store !== null) {
           this.#removeRecord(store, record);
+          this.#passOn(store, record);
           removed.push(record);
         }
       }
@@ -283,7 +294,7 @@ export class PacketFilter {
     if (!tables.every((table) => this.#present.has(table))) {
       const states = this.tables.look(TABLE_NAMES, [], []).tables;
       for (let i = 0; i < TABLE_NAMES.length; i += 1) {
-        if (states[i] === "present") this.#present.add(TABLE_NAMES[i] ?? "");
+        if (states[i] === "present") this.#present.add(textAt(TABLE_NAMES, i));
       }
     }
     return tables.every((table) => this.#present.has(table));
@@ -309,17 +320,14 @@ export class PacketFilter {
     throw keepsChanging();
   }
 
-  /**
-   * After ports were published: forgets connections to them that go elsewhere because they began before.
-   * @throws CniError 100, 11
-   */
+  /** See `forgetConnections` in flows.ts. @throws CniError 100, 11 */
   forgetConnections(ports: readonly HostPort[]): void {
-    asked("remove connections to the published ports", () => flushStale(this.tables.socket, publishedPorts(ports)));
+    forgetConnections(this.tables.socket, ports);
   }
 
-  /** After ports are no longer published: forgets the connections to them that go to the pod. @throws CniError 100, 11 */
+  /** See `forgetTranslated` in flows.ts. @throws CniError 100, 11 */
   forgetTranslated(ports: readonly HostPort[]): void {
-    asked("remove connections of the pod", () => flushTranslated(this.tables.socket, publishedPorts(ports)));
+    forgetTranslated(this.tables.socket, ports);
   }
 
   /**
@@ -352,23 +360,9 @@ export class PacketFilter {
   }
 }
 
-function publishedPorts(ports: readonly HostPort[]): PublishedPort[] {
-  return ports.map(({ protocol, hostIp, hostPort, pod, containerPort }) => ({
-    protocol: protocol === "tcp" ? IPPROTO_TCP : protocol === "udp" ? IPPROTO_UDP : IPPROTO_SCTP,
-    hostAddress: hostIp,
-    hostPort,
-    podAddress: pod,
-    podPort: containerPort,
-  }));
-}
-
-function asked(what: string, action: () => void): void {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof NetlinkError) throw refused(error, what);
-    throw error;
-  }
+/** The elements that are in none of the tables. */
+function outside(elements: readonly FilterElement[], tables: readonly TableName[]): FilterElement[] {
+  return tables.length === 0 ? [...elements] : elements.filter((element) => !tables.includes(element.table));
 }
 
 function isAsWanted(found: FoundElement, wanted: FilterElement, comment: string): boolean {
@@ -377,14 +371,16 @@ function isAsWanted(found: FoundElement, wanted: FilterElement, comment: string)
 
 function commentsOf(elements: readonly FilterElement[], owner: FilterOwner): string[] {
   const comment = ownerComment(owner);
-  return elements.map((element) => (isShared(element.set) ? "" : comment));
+  const comments: string[] = [];
+  for (const element of elements) comments.push(isShared(element.set) ? "" : comment);
+  return comments;
 }
 
 /** Whether an element's comment is of an attachment of the network that is neither known nor to be kept. */
 function isOrphan(comment: string, network: string, known: ReadonlySet<string>, keep: ReadonlySet<string>): boolean {
   const words = comment.split(" ");
-  if (words.length !== 4 || words[1] !== network || known.has(words[0] ?? "")) return false;
-  return !keep.has(`${words[2] ?? ""} ${words[3] ?? ""}`);
+  if (words.length !== 4 || words[1] !== network || known.has(textAt(words, 0))) return false;
+  return !keep.has(`${textAt(words, 2)} ${textAt(words, 3)}`);
 }
 
 function keepsChanging(): CniError {

@@ -2,6 +2,7 @@
  * The expressions of one rule as they are put together: matches, and before them the tests that the packet has the header
  * they read, each once, in nft's order. Pure.
  */
+import { textAt } from "../lists.ts";
 import {
   type Expression,
   NFPROTO_BRIDGE,
@@ -63,7 +64,7 @@ export class Program {
 
   /** Tests that the packet has the header of a field. @throws LanguageError if it cannot have */
   require(field: Selector): void {
-    const header = field.name.split(" ")[0] ?? "";
+    const header = textAt(field.name.split(" "), 0);
     if (header === "ether" && !this.#ether) {
       this.#ether = true;
       this.#meta(META_IIFTYPE, [1, 0]);

@@ -2,9 +2,11 @@
  * What the packet filter holds for one attachment, as a value and as a file. The file lets DEL find its elements without a
  * search, and lets everybody put back what a third party's flush took away. Pure.
  */
+
 import { createHash } from "node:crypto";
 import type { Resident } from "../host/liveness.ts";
 import type { NamespaceIdentity } from "../host/namespace.ts";
+import { itemAt, textAt } from "../lists.ts";
 import { hexOf, isDigits } from "../text.ts";
 import { addToPlan, emptyPlan, formatPlan, type RecordedPlan } from "./iptables-lines.ts";
 import type { IptablesPlan } from "./iptables-rules.ts";
@@ -43,8 +45,13 @@ export interface FilterRecord {
   readonly elements: readonly FilterElement[];
   /** The rules of the iptables backend, one plan for each IP version; empty with nftables. */
   readonly iptables: readonly IptablesPlan[];
-  /** The ports that those rules publish, as the elements that nftables would have for them. */
+  /**
+   * Ports without elements: those that iptables' rules publish, as the elements that nftables would have for them, or those
+   * that another interface of the container has as long as it is there.
+   */
   readonly claims: readonly FilterElement[];
+  /** The records of the container's other interfaces that get the ports when this one goes. */
+  readonly heirs: readonly string[];
 }
 
 const HEADER = "podwire packet filter record 1";
@@ -62,6 +69,15 @@ export function recordName(owner: FilterOwner): string {
   return `${ownerHash(owner)}.${owner.plugin}`;
 }
 
+/** Whether a text may be the name of a record's file: sixteen hex digits, a dot and a plugin. */
+function isRecordName(text: string): boolean {
+  if (text.charAt(16) !== "." || text.length > 40) return false;
+  for (let i = 0; i < text.length; i += 1) {
+    if (i !== 16 && !"0123456789abcdefghijklmnopqrstuvwxyz-".includes(text.charAt(i))) return false;
+  }
+  return true;
+}
+
 /** The comment of an owner's elements: for DEL by its first word, for people by the rest. */
 export function ownerComment(owner: FilterOwner): string {
   return `${ownerHash(owner)} ${owner.network} ${owner.containerId} ${owner.ifname}`.slice(0, MAX_COMMENT);
@@ -69,6 +85,20 @@ export function ownerComment(owner: FilterOwner): string {
 
 export function sameElement(a: FilterElement, b: FilterElement): boolean {
   return a.table === b.table && a.set === b.set && a.key === b.key;
+}
+
+/** Whether an element is among others. */
+export function holdsElement(elements: readonly FilterElement[], element: FilterElement): boolean {
+  for (const other of elements) {
+    if (sameElement(other, element)) return true;
+  }
+  return false;
+}
+
+/** The element that holds the conditions of a published port. */
+export function conditionOf(element: FilterElement): FilterElement {
+  const prefix = element.set.startsWith("hostip_") ? "hostip_" : "";
+  return { table: element.table, set: `${prefix}conditional${element.set.slice(-1)}`, key: element.key, data: "" };
 }
 
 /** An element as nft would print it. */
@@ -85,7 +115,7 @@ export function nftablesRecord(
   chains: readonly FilterChain[],
   elements: readonly FilterElement[],
 ): FilterRecord {
-  return { owner, netns, timeMs, chains, elements, iptables: [], claims: [] };
+  return { owner, netns, timeMs, chains, elements, iptables: [], claims: [], heirs: [] };
 }
 
 /** The record as far as the attachment's life is concerned. `boot` is this one: records do not outlive it. */
@@ -108,6 +138,7 @@ export function formatRecord(record: FilterRecord): string {
   }
   for (const element of record.elements) lines.push(`element ${elementText(element)}`);
   for (const element of record.claims) lines.push(`claim ${elementText(element)}`);
+  for (const heir of record.heirs) lines.push(`heir ${heir}`);
   for (const plan of record.iptables) lines.push(...formatPlan(plan));
   lines.push("end");
   return `${lines.join("\n")}\n`;
@@ -117,41 +148,55 @@ export function formatRecord(record: FilterRecord): string {
 export function parseRecord(text: string): FilterRecord | null {
   const lines = text.split("\n");
   if (lines.length < 6 || lines[0] !== HEADER || lines[lines.length - 2] !== "end") return null;
-  const names = wordsOf(lines[1] ?? "", "owner ");
-  const netns = wordsOf(lines[2] ?? "", "netns ");
-  const time = wordsOf(lines[3] ?? "", "since-boot-ms ")[0] ?? "";
-  if (names.length !== 4 || netns.length < 3 || !isNumber(netns[0]) || !isNumber(netns[1]) || !isNumber(time))
+  const names = wordsOf(textAt(lines, 1), "owner ");
+  const netns = wordsOf(textAt(lines, 2), "netns ");
+  const time = textAt(wordsOf(textAt(lines, 3), "since-boot-ms "), 0);
+  if (
+    names.length !== 4 ||
+    netns.length < 3 ||
+    !isNumber(textAt(netns, 0)) ||
+    !isNumber(textAt(netns, 1)) ||
+    !isNumber(time)
+  )
     return null;
   const chains: FilterChain[] = [];
   const elements: FilterElement[] = [];
   const claims: FilterElement[] = [];
+  const heirs: string[] = [];
   const iptables: RecordedPlan[] = [];
   for (const line of lines.slice(4, lines.length - 2)) {
     const words = line.split(" ");
     const table: TableName = words[1] === "bridge" ? "bridge" : "inet";
-    const last = chains[chains.length - 1];
-    const plan = iptables[iptables.length - 1];
+    const last = itemAt(chains, chains.length - 1);
+    const plan = itemAt(iptables, iptables.length - 1);
     if (words[0] === "iptables" && words.length === 4) {
       iptables.push(emptyPlan(words));
-    } else if (plan !== undefined && line.startsWith("iptables-")) {
+    } else if (plan !== null && line.startsWith("iptables-")) {
       addToPlan(plan, line);
     } else if (words[0] === "chain") {
-      chains.push({ table, name: words[2] ?? "", rules: [] });
-    } else if (words[0] === "rule" && last !== undefined) {
+      chains.push({ table, name: textAt(words, 2), rules: [] });
+    } else if (words[0] === "rule" && last !== null) {
       chains[chains.length - 1] = { table: last.table, name: last.name, rules: [...last.rules, line.slice(5)] };
     } else if (words[0] === "element" && words.length > 3) {
-      elements.push(elementOf(table, words[2] ?? "", words.slice(3).join(" ")));
+      elements.push(elementOf(table, textAt(words, 2), words.slice(3).join(" ")));
     } else if (words[0] === "claim" && words.length > 3) {
-      claims.push(elementOf(table, words[2] ?? "", words.slice(3).join(" ")));
+      claims.push(elementOf(table, textAt(words, 2), words.slice(3).join(" ")));
+    } else if (words[0] === "heir" && isRecordName(textAt(words, 1))) {
+      heirs.push(textAt(words, 1));
     } else {
       return null;
     }
   }
   return {
-    owner: { network: names[0] ?? "", containerId: names[1] ?? "", ifname: names[2] ?? "", plugin: names[3] ?? "" },
+    owner: {
+      network: textAt(names, 0),
+      containerId: textAt(names, 1),
+      ifname: textAt(names, 2),
+      plugin: textAt(names, 3),
+    },
     netns: {
-      device: parseInt(netns[0] ?? "0", 10),
-      inode: parseInt(netns[1] ?? "0", 10),
+      device: parseInt(textAt(netns, 0), 10),
+      inode: parseInt(textAt(netns, 1), 10),
       path: netns.slice(2).join(" "),
     },
     timeMs: parseInt(time, 10),
@@ -159,6 +204,7 @@ export function parseRecord(text: string): FilterRecord | null {
     elements,
     iptables,
     claims,
+    heirs,
   };
 }
 
@@ -177,6 +223,6 @@ function wordsOf(line: string, start: string): string[] {
   return line.startsWith(start) ? line.slice(start.length).split(" ") : [];
 }
 
-function isNumber(text: string | undefined): boolean {
-  return text !== undefined && text.length <= 15 && isDigits(text);
+function isNumber(text: string): boolean {
+  return text.length <= 15 && isDigits(text);
 }

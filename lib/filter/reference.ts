@@ -3,9 +3,11 @@
  * attachment, and removing it. What is there in nf_tables, by whichever program, is found and removed over netlink; for the
  * older iptables its own programs are run. Nothing of other attachments is touched.
  */
+
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import { readText } from "../host/io.ts";
 import type { Family } from "../ip/address.ts";
+import { textAt } from "../lists.ts";
 import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
 import { writeDeleteChain, writeDeleteRule } from "../netlink/nftables/messages.ts";
 import {
@@ -152,7 +154,7 @@ function deletionsFor(socket: NetlinkSocket, owner: IptablesOwner, trace: Trace,
   }
   if (table === MASQUERADE_TABLE) {
     const instance = masqueradeInstance(owner);
-    return rulesOf(socket, trace, chain, (rule) => (rule.comment.split(",")[0] ?? "").endsWith(instance));
+    return rulesOf(socket, trace, chain, (rule) => textAt(rule.comment.split(","), 0).endsWith(instance));
   }
   let entry = chain.startsWith("CNI-DN-") ? DNAT_CHAIN : "POSTROUTING";
   if (family === NFPROTO_BRIDGE) entry = "PREROUTING";

@@ -43,15 +43,22 @@ export function restoreLocalnet(records: readonly FilterRecord[]): boolean {
 
 /** Whether a record has anything in a table. */
 export function isAbout(record: FilterRecord, table: TableName): boolean {
-  return record.elements.some((element) => element.table === table);
+  for (const element of record.elements) {
+    if (element.table === table) return true;
+  }
+  return false;
 }
 
 /** The tables that have to be made: missing ones if they are wanted, unusable ones in any case. */
 export function missingTables(states: readonly TableState[], wanted: (table: TableName) => boolean): TableName[] {
-  return TABLE_NAMES.filter((table, i) => {
+  const missing: TableName[] = [];
+  let i = 0;
+  for (const table of TABLE_NAMES) {
     const state = states[i] ?? "missing";
-    return state === "unusable" || (state === "missing" && wanted(table));
-  });
+    if (state === "unusable" || (state === "missing" && wanted(table))) missing.push(table);
+    i += 1;
+  }
+  return missing;
 }
 
 /** Writes tables with the chains and elements of records into the batch; of two elements of one key the later one counts. */

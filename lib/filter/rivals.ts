@@ -1,9 +1,11 @@
 /** Who else has the port: overlaps are those that bind(2) would see, and the dead make way. */
+
 import { CniError, CONFLICT } from "../errors.ts";
 import { bootId } from "../host/boot.ts";
 import { LivenessTest } from "../host/liveness.ts";
+import { textAt } from "../lists.ts";
 import { describeHostPort, isHostPort, portOf } from "./hostports.ts";
-import { type FilterElement, type FilterRecord, ownerHash, residentOf, sameElement } from "./record.ts";
+import { conditionOf, type FilterElement, type FilterRecord, holdsElement, ownerHash, residentOf } from "./record.ts";
 import type { RecordStore } from "./store.ts";
 import type { FilterTables, FoundElement } from "./tables.ts";
 
@@ -19,7 +21,11 @@ function opposite(element: FilterElement): FilterElement {
 
 /** What to ask for besides a record's own elements: what would overlap with its published ports. */
 export function overlapsToAskFor(record: FilterRecord): FilterElement[] {
-  return record.elements.filter((element) => isHostPort(element)).map(opposite);
+  const overlaps: FilterElement[] = [];
+  for (const element of record.elements) {
+    if (isHostPort(element)) overlaps.push(opposite(element));
+  }
+  return overlaps;
 }
 
 /**
@@ -36,9 +42,10 @@ export function rivalsOf(
   const rivals: FoundElement[] = [];
   const hash = ownerHash(record.owner);
   let port = 0;
-  for (let i = 0; i < record.elements.length; i += 1) {
-    const element = record.elements[i];
-    if (element === undefined || !isHostPort(element)) continue;
+  let i = -1;
+  for (const element of record.elements) {
+    i += 1;
+    if (!isHostPort(element)) continue;
     const holder = same[i] ?? null;
     if (holder !== null) rivals.push(holder);
     const other = overlaps[port] ?? null;
@@ -53,7 +60,11 @@ export function rivalsOf(
 /** The mappings for one address that have the port of a mapping for all of them. */
 function specific(tables: FilterTables, element: FilterElement): FoundElement[] {
   const port = portOf(element);
-  return tables.elementsOf("inet", `hostip_${element.set}`).filter((found) => portOf(found.element) === port);
+  const found: FoundElement[] = [];
+  for (const other of tables.elementsOf("inet", `hostip_${element.set}`)) {
+    if (portOf(other.element) === port) found.push(other);
+  }
+  return found;
 }
 
 /**
@@ -68,7 +79,7 @@ export function displace(
   record: FilterRecord,
   lastWins: boolean,
 ): FilterElement[] {
-  const hash = rival.comment.split(" ")[0] ?? "";
+  const hash = textAt(rival.comment.split(" "), 0);
   const holder = hash.length === 16 ? store.get(`${hash}.${record.owner.plugin}`) : null;
   if (holder !== null && isDead(holder, [record, ...store.all()])) {
     store.drop(holder.owner);
@@ -77,7 +88,7 @@ export function displace(
   if (!lastWins) throw portTaken(rival.element, holder === null ? ownerWords(rival.comment) : ownerText(holder));
   const lost = [rival.element, conditionOf(rival.element)];
   if (holder !== null) {
-    const kept = holder.elements.filter((element) => !lost.some((other) => sameElement(other, element)));
+    const kept = holder.elements.filter((element) => !holdsElement(lost, element));
     store.put({ ...holder, elements: kept });
   }
   return tables.ownedBy(lost, hash);
@@ -95,12 +106,6 @@ export function isDead(record: FilterRecord, others: readonly FilterRecord[]): b
   return test.of(residentOf(record, boot)) !== "alive";
 }
 
-/** The element that holds the conditions of a published port. */
-function conditionOf(element: FilterElement): FilterElement {
-  const prefix = element.set.startsWith("hostip_") ? "hostip_" : "";
-  return { table: element.table, set: `${prefix}conditional${element.set.slice(-1)}`, key: element.key, data: "" };
-}
-
 export function ownerText(record: FilterRecord): string {
   const { owner } = record;
   return `container ${owner.containerId} (${owner.ifname}) in network ${owner.network}`;
@@ -111,7 +116,7 @@ function ownerWords(comment: string): string {
   const words = comment.split(" ");
   return words.length < 4
     ? `"${comment}"`
-    : `container ${words[2] ?? ""} (${words[3] ?? ""}) in network ${words[1] ?? ""}`;
+    : `container ${textAt(words, 2)} (${textAt(words, 3)}) in network ${textAt(words, 1)}`;
 }
 
 export function portTaken(element: FilterElement, holder: string): CniError {

@@ -67,9 +67,10 @@ export function tableDefinition(table: TableName): TableDefinition {
 
 /** Of a table's sets the one of that name. @throws Error if the ruleset has none */
 export function setDefinition(table: TableName, name: string): SetDefinition {
-  const found = tableDefinition(table).sets.find((set) => set.name === name);
-  if (found === undefined) throw new Error(`the ruleset has no set ${table} ${name}`);
-  return found;
+  for (const set of tableDefinition(table).sets) {
+    if (set.name === name) return set;
+  }
+  throw new Error(`the ruleset has no set ${table} ${name}`);
 }
 
 /** Published ports and masquerading, IPv4 and IPv6 alike. */

@@ -1,4 +1,5 @@
 /** What a rule can look at: nft's names for fields of packets and facts about them, and where the kernel has them. Pure. */
+import { textAt } from "../lists.ts";
 import { isDigits } from "../text.ts";
 import { typeNamed, type ValueType } from "./values.ts";
 
@@ -74,7 +75,7 @@ export function selectorNames(): string[] {
   const fields: string[] = [];
   for (const row of SELECTORS.trim().split("\n")) {
     const parts = row.split(":");
-    (parts[1] === "payload" ? fields : facts).push(parts[0] ?? "");
+    (parts[1] === "payload" ? fields : facts).push(textAt(parts, 0));
   }
   return [...facts, ...fields];
 }
@@ -86,12 +87,12 @@ export function selectorNamed(name: string): Selector | null {
   if (at < 0 && name.startsWith("meta ")) at = SELECTORS.indexOf(`\n${name.slice(5)}:meta:`);
   if (at < 0 || name.includes(":")) return null;
   const row = SELECTORS.slice(at, SELECTORS.indexOf("\n", at + 1)).split(":");
-  const type = typeNamed(row[4] ?? "");
+  const type = typeNamed(textAt(row, 4));
   return {
     name,
-    source: row[1] ?? "",
-    key: parseInt(row[2] ?? "", 10),
-    offset: parseInt(row[3] ?? "", 10),
+    source: textAt(row, 1),
+    key: parseInt(textAt(row, 2), 10),
+    offset: parseInt(textAt(row, 3), 10),
     length: type.length,
     type,
   };
@@ -99,10 +100,10 @@ export function selectorNamed(name: string): Selector | null {
 
 function rawSelector(name: string): Selector | null {
   const parts = name.slice(1).split(",");
-  const key = ["ll", "nh", "th"].indexOf(parts[0] ?? "");
-  if (parts.length !== 3 || key < 0 || !isDigits(parts[1] ?? "") || !isDigits(parts[2] ?? "")) return null;
-  const offset = parseInt(parts[1] ?? "", 10) / 8;
-  const length = parseInt(parts[2] ?? "", 10) / 8;
+  const key = ["ll", "nh", "th"].indexOf(textAt(parts, 0));
+  if (parts.length !== 3 || key < 0 || !isDigits(textAt(parts, 1)) || !isDigits(textAt(parts, 2))) return null;
+  const offset = parseInt(textAt(parts, 1), 10) / 8;
+  const length = parseInt(textAt(parts, 2), 10) / 8;
   if (!Number.isInteger(offset) || !Number.isInteger(length) || offset > 255 || length < 1 || length > 16) return null;
   return { name, source: "payload", key, offset, length, type: typeNamed("integer") };
 }

@@ -2,7 +2,9 @@
  * Our tables as the kernel holds them: reading elements and chains, and writing changes into a batch. What is written is
  * noted, so that a refusal by the kernel names the object it is about.
  */
+
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
+import { itemAt, textAt } from "../lists.ts";
 import { MessageWriter, NLM_F_EXCL } from "../netlink/codec.ts";
 import { decodeChain, decodeElements, decodeTable } from "../netlink/nftables/decode.ts";
 import { writeExpressions } from "../netlink/nftables/expressions.ts";
@@ -89,9 +91,9 @@ export class FilterTables {
       } else if (index < firstElement) {
         uses[index - firstChain] = decodeChain(message.body).uses;
       } else {
-        const asked = elements[index - firstElement];
-        const element = decodeElements(message.body)[0];
-        if (asked !== undefined && element !== undefined) {
+        const asked = itemAt(elements, index - firstElement);
+        const element = itemAt(decodeElements(message.body), 0);
+        if (asked !== null && element !== null) {
           found[index - firstElement] = foundElement(asked.table, asked.set, element);
         }
       }
@@ -220,9 +222,10 @@ export class FilterTables {
   addElements(elements: readonly FilterElement[], comments: readonly string[], exclusive: boolean): void {
     for (const group of bySet(elements, comments)) {
       const kernel = kernelSet(group.table, group.set);
-      const list = group.elements.map((element, i) =>
-        elementOf(kernel, element.key, element.data, group.comments[i] ?? ""),
-      );
+      const list: Element[] = [];
+      for (const element of group.elements) {
+        list.push(elementOf(kernel, element.key, element.data, textAt(group.comments, list.length)));
+      }
       writeNewElements(this.socket, kernel, list, exclusive && !isShared(group.set) ? NLM_F_EXCL : 0);
       this.#note(`add to ${describeGroup(group)}`);
     }
@@ -275,26 +278,26 @@ interface Group {
 function bySet(elements: readonly FilterElement[], comments: readonly string[]): Group[] {
   const groups: Group[] = [];
   const places = new Map<string, number>();
-  for (let i = 0; i < elements.length; i += 1) {
-    const element = elements[i];
-    if (element === undefined) continue;
+  let i = 0;
+  for (const element of elements) {
     const name = `${element.table} ${element.set}`;
-    const group = groups[places.get(name) ?? groups.length];
-    if (group === undefined) {
+    const group = itemAt(groups, places.get(name) ?? groups.length);
+    if (group === null) {
       places.set(name, groups.length);
-      groups.push({ table: element.table, set: element.set, elements: [element], comments: [comments[i] ?? ""] });
+      groups.push({ table: element.table, set: element.set, elements: [element], comments: [textAt(comments, i)] });
     } else {
       group.elements.push(element);
-      group.comments.push(comments[i] ?? "");
+      group.comments.push(textAt(comments, i));
     }
+    i += 1;
   }
   return groups;
 }
 
 /** One element as it is, several as their set. */
 function describeGroup(group: Group): string {
-  const only = group.elements.length === 1 ? group.elements[0] : undefined;
-  return only === undefined ? `${group.table} ${TABLE} ${group.set}` : formatElement(only);
+  const only = group.elements.length === 1 ? itemAt(group.elements, 0) : null;
+  return only === null ? `${group.table} ${TABLE} ${group.set}` : formatElement(only);
 }
 
 /** How many rules of the kernel's a shared chain is made of. */
@@ -310,8 +313,9 @@ const kernelSets: NftSet[] = [];
 /** One of the ruleset's sets as the kernel knows it. */
 export function kernelSet(table: TableName, name: string): NftSet {
   const family = familyOf(table);
-  const known = kernelSets.find((set) => set.name === name && set.family === family);
-  if (known !== undefined) return known;
+  for (const set of kernelSets) {
+    if (set.name === name && set.family === family) return set;
+  }
   const { key, data } = setDefinition(table, name);
   const set: NftSet = { family, table: TABLE, name, key: fieldsOf(key), data: fieldsOf(data) };
   kernelSets.push(set);

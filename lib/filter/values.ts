@@ -2,8 +2,10 @@
  * Values as the packet filter's rules and sets hold them, between nft's notation ("10.1.0.5", "tcp", "eth*") and bytes.
  * Pure.
  */
+
 import { addressOf, formatAddress, networkOf, parseAddress, parsePrefix } from "../ip/address.ts";
 import { formatMac, parseMac } from "../ip/mac.ts";
+import { textAt } from "../lists.ts";
 import type { Field } from "../netlink/nftables/objects.ts";
 import { clip, hexOf, isDigits, parseHex } from "../text.ts";
 
@@ -66,12 +68,12 @@ fib_addrtype #38 host 4 unspec=0 unicast=1 local=2 broadcast=3 anycast=4 multica
 ifname #41 name 16
 `;
 
-/** The types that were asked for so far: a pod's elements have a few between them, again and again. */
-const known: ValueType[] = [];
+/** The types that were asked for so far, by number: a pod's elements have a few between them, again and again. */
+const known = new Map<number, ValueType>();
 
 /** The type of that name, "ipv4_addr". @throws LanguageError */
 export function typeNamed(name: string): ValueType {
-  return known.find((type) => type.name === name) ?? typeAt(TYPES.indexOf(`\n${name} #`), name);
+  return typeAt(TYPES.indexOf(`\n${name} #`), name);
 }
 
 /** The row that begins behind an index. */
@@ -79,20 +81,20 @@ function typeAt(index: number, name: string): ValueType {
   if (index < 0) throw new LanguageError(`unknown type "${clip(name)}"`, "");
   const row = TYPES.slice(index + 1, TYPES.indexOf("\n", index + 1)).split(" ");
   const type: ValueType = {
-    name: row[0] ?? "",
-    number: parseInt((row[1] ?? "").slice(1), 10),
-    form: row[2] ?? "",
-    length: parseInt(row[3] ?? "", 10),
+    name: textAt(row, 0),
+    number: parseInt(textAt(row, 1).slice(1), 10),
+    form: textAt(row, 2),
+    length: parseInt(textAt(row, 3), 10),
     symbols: ` ${row.slice(4).join(" ")} `,
   };
-  known.push(type);
+  known.set(type.number, type);
   return type;
 }
 
 /** The type of a field; "integer" for one that is not known here. */
 function typeOf(field: Field): ValueType {
-  const type = known.find((other) => other.number === field.type);
-  if (type !== undefined) return type;
+  const type = known.get(field.type) ?? null;
+  if (type !== null) return type;
   const index = TYPES.indexOf(` #${field.type} `);
   return index < 0 ? typeNamed("integer") : typeAt(TYPES.lastIndexOf("\n", index), "");
 }
@@ -111,10 +113,12 @@ export function symbolName(symbols: string, value: number): string {
 
 /** The fields of a set's key or data from the names of their types: "inet_proto . inet_service". @throws LanguageError */
 export function fieldsNamed(names: string): Field[] {
-  return names.split(" . ").map((name) => {
+  const fields: Field[] = [];
+  for (const name of names.split(" . ")) {
     const type = typeNamed(name);
-    return { type: type.number, length: type.length };
-  });
+    fields.push({ type: type.number, length: type.length });
+  }
+  return fields;
 }
 
 /** What a match compares with. */
@@ -167,8 +171,24 @@ function prefixMask(length: number, bits: number): Uint8Array {
   return mask;
 }
 
-/** The bytes of one value. @throws LanguageError */
+/** Values that were encoded so far: the pod's address and its protocols are in each of its elements. */
+const encoded = new Map<string, Encoded>();
+
+interface Encoded {
+  readonly bytes: Uint8Array;
+}
+
+/** The bytes of one value, which are not to be changed. @throws LanguageError */
 export function encodeValue(type: ValueType, length: number, text: string): Uint8Array {
+  const name = `${type.number} ${length} ${text}`;
+  const known = encoded.get(name) ?? null;
+  if (known !== null) return known.bytes;
+  const bytes = encodeFresh(type, length, text);
+  encoded.set(name, { bytes });
+  return bytes;
+}
+
+function encodeFresh(type: ValueType, length: number, text: string): Uint8Array {
   let bytes: Uint8Array | null = null;
   if (type.form === "address") {
     const address = parseAddress(text);
@@ -205,8 +225,8 @@ function encodeName(text: string, length: number): Uint8Array | null {
 /** A number or a name of one; of flags also several with commas between them. Null if it is none or has no room. */
 function encodeNumber(type: ValueType, text: string, length: number): Uint8Array | null {
   let number = 0;
-  for (const part of text.split(type.form === "flags" ? "," : " ")) {
-    const value = symbolValue(type.symbols, part) ?? parseNumber(part);
+  for (const part of type.form === "flags" ? text.split(",") : [text]) {
+    const value = parseNumber(part) ?? symbolValue(type.symbols, part);
     if (value === null || (length < 4 && value >>> (8 * length) !== 0)) return null;
     number |= value;
   }
@@ -233,11 +253,15 @@ function parseNumber(text: string): number | null {
 export function encodeValues(fields: readonly Field[], text: string): Uint8Array {
   const parts = text.split(" . ");
   if (parts.length !== fields.length) throw new LanguageError(`"${clip(text)}" is not of ${fields.length} values`, "");
-  const bytes = new Uint8Array(fields.reduce((sum, field) => sum + paddedLength(fields, field), 0));
+  let length = 0;
+  for (const field of fields) length += paddedLength(fields, field);
+  const bytes = new Uint8Array(length);
   let offset = 0;
+  let i = 0;
   for (const field of fields) {
-    bytes.set(encodeValue(typeOf(field), field.length, parts.shift() ?? ""), offset);
+    bytes.set(encodeValue(typeOf(field), field.length, textAt(parts, i)), offset);
     offset += paddedLength(fields, field);
+    i += 1;
   }
   return bytes;
 }
@@ -261,7 +285,7 @@ function paddedLength(fields: readonly Field[], field: Field): number {
 
 function decodeValue(type: ValueType, bytes: Uint8Array): string {
   const length = bytes.length;
-  if (type.form === "name") return new TextDecoder().decode(bytes).split("\0")[0] ?? "";
+  if (type.form === "name") return textAt(new TextDecoder().decode(bytes).split("\0"), 0);
   if (type.form === "address" && length === type.length) return formatAddress(addressOf(bytes));
   if (type.form === "ether" && length === type.length) return formatMac(bytes);
   if (length > 4) return `0x${hexOf(bytes, "")}`;

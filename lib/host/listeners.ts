@@ -3,7 +3,9 @@
  * costs four or five system calls; only if that fails are its tables of sockets read (proc(5), /proc/net/tcp), since a
  * port may also be in the way of a bind because an outgoing connection happens to use it.
  */
+
 import { type Address, addressOf, formatAddress, parseAddress, sameAddress } from "../ip/address.ts";
+import { textAt } from "../lists.ts";
 import { EADDRINUSE, EAFNOSUPPORT, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
@@ -51,16 +53,26 @@ interface Wanted {
  * @param protocol "tcp", "udp" or "sctp"
  * @param hostIp null for any address
  * @param family 4, 6, or 0 for both if `hostIp` is null
+ * @param containerId whose runtime may listen: podman's conmon keeps a container's ports from other programs, and has its ID
+ *   among its arguments
  * @returns null if nobody does, else "process 1234 (nginx) listening on 0.0.0.0:80"
  */
-export function takenBy(protocol: string, hostIp: Address | null, family: 0 | 4 | 6, port: number): string | null {
+export function takenBy(
+  protocol: string,
+  hostIp: Address | null,
+  family: 0 | 4 | 6,
+  port: number,
+  containerId: string,
+): string | null {
   const wanted: Wanted = { protocol, hostIp, family: hostIp === null ? family : hostIp.family, port };
   if (protocol === "sctp" && sys.fstatat(sys.AT_FDCWD, "/proc/net/sctp", 0) === null) return null;
   if (probe(wanted) !== -EADDRINUSE) return null;
   const found = findListener(wanted);
   if (found === null) return null;
+  const pid = processWith(found.inode);
+  if (pid !== "" && (readText(`/proc/${pid}/cmdline`) ?? "").split("\0").includes(containerId)) return null;
   const shown = formatAddress(found.address);
-  return `${holderOf(found.inode)} listening on ${found.address.family === 4 ? shown : `[${shown}]`}:${port}`;
+  return `${processText(pid)} listening on ${found.address.family === 4 ? shown : `[${shown}]`}:${port}`;
 }
 
 /** Binds a socket to what is wanted and closes it: 0, or the negative error number. Without IPv6 "both" is IPv4. */
@@ -141,7 +153,7 @@ export function parseSocketTable(text: string, state: number, port: number): Lis
   for (const line of completeLines(text)) {
     if (!line.includes(suffix)) continue;
     const fields = fieldsOf(line);
-    const local = fields[1] ?? "";
+    const local = textAt(fields, 1);
     if (fields[3] !== hex(state, 2) || !local.endsWith(suffix)) continue;
     const address = parseKernelAddress(local.slice(0, local.length - suffix.length));
     if (address !== null) listeners.push({ address, inode: parseInt(fields[9] ?? "0", 10) });
@@ -156,7 +168,7 @@ export function parseSctpTable(text: string, port: number): Listener[] {
     const fields = fieldsOf(line);
     if (fields[3] !== `${LISTENING}` || fields[5] !== `${port}`) continue;
     for (let i = 8; i < fields.length; i += 1) {
-      const address = parseAddress(fields[i] ?? "");
+      const address = parseAddress(textAt(fields, i));
       if (address !== null) listeners.push({ address, inode: parseInt(fields[7] ?? "0", 10) });
     }
   }
@@ -197,20 +209,24 @@ function isZero(address: Address): boolean {
   return true;
 }
 
-/** The process that has a socket open: "process 1234 (nginx)". */
-function holderOf(inode: number): string {
+/** The number of the process that has a socket open; empty if none is seen. */
+function processWith(inode: number): string {
   const proc = openDirectory(sys.AT_FDCWD, "/proc");
-  if (proc >= 0) {
-    try {
-      for (const pid of listNames(proc)) {
-        if (!isDigits(pid) || !hasOpen(proc, pid, `socket:[${inode}]`)) continue;
-        return `process ${pid} (${readText(`/proc/${pid}/comm`) ?? "?"})`;
-      }
-    } finally {
-      sys.close(proc);
+  if (proc < 0) return "";
+  try {
+    for (const pid of listNames(proc)) {
+      if (isDigits(pid) && hasOpen(proc, pid, `socket:[${inode}]`)) return pid;
     }
+    return "";
+  } finally {
+    sys.close(proc);
   }
-  return "an unseen process or the kernel (a VXLAN or WireGuard tunnel)";
+}
+
+/** "process 1234 (nginx)" */
+function processText(pid: string): string {
+  if (pid === "") return "an unseen process or the kernel (a VXLAN or WireGuard tunnel)";
+  return `process ${pid} (${readText(`/proc/${pid}/comm`) ?? "?"})`;
 }
 
 /** Whether a process has a file open under the name that /proc/<pid>/fd shows. Processes end while they are looked at. */

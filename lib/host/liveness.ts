@@ -2,6 +2,7 @@
  * Which attachments are gone without a DEL: those of an earlier boot, and those whose network namespace is gone. In doubt
  * an attachment lives.
  */
+import { textAt } from "../lists.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
 import { sinceBootAt, sinceBootMs } from "./boot.ts";
@@ -76,7 +77,7 @@ function isYounger(attachment: Resident): boolean {
   const mounts = readLargeText("/proc/self/mountinfo", MAX_MOUNT_TABLE_BYTES) ?? "";
   for (const line of mounts.split("\n")) {
     if (!line.includes(` net:[${inode}] `)) continue;
-    const status = sys.fstatat(sys.AT_FDCWD, line.split(" ")[4] ?? "", 0);
+    const status = sys.fstatat(sys.AT_FDCWD, textAt(line.split(" "), 4), 0);
     if (status === null || status.inode !== inode) continue;
     return sinceBootAt(Number(status.mtimeNs / 1_000_000n)) > attachment.timeMs;
   }

@@ -1,4 +1,5 @@
 /** Running another program to its end: its input and output are files in memory, so nothing can block on a pipe. */
+import { textAt } from "../lists.ts";
 import { EAGAIN, EINTR, ENOMEM, ETXTBSY, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { isInterrupted, throwIfInterrupted } from "./interrupt.ts";
@@ -51,7 +52,7 @@ export function howItEnded(status: number): string {
 /** The first line of what a program printed. */
 export function firstLine(bytes: Uint8Array): string {
   const text = new TextDecoder().decode(bytes.subarray(0, 1024)).trim();
-  return text.split("\n")[0] ?? "";
+  return textAt(text.split("\n"), 0);
 }
 
 function start(

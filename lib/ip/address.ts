@@ -1,4 +1,5 @@
 /** IP addresses and prefixes as values: parsing, printing and the arithmetic that allocation needs. Pure. */
+import { numberAt, textAt } from "../lists.ts";
 import { hexNumber, parseHex } from "../text.ts";
 
 export type Family = 4 | 6;
@@ -45,10 +46,14 @@ export function formatAddress(address: Address): string {
     return `::ffff:${b[12]}.${b[13]}.${b[14]}.${b[15]}`;
   }
   const [start, length] = longestZeroRun(groups);
-  if (length < 2) return groups.map((group) => hexNumber(group)).join(":");
-  const head = groups.slice(0, start).map((group) => hexNumber(group));
-  const tail = groups.slice(start + length).map((group) => hexNumber(group));
-  return `${head.join(":")}::${tail.join(":")}`;
+  if (length < 2) return hexGroups(groups);
+  return `${hexGroups(groups.slice(0, start))}::${hexGroups(groups.slice(start + length))}`;
+}
+
+function hexGroups(groups: readonly number[]): string {
+  const texts: string[] = [];
+  for (const group of groups) texts.push(hexNumber(group));
+  return texts.join(":");
 }
 
 export function formatPrefix(prefix: Prefix): string {
@@ -108,6 +113,14 @@ export function contains(network: Prefix, address: Address): boolean {
     if ((((own[i] ?? 0) ^ (other[i] ?? 0)) & mask) !== 0) return false;
   }
   return true;
+}
+
+/** Whether an address is among others. */
+export function holdsAddress(addresses: readonly Address[], address: Address): boolean {
+  for (const other of addresses) {
+    if (sameAddress(other, address)) return true;
+  }
+  return false;
 }
 
 /** Whether two networks share an address. */
@@ -186,8 +199,8 @@ function parseIpv6(text: string): Address | null {
   const missing = 8 - head.length - tail.length;
   if (double < 0 ? missing !== 0 : missing < 1) return null;
   const bytes = new Uint8Array(16);
-  for (let i = 0; i < head.length; i += 1) putGroup(bytes, i, head[i] ?? 0);
-  for (let i = 0; i < tail.length; i += 1) putGroup(bytes, 8 - tail.length + i, tail[i] ?? 0);
+  for (let i = 0; i < head.length; i += 1) putGroup(bytes, i, numberAt(head, i));
+  for (let i = 0; i < tail.length; i += 1) putGroup(bytes, 8 - tail.length + i, numberAt(tail, i));
   return { family: 6, bytes };
 }
 
@@ -203,7 +216,7 @@ function groupsOf(text: string, dotted: boolean): number[] | null {
   const parts = text.split(":");
   if (parts.length > 8) return null;
   for (let i = 0; i < parts.length; i += 1) {
-    const part = parts[i] ?? "";
+    const part = textAt(parts, i);
     if (dotted && i === parts.length - 1 && part.includes(".")) {
       const v4 = parseIpv4(part);
       if (v4 === null) return null;

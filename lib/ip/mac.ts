@@ -1,4 +1,5 @@
 /** Ethernet addresses: six bytes. Pure. */
+import { textAt } from "../lists.ts";
 import { hexOf, parseHex } from "../text.ts";
 
 /** Parses "aa:bb:cc:dd:ee:ff" (or with "-"); null if it is anything else. */
@@ -7,7 +8,7 @@ export function parseMac(text: string): Uint8Array | null {
   if (parts.length !== 6) return null;
   const bytes = new Uint8Array(6);
   for (let i = 0; i < 6; i += 1) {
-    const part = parts[i] ?? "";
+    const part = textAt(parts, i);
     const value = part.length === 2 ? parseHex(part) : null;
     if (value === null) return null;
     bytes[i] = value;

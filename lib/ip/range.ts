@@ -1,4 +1,5 @@
 /** Ranges of addresses in order, as a pool that is walked round and round. Pure. */
+import { itemAt } from "../lists.ts";
 import {
   type Address,
   compareAddresses,
@@ -23,9 +24,10 @@ export interface Range extends Span {
 
 /** Which of the spans holds the address; -1 if none does. */
 export function spanIndex(spans: readonly Span[], address: Address): number {
-  for (let i = 0; i < spans.length; i += 1) {
-    const span = spans[i];
-    if (span !== undefined && spanHolds(span, address)) return i;
+  let index = 0;
+  for (const span of spans) {
+    if (spanHolds(span, address)) return index;
+    index += 1;
   }
   return -1;
 }
@@ -41,7 +43,9 @@ export function spansMeet(a: Span, b: Span): boolean {
 
 /** "A-B,C-D": what messages call a range set, and what tells one set from another on disk. */
 export function formatSpans(spans: readonly Span[]): string {
-  return spans.map((span) => `${formatAddress(span.first)}-${formatAddress(span.last)}`).join(",");
+  const texts: string[] = [];
+  for (const span of spans) texts.push(`${formatAddress(span.first)}-${formatAddress(span.last)}`);
+  return texts.join(",");
 }
 
 /** The reverse of `formatSpans`; null if the text is anything else. */
@@ -60,10 +64,10 @@ export function parseSpans(text: string): Span[] | null {
 /** The address after one in the walk through all spans, which ends where it began; the first one if it is in none. */
 export function nextAddress(spans: readonly Span[], address: Address): Address {
   const index = spanIndex(spans, address);
-  const span = spans[index];
-  if (span !== undefined && compareAddresses(address, span.last) < 0) return step(address, 1);
-  const following = spans[(index + 1) % spans.length];
-  return following === undefined ? address : following.first;
+  const span = itemAt(spans, index);
+  if (span !== null && compareAddresses(address, span.last) < 0) return step(address, 1);
+  const following = itemAt(spans, (index + 1) % spans.length);
+  return following === null ? address : following.first;
 }
 
 /** Whether a walk that began at `start` and stands at `cursor` has the address still before it. All three are in spans. */
@@ -82,7 +86,10 @@ function walkOrder(spans: readonly Span[], a: Address, b: Address): number {
 
 /** The gateway of any of the ranges: none of them is handed out. */
 export function isGateway(ranges: readonly Range[], address: Address): boolean {
-  return ranges.some((range) => compareAddresses(range.gateway, address) === 0);
+  for (const range of ranges) {
+    if (compareAddresses(range.gateway, address) === 0) return true;
+  }
+  return false;
 }
 
 /** How many addresses a set of ranges can hand out: all but the gateways. Rounded from 2^53 on. */

@@ -57,19 +57,17 @@ export class MessageWriter {
   /** Begins a message with exactly these flags. */
   beginExact(type: number, flags: number, sequence: number): void {
     this.#count += 1;
-    this.#start = this.#length;
-    this.u32(0);
-    this.u16(type);
-    this.u16(flags);
-    this.u32(sequence);
-    this.u32(0);
+    const at = this.#extend(HEADER_LENGTH);
+    this.#start = at;
+    putU16(this.#bytes, at + 4, type);
+    putU16(this.#bytes, at + 6, flags);
+    putU32(this.#bytes, at + 8, sequence);
+    putU32(this.#bytes, at + 12, 0);
   }
 
   /** Ends the message: its length is now known. */
   end(): void {
-    const length = this.#length - this.#start;
-    putU16(this.#bytes, this.#start, length & 0xffff);
-    putU16(this.#bytes, this.#start + 2, length >>> 16);
+    putU32(this.#bytes, this.#start, this.#length - this.#start);
     this.#pad();
   }
 
@@ -85,40 +83,35 @@ export class MessageWriter {
   }
 
   u8(value: number): void {
-    this.#reserve(1);
-    this.#bytes[this.#length] = value;
-    this.#length += 1;
+    const at = this.#extend(1);
+    this.#bytes[at] = value & 0xff;
   }
 
   u16(value: number): void {
-    this.#reserve(2);
-    putU16(this.#bytes, this.#length, value);
-    this.#length += 2;
+    const at = this.#extend(2);
+    putU16(this.#bytes, at, value);
   }
 
   u32(value: number): void {
-    this.#reserve(4);
-    putU16(this.#bytes, this.#length, value & 0xffff);
-    putU16(this.#bytes, this.#length + 2, value >>> 16);
-    this.#length += 4;
+    const at = this.#extend(4);
+    putU32(this.#bytes, at, value);
   }
 
   be16(value: number): void {
-    this.#reserve(2);
-    putU16(this.#bytes, this.#length, ((value & 0xff) << 8) | ((value >>> 8) & 0xff));
-    this.#length += 2;
+    const at = this.#extend(2);
+    putBe16(this.#bytes, at, value);
   }
 
   /** A number from -2^31 to 2^32 - 1. */
   be32(value: number): void {
-    this.be16(value >>> 16);
-    this.be16(value & 0xffff);
+    const at = this.#extend(4);
+    putBe16(this.#bytes, at, value >>> 16);
+    putBe16(this.#bytes, at + 2, value);
   }
 
   raw(bytes: Uint8Array): void {
-    this.#reserve(bytes.length);
-    this.#bytes.set(bytes, this.#length);
-    this.#length += bytes.length;
+    const at = this.#extend(bytes.length);
+    this.#bytes.set(bytes, at);
   }
 
   attributeU8(type: number, value: number): void {
@@ -195,9 +188,8 @@ export class MessageWriter {
   }
 
   #attribute(type: number): number {
-    const at = this.#length;
-    this.u16(0);
-    this.u16(type);
+    const at = this.#extend(ATTRIBUTE_HEADER_LENGTH);
+    putU16(this.#bytes, at + 2, type);
     return at;
   }
 
@@ -207,14 +199,23 @@ export class MessageWriter {
   }
 
   #pad(): void {
-    while ((this.#length & 3) !== 0) this.u8(0);
+    const missing = -this.#length & 3;
+    if (missing === 0) return;
+    const at = this.#extend(missing);
+    for (let i = at; i < at + missing; i += 1) this.#bytes[i] = 0;
   }
 
-  #reserve(length: number): void {
-    if (this.#length + length <= this.#bytes.length) return;
-    const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + length));
-    larger.set(this.#bytes);
-    this.#bytes = larger;
+  /** Makes room for more at the end, whatever stands there, and returns where it begins. */
+  #extend(length: number): number {
+    const at = this.#length;
+    const end = at + length;
+    if (end > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(this.#bytes.length * 2, end));
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+    }
+    this.#length = end;
+    return at;
   }
 }
 
@@ -368,7 +369,7 @@ function endsBefore(bytes: Uint8Array, at: number): NetlinkFormatError {
 }
 
 export function readU16(bytes: Uint8Array, at: number): number {
-  if (at < 0 || at + 2 > bytes.length) throw endsBefore(bytes, at);
+  if (at < 0 || at + 2 > bytes.length) throw endsBefore(bytes, at + 1);
   return (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
 }
 
@@ -383,11 +384,22 @@ export function readI32(bytes: Uint8Array, at: number): number {
 }
 
 export function readBe16(bytes: Uint8Array, at: number): number {
-  return (readU8(bytes, at) << 8) | readU8(bytes, at + 1);
+  if (at < 0 || at + 2 > bytes.length) throw endsBefore(bytes, at + 1);
+  return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
 }
 
 export function readBe32(bytes: Uint8Array, at: number): number {
   return readBe16(bytes, at) * 0x10000 + readBe16(bytes, at + 2);
+}
+
+function putU32(bytes: Uint8Array, at: number, value: number): void {
+  putU16(bytes, at, value);
+  putU16(bytes, at + 2, value >>> 16);
+}
+
+function putBe16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = (value >> 8) & 0xff;
+  bytes[at + 1] = value & 0xff;
 }
 
 function align(length: number): number {

@@ -2,7 +2,9 @@
  * The kernel's table of connections (include/uapi/linux/netfilter/nfnetlink_conntrack.h): counting, listing and removing
  * entries. Sockets here are NETLINK_NETFILTER ones in the namespace whose connections are meant.
  */
+
 import { type Address, parseAddress } from "../ip/address.ts";
+import { textAt } from "../lists.ts";
 import { EINVAL, ENOENT, EOPNOTSUPP } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
 import { AttributeReader, type MessageWriter } from "./codec.ts";
@@ -284,7 +286,7 @@ function parseConnection(line: string): Connection | null {
   const words = line.split(" ").filter((word) => word !== "");
   const original = new TupleParts();
   const reply = new TupleParts();
-  original.protocol = parseInt(words[3] ?? "", 10);
+  original.protocol = parseInt(textAt(words, 3), 10);
   let zone = 0;
   for (const word of words) {
     const equals = word.indexOf("=");

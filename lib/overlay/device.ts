@@ -158,7 +158,7 @@ function portTaken(socket: NetlinkSocket, settings: OverlaySettings, own: Vxlan 
     const what = other.external ? "takes all packets of the port" : `has VNI ${other.vni}`;
     return new CniError(CONFLICT, `VXLAN device ${other.link.name} has UDP port ${other.port} and ${what}`, advice);
   }
-  const taker = takenBy("udp", null, 0, settings.port);
+  const taker = takenBy("udp", null, 0, settings.port, "");
   return new CniError(CONFLICT, `UDP port ${settings.port} is taken${taker === null ? "" : ` by ${taker}`}`, advice);
 }
 

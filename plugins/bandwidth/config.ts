@@ -53,7 +53,9 @@ const STATIC_KEYS: readonly string[] = ["ingressRate", "ingressBurst", "egressRa
 export function readBandwidthConfig(call: Call): BandwidthConfig {
   const own = call.config.fields;
   const runtime = call.config.runtimeConfig().object("bandwidth");
-  const limits = runtime === null || STATIC_KEYS.some((key) => own.has(key)) ? own : runtime;
+  let isStatic = runtime === null;
+  for (const key of STATIC_KEYS) if (own.has(key)) isStatic = true;
+  const limits = runtime === null || isStatic ? own : runtime;
   const rest = (key: string): Fields => (runtime === null || own.has(key) ? own : runtime);
   const only = readSubnets(rest("shapedSubnets"), "shapedSubnets");
   const except = readSubnets(rest("unshapedSubnets"), "unshapedSubnets");
@@ -101,13 +103,16 @@ function readBits(fields: Fields, key: string): number {
 function readSubnets(fields: Fields, key: string): Prefix[] {
   const given = fields.strings(key);
   if (given.length > MAX_SUBNETS) throw fields.invalid(key, `has ${given.length} subnets of at most ${MAX_SUBNETS}`);
-  return given.map((text, i) => {
+  const subnets: Prefix[] = [];
+  for (const text of given) {
     const prefix = parsePrefix(text);
     if (prefix === null) {
-      throw fields.invalid(`${key}[${i}]`, `bad subnet "${clip(text)}" provided, expected one like 10.0.0.0/8`);
+      const place = `${key}[${subnets.length}]`;
+      throw fields.invalid(place, `bad subnet "${clip(text)}" provided, expected one like 10.0.0.0/8`);
     }
-    return { address: networkOf(prefix), length: prefix.length };
-  });
+    subnets.push({ address: networkOf(prefix), length: prefix.length });
+  }
+  return subnets;
 }
 
 function readShapeIn(fields: Fields): boolean {

@@ -20,7 +20,8 @@ export interface PlanInput {
 }
 
 const ETHERNET_HEADER = 14;
-const IPV4_HEADER = 20;
+/** The longer one of the two, so that neither IP version gets less than the limit. */
+const IPV6_HEADER = 40;
 /** The smallest MTU for which headers are reckoned with: every host takes packets of this size (RFC 791). */
 const MIN_MTU = 576;
 /**
@@ -99,7 +100,7 @@ function matchesOf(config: BandwidthConfig, direction: "ingress" | "egress"): Re
 export function bucketOf(limit: RateLimit, mtu: number, latencyMs: number): TokenBucket {
   const frame = mtu + ETHERNET_HEADER;
   const bytes = limit.rateBits / 8;
-  const headers = mtu >= MIN_MTU ? frame / (mtu - IPV4_HEADER) : 1;
+  const headers = mtu >= MIN_MTU ? frame / (mtu - IPV6_HEADER) : 1;
   const rateBytesPerSecond = Math.ceil(bytes * headers);
   const left = Math.max(Math.ceil((bytes * BURST_MS) / 1000), BURST_PACKETS * frame);
   const burst = limit.burstBits === null ? left : Math.max(Math.floor(limit.burstBits / 8), frame);

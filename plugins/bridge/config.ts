@@ -114,7 +114,8 @@ export function ipamType(config: NetworkConfig): string {
 
 /** Whether the packet filter may hold something for an attachment, as far as a configuration tells that may have changed. */
 export function mayUseFilter(config: NetworkConfig): boolean {
-  return ["ipMasq", "macspoofchk", "ipSpoofCheck"].some((key) => config.fields.has(key));
+  const { fields } = config;
+  return fields.has("ipMasq") || fields.has("macspoofchk") || fields.has("ipSpoofCheck");
 }
 
 function bridgeName(fields: Fields): string {
@@ -136,11 +137,14 @@ function readBackend(fields: Fields): Backend | "" {
 }
 
 function readCidrs(fields: Fields, key: string): Prefix[] {
-  return fields.strings(key).map((text, i) => {
+  const prefixes: Prefix[] = [];
+  for (const text of fields.strings(key)) {
     const prefix = parsePrefix(text);
-    if (prefix === null) throw fields.invalid(`${key}[${i}]`, `"${clip(text)}" is no prefix such as 10.244.0.0/16`);
-    return prefix;
-  });
+    const place = `${key}[${prefixes.length}]`;
+    if (prefix === null) throw fields.invalid(place, `"${clip(text)}" is no prefix such as 10.244.0.0/16`);
+    prefixes.push(prefix);
+  }
+  return prefixes;
 }
 
 function readMtu(fields: Fields): number {

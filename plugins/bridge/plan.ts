@@ -63,10 +63,12 @@ export function gatewayLink(config: BridgeConfig): string {
 
 /** Fills in what IPAM left open: with `isGateway` every address has a gateway, by default the network's first address. */
 export function completeGateways(config: BridgeConfig, ips: readonly ResultIp[]): ResultIp[] {
-  return ips.map((ip) => {
-    if (!config.isGateway || ip.gateway !== null) return ip;
-    return { interface: ip.interface, address: ip.address, gateway: step(networkOf(ip.address), 1) };
-  });
+  const complete: ResultIp[] = [];
+  for (const ip of ips) {
+    if (!config.isGateway || ip.gateway !== null) complete.push(ip);
+    else complete.push({ interface: ip.interface, address: ip.address, gateway: step(networkOf(ip.address), 1) });
+  }
+  return complete;
 }
 
 /** IPAM's routes, and with `isDefaultGateway` a default route for each family that has none. */
@@ -75,12 +77,18 @@ export function completeRoutes(
   ips: readonly ResultIp[],
   routes: readonly ResultRoute[],
 ): ResultRoute[] {
-  const all = routes.filter((route, i) => routes.findIndex((other) => sameRoute(other, route, ips)) === i);
+  const all: ResultRoute[] = [];
+  for (const route of routes) {
+    let known = false;
+    for (const other of all) if (sameRoute(other, route, ips)) known = true;
+    if (!known) all.push(route);
+  }
   if (!config.isDefaultGateway) return all;
   for (const family of [4, 6] as Family[]) {
     const gateway = gatewayOf(ips, family);
-    if (gateway === null || all.some((route) => isDefault(route, family))) continue;
-    all.push(resultRoute(defaultDestination(family), gateway));
+    let known = gateway === null;
+    for (const route of all) if (isDefault(route, family)) known = true;
+    if (gateway !== null && !known) all.push(resultRoute(defaultDestination(family), gateway));
   }
   return all;
 }
@@ -160,7 +168,7 @@ function filterRecord(input: PlanInput): FilterRecord | null {
     elements.push(...sourceCheckElements(names.hostLink, mac, config.macSpoofCheck, allowed));
   }
   if (elements.length === 0 && iptables.length === 0) return null;
-  return { owner, netns, timeMs, chains, elements, iptables, claims: [] };
+  return { owner, netns, timeMs, chains, elements, iptables, claims: [], heirs: [] };
 }
 
 /** The result's interfaces: bridge, host end, container end, and the VLAN's gateway link where there is one. */
@@ -273,8 +281,14 @@ function kernelRoute(route: ResultRoute, ips: readonly ResultIp[]): Route {
     priority: route.priority,
     table: route.table,
     scope: route.scope ?? (gateway === null ? SCOPE_LINK : SCOPE_UNIVERSE),
-    onlink: gateway !== null && !ips.some((ip) => contains(ip.address, gateway)),
+    onlink: gateway !== null && !isInside(ips, gateway),
   };
+}
+
+/** Whether an address is of one of the container's networks. */
+function isInside(ips: readonly ResultIp[], address: Address): boolean {
+  for (const ip of ips) if (contains(ip.address, address)) return true;
+  return false;
 }
 
 function gatewayOf(ips: readonly ResultIp[], family: Family): Address | null {

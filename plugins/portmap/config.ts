@@ -1,9 +1,11 @@
 /** The portmap plugin's part of a network configuration: every option and every port mapping, checked, defaults filled in. */
+
 import type { NetworkConfig } from "../../lib/cni/config.ts";
 import type { Fields } from "../../lib/cni/fields.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError } from "../../lib/errors.ts";
 import { type Address, addressOf, formatAddress, parseAddress } from "../../lib/ip/address.ts";
+import { itemAt, textAt } from "../../lib/lists.ts";
 import { asciiLower, clip } from "../../lib/text.ts";
 
 export type Protocol = "tcp" | "udp" | "sctp";
@@ -80,10 +82,11 @@ export function readPortmapConfig(call: Call): PortmapConfig {
 export function readMappingsForRemoval(call: Call): Mapping[] {
   const mappings: Mapping[] = [];
   try {
-    const entries = call.config.runtimeConfig().objects("portMappings");
-    for (let i = 0; i < entries.length; i += 1) {
-      const mapping = lenientMapping(entries[i] ?? null, i);
+    let index = 0;
+    for (const entry of call.config.runtimeConfig().objects("portMappings")) {
+      const mapping = lenientMapping(entry, index);
       if (mapping !== null) mappings.push(mapping);
+      index += 1;
     }
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
@@ -91,9 +94,9 @@ export function readMappingsForRemoval(call: Call): Mapping[] {
   return mappings;
 }
 
-function lenientMapping(entry: Fields | null, index: number): Mapping | null {
+function lenientMapping(entry: Fields, index: number): Mapping | null {
   try {
-    return entry === null ? null : readMapping(entry, index);
+    return readMapping(entry, index);
   } catch (error) {
     if (error instanceof CniError) return null;
     throw error;
@@ -129,7 +132,7 @@ function readChain(fields: Fields): string {
 function readConditions(fields: Fields, key: string): string[] {
   const tokens = fields.strings(key);
   for (let i = 0; i < tokens.length; i += 1) {
-    const token = tokens[i] ?? "";
+    const token = textAt(tokens, i);
     if (wordsOf([token]).length === 0) throw fields.invalid(`${key}[${i}]`, "is empty");
     for (let at = 0; at < token.length; at += 1) {
       const unit = token.charCodeAt(at);
@@ -174,14 +177,14 @@ function readBackend(
   const other = backend === "iptables" ? "nftables" : "iptables";
   const why = given === "" ? ` (${iptables.join(", ")} asks for it)` : "";
   throw fields.invalid(
-    foreign[0] ?? "",
+    textAt(foreign, 0),
     `${backend} backend was requested but configuration contains ${other}-specific options [${foreign.join(" ")}]${why}`,
   );
 }
 
 /** Matches of iptables begin with "-d", "--sport", "-m" or "!"; none of nft's does. */
 function isIptables(conditions: readonly string[]): boolean {
-  const first = conditions[0] ?? "";
+  const first = textAt(conditions, 0);
   return first.startsWith("-") || first.startsWith("!");
 }
 
@@ -193,19 +196,18 @@ function readLastWins(fields: Fields): boolean {
 }
 
 function readMappings(config: NetworkConfig): Mapping[] {
-  const entries = config.runtimeConfig().objects("portMappings");
   const mappings: Mapping[] = [];
   /* Protocol, port and address, for "any" once a family, and which of `mappings` has it. */
   const taken = new Map<string, number>();
-  for (let i = 0; i < entries.length; i += 1) {
-    const entry = entries[i];
-    if (entry === undefined) continue;
-    const mapping = readMapping(entry, i);
+  let index = -1;
+  for (const entry of config.runtimeConfig().objects("portMappings")) {
+    index += 1;
+    const mapping = readMapping(entry, index);
     const is4 = mapping.family !== 6 && isNew(mapping, 4, taken, mappings, entry);
     const is6 = mapping.family !== 4 && isNew(mapping, 6, taken, mappings, entry);
     if (!is4 && !is6) continue;
     mappings.push({
-      index: i,
+      index,
       protocol: mapping.protocol,
       hostPort: mapping.hostPort,
       containerPort: mapping.containerPort,
@@ -231,8 +233,8 @@ function isNew(
     taken.set(key, mappings.length);
     return true;
   }
-  const other = mappings[at];
-  if (other === undefined || other.containerPort === mapping.containerPort) return false;
+  const other = itemAt(mappings, at);
+  if (other === null || other.containerPort === mapping.containerPort) return false;
   throw entry.invalid(
     "hostPort",
     `${describeMapping(mapping)} is also asked for by portMappings[${other.index}] as ${describeMapping(other)}`,

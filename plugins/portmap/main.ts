@@ -41,7 +41,7 @@ function add(call: Call): Result {
   const config = checkedConfig(call);
   const previous = previousResult(call);
   if (config.mappings.length === 0) return previous;
-  if (!config.lastWins) refuseTaken(config);
+  if (!config.lastWins) refuseTaken(config, call.request.containerId);
   const kernel = new Kernel(null);
   try {
     apply(kernel, planPortmap(planInput(kernel, call, config, previous)));
@@ -136,9 +136,9 @@ function previousResult(call: Call): Result {
 }
 
 /** A port that a program of the host listens on would be lost to it. */
-function refuseTaken(config: PortmapConfig): void {
+function refuseTaken(config: PortmapConfig, containerId: string): void {
   for (const mapping of config.mappings) {
-    const taker = takenBy(mapping.protocol, mapping.hostIp, mapping.family, mapping.hostPort);
+    const taker = takenBy(mapping.protocol, mapping.hostIp, mapping.family, mapping.hostPort, containerId);
     if (taker === null) continue;
     throw new CniError(
       CONFLICT,

@@ -2,6 +2,7 @@
  * What the portmap plugin wants the node to hold for one attachment: a pure function of the configuration, the pod's
  * addresses and what leads to them. ADD makes it so, CHECK compares it.
  */
+
 import type { Result } from "../../lib/cni/result.ts";
 import type { Backend } from "../../lib/filter/backend.ts";
 import { type HostPort, hostPortElements, isHostPort } from "../../lib/filter/hostports.ts";
@@ -16,6 +17,7 @@ import {
 } from "../../lib/filter/record.ts";
 import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import type { Address, Family, Prefix } from "../../lib/ip/address.ts";
+import { itemAt } from "../../lib/lists.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
 import type { PortmapConfig } from "./config.ts";
 
@@ -47,10 +49,11 @@ export function podAddresses(result: Result, ifname: string): Prefix[] {
   const found: Prefix[] = [];
   for (const family of [4, 6] as Family[]) {
     for (const { interface: index, address } of result.ips) {
-      const link = index === null ? undefined : result.interfaces[index];
-      const isOwn = link === undefined || (link.name === ifname && link.sandbox !== "");
-      if (address.address.family !== family || !isOwn || found.some((other) => sameFamily(other, address))) continue;
+      const link = index === null ? null : itemAt(result.interfaces, index);
+      const isOwn = link === null || (link.name === ifname && link.sandbox !== "");
+      if (address.address.family !== family || !isOwn) continue;
       found.push(address);
+      break;
     }
   }
   return found;
@@ -132,7 +135,7 @@ function iptablesOf(input: PlanInput): FilterRecord | null {
   }
   if (iptables.length === 0) return null;
   const claims = elementsOf(input, "").filter((element) => isHostPort(element));
-  return { owner, netns, timeMs, chains: [], elements: [], iptables, claims };
+  return { owner, netns, timeMs, chains: [], elements: [], iptables, claims, heirs: [] };
 }
 
 /** The network's conditions as a chain of its own; null without any. */
@@ -150,8 +153,4 @@ function localnetLinkOf(config: PortmapConfig, pod: PodAddress): string {
   const { address } = pod.address;
   const wanted = hostPortsOf(config, address).some((port) => port.hostIp === null || port.hostIp.bytes[0] === 127);
   return config.snat && address.family === 4 && wanted ? pod.link : "";
-}
-
-function sameFamily(a: Prefix, b: Prefix): boolean {
-  return a.address.family === b.address.family;
 }

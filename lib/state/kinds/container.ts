@@ -31,28 +31,30 @@ export function differenceInUp(kernel: Kernel, object: LinkUpObject): string | n
 
 export function differenceInAddress(kernel: Kernel, object: AddressObject): string | null {
   const addresses = listAddresses(kernel.container, kernel.index("container", object.link));
-  const found = addresses.find(
-    (entry) =>
-      entry.prefix.length === object.address.length && sameAddress(entry.prefix.address, object.address.address),
-  );
-  if (found === undefined) {
-    const others = addresses.map((entry) => formatPrefix(entry.prefix)).join(" ");
-    return `${object.link} lacks the address ${formatPrefix(object.address)}, it has: ${others === "" ? "none" : others}`;
+  const { length, address } = object.address;
+  const others: string[] = [];
+  for (const { prefix, failed } of addresses) {
+    others.push(formatPrefix(prefix));
+    if (prefix.length !== length || !sameAddress(prefix.address, address)) continue;
+    return failed ? `${formatPrefix(prefix)} on ${object.link} is a duplicate: another host has it` : null;
   }
-  return found.failed ? `${formatPrefix(object.address)} on ${object.link} is a duplicate: another host has it` : null;
+  const found = others.length === 0 ? "none" : others.join(" ");
+  return `${object.link} lacks the address ${formatPrefix(object.address)}, it has: ${found}`;
 }
 
 export function differenceInRoute(kernel: Kernel, object: RouteObject): string | null {
   const wanted = object.route;
   const family = wanted.dst.address.family;
   const link = kernel.index("container", object.link);
-  const candidates = listRoutes(kernel.container, family).filter(
-    (route) => route.link === link && sameDestination(route, wanted),
-  );
-  const route = describeRoute(wanted);
-  if (candidates.length === 0) return `the route ${route} is missing on ${object.link}`;
-  const differences = candidates.map((found) => differenceBetween(found, wanted));
-  return differences.includes(null) ? null : `the route ${route} on ${object.link} has ${differences[0] ?? ""}`;
+  let first = "";
+  for (const found of listRoutes(kernel.container, family)) {
+    if (found.link !== link || !sameDestination(found, wanted)) continue;
+    const difference = differenceBetween(found, wanted);
+    if (difference === null) return null;
+    if (first === "") first = difference;
+  }
+  const route = `the route ${describeRoute(wanted)}`;
+  return first === "" ? `${route} is missing on ${object.link}` : `${route} on ${object.link} has ${first}`;
 }
 
 /** "10.0.0.0/8 via 10.1.0.1" */

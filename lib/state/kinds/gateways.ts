@@ -16,9 +16,9 @@ const FORWARDING_V6 = ["net", "ipv6", "conf", "all", "forwarding"];
 /** Gives the link the gateways' addresses. One that another ADD adds at the same moment is as good. */
 export function applyGateways(kernel: Kernel, object: GatewaysObject): void {
   const index = kernel.index("host", object.link);
-  const present = listAddresses(kernel.host, index).map((entry) => entry.prefix);
+  const present = prefixesOn(kernel, index);
   for (const wanted of object.addresses) {
-    if (present.some((prefix) => samePrefix(prefix, wanted))) continue;
+    if (holdsPrefix(present, wanted)) continue;
     for (const prefix of present) {
       if (!inTheWay(prefix, wanted, object.addresses)) continue;
       if (!object.force) throw conflict(object.link, prefix, wanted);
@@ -35,9 +35,11 @@ export function applyGateways(kernel: Kernel, object: GatewaysObject): void {
 
 /** What is different about the gateways; null if nothing is. */
 export function differenceInGateways(kernel: Kernel, object: GatewaysObject): string | null {
-  const present = listAddresses(kernel.host, kernel.index("host", object.link)).map((entry) => entry.prefix);
-  const missing = object.addresses.find((wanted) => !present.some((prefix) => samePrefix(prefix, wanted)));
-  return missing === undefined ? null : `${object.link} lacks the gateway's address ${formatPrefix(missing)}`;
+  const present = prefixesOn(kernel, kernel.index("host", object.link));
+  for (const wanted of object.addresses) {
+    if (!holdsPrefix(present, wanted)) return `${object.link} lacks the gateway's address ${formatPrefix(wanted)}`;
+  }
+  return null;
 }
 
 /**
@@ -46,8 +48,20 @@ export function differenceInGateways(kernel: Kernel, object: GatewaysObject): st
  */
 export function inTheWay(present: Prefix, wanted: Prefix, all: readonly Prefix[]): boolean {
   if (present.address.family !== wanted.address.family) return false;
-  if (all.some((prefix) => samePrefix(prefix, present))) return false;
+  if (holdsPrefix(all, present)) return false;
   return wanted.address.family === 4 || overlap(present, wanted);
+}
+
+/** The addresses that a link of the host has. */
+function prefixesOn(kernel: Kernel, index: number): Prefix[] {
+  const prefixes: Prefix[] = [];
+  for (const entry of listAddresses(kernel.host, index)) prefixes.push(entry.prefix);
+  return prefixes;
+}
+
+function holdsPrefix(prefixes: readonly Prefix[], wanted: Prefix): boolean {
+  for (const prefix of prefixes) if (samePrefix(prefix, wanted)) return true;
+  return false;
 }
 
 function samePrefix(a: Prefix, b: Prefix): boolean {

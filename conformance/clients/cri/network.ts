@@ -1,0 +1,44 @@
+/** The network of the container runtime's suites, and what its pods ask for. */
+import type { JsonObject } from "../../harness.ts";
+import type { PodWish } from "./client.ts";
+
+/** Addresses of both families; what plugins follow the bridge is one line each. */
+export const NETWORK: JsonObject = {
+  /* The latest version that containerd 1.6 takes; containerd 2 speaks the later one. */
+  cniVersion: "1.0.0",
+  cniVersions: ["1.0.0", "1.1.0"],
+  name: "pods",
+  plugins: [
+    {
+      type: "bridge",
+      bridge: "cni0",
+      isGateway: true,
+      isDefaultGateway: true,
+      hairpinMode: true,
+      ipMasq: true,
+      ipam: { type: "host-local", ranges: [[{ subnet: "10.85.0.0/24" }], [{ subnet: "fd00:85::/64" }]] },
+    },
+    { type: "portmap", capabilities: { portMappings: true } },
+    { type: "bandwidth", capabilities: { bandwidth: true } },
+  ],
+};
+
+/** The node's addresses on the bridge. */
+export const GATEWAYS: readonly string[] = ["10.85.0.1", "fd00:85::1"];
+
+/** The port a pod's server listens on. */
+export const SERVER_PORT = 8080;
+
+/** A pod with its own port of the node and limits in both directions, as a kubelet asks for it. */
+export function wish(number: number): PodWish {
+  return {
+    name: `pod-${number}`,
+    ports: [{ protocol: "TCP", containerPort: SERVER_PORT, hostPort: hostPort(number) }],
+    annotations: { "kubernetes.io/ingress-bandwidth": "100M", "kubernetes.io/egress-bandwidth": "50M" },
+  };
+}
+
+/** The node's port that leads to a pod. */
+export function hostPort(number: number): number {
+  return 31000 + number;
+}
