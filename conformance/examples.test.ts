@@ -14,6 +14,7 @@ const lists = (await readdir(examples)).filter((name) => name.endsWith(".conflis
 
 interface NetworkList {
   readonly cniVersion: string;
+  readonly cniVersions?: readonly string[];
   readonly name: string;
   readonly plugins: readonly (JsonObject & { readonly type: string })[];
 }
@@ -49,7 +50,9 @@ function elsewhere(list: NetworkList, directory: string, peersFile: string): Net
 
 /** Calls every plugin of a list in its order, DEL the other way round; the last result. */
 async function walk(cluster: Cluster, list: NetworkList, command: string, pod: Netns, result: JsonObject | null) {
-  const { cniVersion, name } = list;
+  const { name } = list;
+  /* As a runtime does that knows all of them. */
+  const cniVersion = list.cniVersions?.at(-1) ?? list.cniVersion;
   const inside = cluster.node(1).netns;
   let previous = result;
   for (const plugin of command === "DEL" ? list.plugins.toReversed() : list.plugins) {

@@ -15,7 +15,10 @@ import { execa, type Options } from "execa";
 import type { JsonObject } from "../harness.ts";
 import { ownerIsAlive, ownerOf } from "../machine.ts";
 
-/* `cat` keeps the shell waiting for its children, so orphans are reaped. */
+/**
+ * The address by which other nodes would know this one, on a link that leads nowhere; `cat` keeps the shell waiting for its
+ * children, so orphans are reaped.
+ */
 const FIRST_PROCESS = `set -e
 dir=$1
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -23,6 +26,10 @@ mkdir -p /run/netns /run/lock
 mount --bind "$dir/disk/var-lib" /var/lib
 mount --bind "$dir/boot_id" /proc/sys/kernel/random/boot_id
 ip link set lo up
+ip link add underlay type veth peer name wire
+ip address add 192.0.2.11/24 dev underlay
+ip link set underlay up
+ip link set wire up
 echo ready
 cat >/dev/null || true
 `;

@@ -9,6 +9,9 @@ export interface Gone {
   readonly addresses?: readonly string[];
 }
 
+/** Links that no attachment has made. A bridge and a tunnel to other nodes stay, too. */
+const NODES_OWN: ReadonlySet<string> = new Set(["lo", "underlay", "wire"]);
+
 /**
  * Everything on the node that belongs to attachments, a line each: links other than bridges, leases, files of runtimes
  * and plugins that name a container, lines of the packet filter that name a container or an address.
@@ -17,7 +20,8 @@ export async function traces(node: Node, gone: Gone = {}): Promise<string[]> {
   const found: string[] = [];
   for (const link of await node.query("link", "show")) {
     const kind = (link.linkinfo as { info_kind?: string } | undefined)?.info_kind;
-    if (link.ifname !== "lo" && kind !== "bridge") found.push(`link ${link.ifname}`);
+    if (NODES_OWN.has(String(link.ifname)) || kind === "bridge" || kind === "vxlan") continue;
+    found.push(`link ${link.ifname}`);
   }
   const leases = await node.run("find", ["/var/lib/cni/networks", "-type", "f", "-path", "*/networks/*/*[.:]*"]);
   for (const path of lines(leases.stdout))

@@ -10,7 +10,7 @@ import { installSuite, type Suite } from "../suites.ts";
 import { traces } from "../traces.ts";
 import type { Cri, PodStatus } from "./client.ts";
 import { Containerd, type ContainerdName } from "./containerd.ts";
-import { NETWORK, SERVER_PORT, wish } from "./network.ts";
+import { networkOf, SERVER_PORT, wish } from "./network.ts";
 
 export interface Pod {
   readonly number: number;
@@ -31,19 +31,22 @@ export class Lab {
   readonly containerd: Containerd;
   /** What the image's program is called outside of containers. */
   readonly agent: string;
+  /** The pods' network. */
+  readonly network: JsonObject;
   #suite: Suite;
   readonly #ids = new Set<string>();
   readonly #addresses = new Set<string>();
 
-  private constructor(containerd: Containerd, agent: string, suite: Suite) {
+  private constructor(containerd: Containerd, agent: string, suite: Suite, network: JsonObject) {
     this.containerd = containerd;
+    this.network = network;
     this.#suite = suite;
     this.agent = agent;
   }
 
-  static async create(name: ContainerdName, suite: Suite, network: JsonObject = NETWORK): Promise<Lab> {
+  static async create(name: ContainerdName, suite: Suite, network: JsonObject = networkOf(suite)): Promise<Lab> {
     const { agent } = await buildImage();
-    const lab = new Lab(await Containerd.create(name), agent, suite);
+    const lab = new Lab(await Containerd.create(name), agent, suite, network);
     try {
       await lab.install(suite);
       await lab.containerd.node.configure("10-pods.conflist", network);

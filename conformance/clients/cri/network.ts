@@ -1,8 +1,9 @@
 /** The network of the container runtime's suites, and what its pods ask for. */
 import type { JsonObject } from "../../harness.ts";
+import type { Suite } from "../suites.ts";
 import type { PodWish } from "./client.ts";
 
-/** Addresses of both families; what plugins follow the bridge is one line each. */
+/** Addresses of both families, and what both suites have. */
 export const NETWORK: JsonObject = {
   /* The latest version that containerd 1.6 takes; containerd 2 speaks the later one. */
   cniVersion: "1.0.0",
@@ -22,6 +23,27 @@ export const NETWORK: JsonObject = {
     { type: "bandwidth", capabilities: { bandwidth: true } },
   ],
 };
+
+/** The same as part of a cluster: pods keep their addresses towards other nodes, which the overlay has instead of ipMasq. */
+const OVERLAY: JsonObject = {
+  ...NETWORK,
+  plugins: (NETWORK.plugins as JsonObject[]).flatMap((plugin) => {
+    if (plugin.type !== "bridge") return [plugin];
+    const overlay = {
+      type: "vxlan-overlay",
+      podCIDRs: ["10.85.0.0/24", "fd00:85::/64"],
+      clusterCIDRs: ["10.85.0.0/16", "fd00:85::/48"],
+      underlay: "underlay",
+      peers: [{ nodeIP: "192.0.2.12", podCIDRs: ["10.85.1.0/24", "fd00:85:0:1::/64"] }],
+    };
+    return [{ ...plugin, ipMasq: false }, overlay];
+  }),
+};
+
+/** The network that a suite is tried with: with all the plugins that it has. */
+export function networkOf(suite: Suite): JsonObject {
+  return suite.kind === "podwire" ? OVERLAY : NETWORK;
+}
 
 /** The node's addresses on the bridge. */
 export const GATEWAYS: readonly string[] = ["10.85.0.1", "fd00:85::1"];

@@ -6,7 +6,6 @@ import { buildAttach } from "../libcni/build.ts";
 import { sleep } from "../node.ts";
 import { underContainerd } from "./kubelet.ts";
 import type { Lab } from "./lab.ts";
-import { NETWORK } from "./network.ts";
 
 /**
  * Has libcni end the attachments of pods that containerd forgot: those whose namespace it had made but whose start it had
@@ -14,7 +13,7 @@ import { NETWORK } from "./network.ts";
  */
 async function collectForgotten(lab: Lab): Promise<void> {
   const executable = await buildAttach("libcni13");
-  const request = { operation: "gc", config: NETWORK, valid: [] } as const;
+  const request = { operation: "gc", config: lab.network, valid: [] } as const;
   const answer = await attach(lab.containerd.node, executable, request);
   expect(answer.error).toBeUndefined();
 }
