@@ -60,6 +60,12 @@ export function formatPrefix(prefix: Prefix): string {
   return `${formatAddress(prefix.address)}/${prefix.length}`;
 }
 
+export function formatPrefixes(prefixes: readonly Prefix[]): string[] {
+  const texts: string[] = [];
+  for (const prefix of prefixes) texts.push(formatPrefix(prefix));
+  return texts;
+}
+
 /** Makes an address from bytes in network order; 4 or 16 of them. The bytes are copied. */
 export function addressOf(bytes: Uint8Array): Address {
   const copy = new Uint8Array(bytes.length);
@@ -115,10 +121,26 @@ export function contains(network: Prefix, address: Address): boolean {
   return true;
 }
 
+/** Whether one of the networks holds the address. */
+export function anyContains(networks: readonly Prefix[], address: Address): boolean {
+  for (const network of networks) {
+    if (contains(network, address)) return true;
+  }
+  return false;
+}
+
 /** Whether an address is among others. */
 export function holdsAddress(addresses: readonly Address[], address: Address): boolean {
   for (const other of addresses) {
     if (sameAddress(other, address)) return true;
+  }
+  return false;
+}
+
+/** Whether a prefix, its host bits included, is among others. */
+export function holdsPrefix(prefixes: readonly Prefix[], wanted: Prefix): boolean {
+  for (const prefix of prefixes) {
+    if (prefix.length === wanted.length && sameAddress(prefix.address, wanted.address)) return true;
   }
   return false;
 }

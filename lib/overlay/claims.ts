@@ -1,6 +1,6 @@
 /** What the peers say as a whole: nobody has what another one has. Pure. */
 import { CniError, INVALID_CONFIG } from "../errors.ts";
-import { type Address, formatAddress, formatPrefix, type Prefix } from "../ip/address.ts";
+import { type Address, formatAddress, formatPrefix, formatPrefixes, type Prefix } from "../ip/address.ts";
 import { formatMac, MAC_WORDS, macAt, putMac } from "../ip/mac.ts";
 import {
   ADDRESS_WORDS,
@@ -58,8 +58,8 @@ export function validatePeers(peers: PeerTable, own: OwnNode): number {
 
 function checkOwnRecord(peers: PeerTable, row: number, own: OwnNode): void {
   const record = peers.peer(row);
-  const listed = record.podCidrs.map((cidr) => formatPrefix(cidr)).sort();
-  const configured = own.podCidrs.map((cidr) => formatPrefix(cidr)).sort();
+  const listed = formatPrefixes(record.podCidrs).sort();
+  const configured = formatPrefixes(own.podCidrs).sort();
   if (listed.length === configured.length && listed.every((text, i) => text === configured[i])) return;
   throw new CniError(
     INVALID_CONFIG,

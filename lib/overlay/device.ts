@@ -2,7 +2,15 @@
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../errors.ts";
 import { takenBy } from "../host/listeners.ts";
 import { ensureSysctl } from "../host/sysctl.ts";
-import { type Address, bits, formatAddress, formatPrefix, type Prefix, sameAddress } from "../ip/address.ts";
+import {
+  type Address,
+  bits,
+  formatAddress,
+  formatPrefix,
+  holdsPrefix,
+  type Prefix,
+  sameAddress,
+} from "../ip/address.ts";
 import { formatMac } from "../ip/mac.ts";
 import { listAddresses, writeDeleteAddress, writeNewAddress } from "../netlink/address.ts";
 import { setFeature } from "../netlink/ethtool.ts";
@@ -164,23 +172,21 @@ function portTaken(socket: NetlinkSocket, settings: OverlaySettings, own: Vxlan 
 
 /** Gives the device the first address of each of this node's networks, which the host's own packets to pods come from. */
 export function ensureAddresses(socket: NetlinkSocket, device: Vxlan, podCidrs: readonly Prefix[]): void {
-  const present = listAddresses(socket, device.link.index).map((entry) => entry.prefix);
-  const wanted: Prefix[] = podCidrs.map(({ address }) => ({ address, length: bits(address.family) }));
+  const present: Prefix[] = [];
+  for (const { prefix } of listAddresses(socket, device.link.index)) present.push(prefix);
+  const wanted: Prefix[] = [];
+  for (const { address } of podCidrs) wanted.push({ address, length: bits(address.family) });
   for (const prefix of present) {
     const linkLocal = prefix.address.family === 6 && prefix.address.bytes[0] === 0xfe;
-    if (linkLocal || wanted.some((other) => samePrefix(other, prefix))) continue;
+    if (linkLocal || holdsPrefix(wanted, prefix)) continue;
     writeDeleteAddress(socket, device.link.index, prefix);
     const errno = socket.attempt();
     if (errno !== 0 && errno !== EADDRNOTAVAIL) throw new NetlinkError(errno, `remove ${formatPrefix(prefix)}`, 0);
   }
   for (const prefix of wanted) {
-    if (present.some((other) => samePrefix(other, prefix))) continue;
+    if (holdsPrefix(present, prefix)) continue;
     writeNewAddress(socket, device.link.index, prefix, true);
     const errno = socket.attempt();
     if (errno !== 0 && errno !== EEXIST) throw new NetlinkError(errno, `add ${formatPrefix(prefix)}`, 0);
   }
-}
-
-function samePrefix(a: Prefix, b: Prefix): boolean {
-  return a.length === b.length && sameAddress(a.address, b.address);
 }

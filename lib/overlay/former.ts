@@ -28,9 +28,12 @@ export function removeFormer(socket: NetlinkSocket, settings: OverlaySettings): 
 
 /** Whether a device has the first address of one of our networks. */
 function hasOurs(socket: NetlinkSocket, device: Vxlan, podCidrs: readonly Prefix[]): boolean {
-  return listAddresses(socket, device.link.index).some(({ prefix }) =>
-    podCidrs.some(({ address }) => prefix.length === bits(address.family) && sameAddress(prefix.address, address)),
-  );
+  for (const { prefix } of listAddresses(socket, device.link.index)) {
+    for (const { address } of podCidrs) {
+      if (prefix.length === bits(address.family) && sameAddress(prefix.address, address)) return true;
+    }
+  }
+  return false;
 }
 
 /** Removes a table of an overlay's, if it is there; without nf_tables it is not. @throws NetlinkError */

@@ -41,8 +41,9 @@ export function readPeer(fields: Fields, place: string): Peer {
   const nodeIp = parseAddress(given);
   if (nodeIp === null || !isHost(nodeIp)) throw fields.invalid("nodeIP", `"${clip(given)}" is no host's IP address`);
   const podCidrs: Prefix[] = [];
-  const texts = fields.strings("podCIDRs");
-  for (let i = 0; i < texts.length; i += 1) podCidrs.push(readPodCidr(fields, `podCIDRs[${i}]`, texts[i] ?? ""));
+  for (const text of fields.strings("podCIDRs")) {
+    podCidrs.push(readPodCidr(fields, `podCIDRs[${podCidrs.length}]`, text));
+  }
   const macText = fields.string("mac", "");
   const mac = macText === "" ? vtepMac(nodeIp) : parseMac(macText);
   if (mac === null || !isUnicastMac(mac))

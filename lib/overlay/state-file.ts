@@ -7,7 +7,7 @@ import { openOrMakeDirectory } from "../host/directory.ts";
 import { readAll } from "../host/io.ts";
 import { lockExclusive } from "../host/lock.ts";
 import { identify } from "../host/namespace.ts";
-import { formatPrefix } from "../ip/address.ts";
+import { formatPrefixes } from "../ip/address.ts";
 import * as sys from "../sys/sys.ts";
 import { deviceName, type OverlaySettings } from "./settings.ts";
 
@@ -45,7 +45,7 @@ export function lockState(): number {
  */
 export function remember(fd: number, settings: OverlaySettings): void {
   const device = deviceName(settings);
-  const cidrs = settings.podCidrs.map((cidr) => formatPrefix(cidr));
+  const cidrs = formatPrefixes(settings.podCidrs);
   const own = `${device} ${settings.network} ${cidrs.join(",")} ${settings.record}`;
   const before = linesIn(fd);
   if (before.includes(own)) return;

@@ -65,8 +65,10 @@ function namedUnderlay(configured: string, around: Surroundings): Underlay {
 }
 
 function ownAddress(around: Surroundings, address: Address): Underlay | null {
-  const found = around.addresses.find((other) => sameAddress(other.prefix.address, address));
-  return found === undefined ? null : { address, link: found.link };
+  for (const { prefix, link } of around.addresses) {
+    if (sameAddress(prefix.address, address)) return { address, link };
+  }
+  return null;
 }
 
 function firstAddress(around: Surroundings, link: number): Underlay | null {

@@ -5,7 +5,8 @@ import { validateInterfaceName } from "../../lib/cni/environment.ts";
 import type { Fields } from "../../lib/cni/fields.ts";
 import { formatJson, jsonObject } from "../../lib/cni/json.ts";
 import { CniError } from "../../lib/errors.ts";
-import { contains, formatPrefix, type Prefix, parseAddress } from "../../lib/ip/address.ts";
+import { contains, formatPrefix, formatPrefixes, type Prefix, parseAddress } from "../../lib/ip/address.ts";
+import { itemAt, textAt } from "../../lib/lists.ts";
 import type { Datapath } from "../../lib/overlay/mtu.ts";
 import { PeerTable } from "../../lib/overlay/peer-table.ts";
 import { readPeer, readPodCidr } from "../../lib/overlay/peers.ts";
@@ -50,7 +51,7 @@ export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
   const text = [
     ...[name, vni, port, datapath, underlay, directRouting, given, pathMtuDiscovery, source.file, source.directory],
     ...[peersOnly, masquerade, checksumOffload],
-    ...[...podCidrs, ...exempt].map((cidr) => formatPrefix(cidr)),
+    ...formatPrefixes([...podCidrs, ...exempt]),
     peers === null ? "" : formatJson(peers),
   ].join("\n");
   return {
@@ -80,13 +81,14 @@ function recordOf(fields: Fields): string {
   const json = jsonObject();
   const { keys, items } = fields.json;
   for (let i = 0; i < keys.length; i += 1) {
-    const key = keys[i] ?? "";
-    const item = items[i];
-    if (item !== undefined && !NOT_RECORDED.includes(key) && !key.startsWith("cni.dev/")) json.with(key, item);
+    const key = textAt(keys, i);
+    const item = itemAt(items, i);
+    if (item !== null && !NOT_RECORDED.includes(key) && !key.startsWith("cni.dev/")) json.with(key, item);
   }
   /* On one line: a line break in a text is an escape. */
-  const lines = formatJson(json).split("\n");
-  return lines.map((line) => line.trimStart()).join("");
+  const parts: string[] = [];
+  for (const line of formatJson(json).split("\n")) parts.push(line.trimStart());
+  return parts.join("");
 }
 
 function readDatapath(fields: Fields): Datapath {
@@ -119,7 +121,7 @@ function readUnderlay(fields: Fields): string {
 function readCidrs(fields: Fields, key: string): Prefix[] {
   const cidrs: Prefix[] = [];
   const texts = fields.strings(key);
-  for (let i = 0; i < texts.length; i += 1) cidrs.push(readPodCidr(fields, `${key}[${i}]`, texts[i] ?? ""));
+  for (const text of texts) cidrs.push(readPodCidr(fields, `${key}[${cidrs.length}]`, text));
   return cidrs;
 }
 
@@ -127,7 +129,9 @@ function readCidrs(fields: Fields, key: string): Prefix[] {
 function requireWithin(fields: Fields, cluster: readonly Prefix[], own: readonly Prefix[]): void {
   if (cluster.length === 0) return;
   for (const cidr of own) {
-    if (cluster.some((outer) => outer.length <= cidr.length && contains(outer, cidr.address))) continue;
+    let within = false;
+    for (const outer of cluster) if (outer.length <= cidr.length && contains(outer, cidr.address)) within = true;
+    if (within) continue;
     throw fields.invalid("clusterCIDRs", `none of the networks holds this node's ${formatPrefix(cidr)}`);
   }
 }
@@ -141,8 +145,10 @@ function readOwnCidrs(fields: Fields): Prefix[] {
 }
 
 function readSource(fields: Fields): PeerSource {
-  const given = ["peers", "peersFile", "peersDir"].filter((key) => fields.has(key));
-  const [key = "", second = ""] = given;
+  const given: string[] = [];
+  for (const name of ["peers", "peersFile", "peersDir"]) if (fields.has(name)) given.push(name);
+  const key = textAt(given, 0);
+  const second = textAt(given, 1);
   if (key === "") {
     throw fields.invalid("peersFile", 'one of "peersFile", "peersDir" and "peers" must tell where the other nodes are');
   }

@@ -2,10 +2,12 @@
  * With "delegate" the plugin stands alone: it has the pod's interface made by another plugin, mostly `bridge` with
  * `host-local`, which it calls with a configuration made from its own.
  */
+
 import { type NetworkConfig, readConfig } from "../../lib/cni/config.ts";
 import type { Fields } from "../../lib/cni/fields.ts";
 import { formatJson, Json, jsonArray, jsonNumber, jsonObject, jsonString } from "../../lib/cni/json.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
+import { itemAt, textAt } from "../../lib/lists.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
 import { clash } from "./masquerade.ts";
 
@@ -39,15 +41,15 @@ function delegateConfig(config: NetworkConfig, given: Fields, type: string, mtu:
   const { keys, items } = config.fields.json;
   const ours = ["type", "delegate", "mtu", "ipam", "bridge"];
   for (let i = 0; i < keys.length; i += 1) {
-    const key = keys[i] ?? "";
-    const item = items[i];
-    if (item !== undefined && !ours.includes(key) && !given.has(key)) json.with(key, item);
+    const key = textAt(keys, i);
+    const item = itemAt(items, i);
+    if (item !== null && !ours.includes(key) && !given.has(key)) json.with(key, item);
   }
   json.with("type", jsonString(type));
   for (let i = 0; i < given.json.keys.length; i += 1) {
-    const key = given.json.keys[i] ?? "";
-    const item = given.json.items[i];
-    if (item !== undefined && key !== "type") json.with(key, item);
+    const key = textAt(given.json.keys, i);
+    const item = itemAt(given.json.items, i);
+    if (item !== null && key !== "type") json.with(key, item);
   }
   if (mtu > 0 && !given.has("mtu")) json.with("mtu", jsonNumber(mtu));
   if (type === DEFAULT_TYPE && !given.has("isGateway") && !given.has("isDefaultGateway")) {

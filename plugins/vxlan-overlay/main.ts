@@ -5,7 +5,7 @@ import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CHECK_FAILED, CniError, INVALID_CONFIG, NOT_AVAILABLE, NOT_AVAILABLE_DEGRADED } from "../../lib/errors.ts";
 import { warn } from "../../lib/host/io.ts";
 import { openNamespace } from "../../lib/host/namespace.ts";
-import { contains, type Family, formatPrefix } from "../../lib/ip/address.ts";
+import { anyContains, type Family, formatPrefix, formatPrefixes } from "../../lib/ip/address.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../../lib/netlink/link.ts";
 import { NetlinkError } from "../../lib/netlink/socket.ts";
 import { writeLinkMtu } from "../../lib/netlink/vxlan.ts";
@@ -171,11 +171,11 @@ function requireOwnAddresses(call: Call, settings: OverlaySettings, previous: Re
   for (const { address } of previous.ips) {
     const { family } = address.address;
     const own = settings.podCidrs.filter((cidr) => cidr.address.family === family);
-    if (own.some((cidr) => contains(cidr, address.address))) continue;
+    if (anyContains(own, address.address)) continue;
     throw new CniError(
       INVALID_CONFIG,
       `address ${formatPrefix(address)} of ${call.request.ifname} is not in this node's networks of pods`,
-      `"podCIDRs" has ${own.length === 0 ? `none of IPv${family}` : own.map((cidr) => formatPrefix(cidr)).join(", ")}: other nodes look for the pod elsewhere. Give IPAM the same networks; if the node's have changed, its leases are of the old ones`,
+      `"podCIDRs" has ${own.length === 0 ? `none of IPv${family}` : formatPrefixes(own).join(", ")}: other nodes look for the pod elsewhere. Give IPAM the same networks; if the node's have changed, its leases are of the old ones`,
     );
   }
 }

@@ -19,7 +19,7 @@ export function refuseMasquerade(call: Call, cluster: readonly Prefix[]): void {
   try {
     const record = store.get(recordName(owner));
     if (record === null || !masquerades(record)) return;
-    if (cluster.length > 0 && cluster.every((cidr) => isExempt(record, cidr))) return;
+    if (areExempt(record, cluster)) return;
   } finally {
     store.close();
   }
@@ -28,12 +28,19 @@ export function refuseMasquerade(call: Call, cluster: readonly Prefix[]): void {
 
 /** The error for a bridge that masquerades without leaving out the cluster. */
 export function clash(cluster: readonly Prefix[]): CniError {
-  const shown = cluster.map((cidr) => `"${formatPrefix(cidr)}"`).join(", ");
+  const names: string[] = [];
+  for (const cidr of cluster) names.push(`"${formatPrefix(cidr)}"`);
+  const shown = names.join(", ");
   return new CniError(
     INVALID_CONFIG,
     'bridge has "ipMasq": true and translates what pods send to other nodes\' pods',
     `remove "ipMasq" from bridge and give vxlan-overlay the networks of all pods as "clusterCIDRs", which then translates what leaves the cluster; or name them in bridge's "nonMasqueradeCIDRs"${shown === "" ? "" : `: ${shown}`}`,
   );
+}
+
+function areExempt(record: FilterRecord, cluster: readonly Prefix[]): boolean {
+  for (const cidr of cluster) if (!isExempt(record, cidr)) return false;
+  return cluster.length > 0;
 }
 
 function masquerades(record: FilterRecord): boolean {

@@ -1,7 +1,7 @@
 /** The gateway's side: its addresses on the bridge, forwarding, and what the host remembers of earlier holders. */
 import { CniError, CONFLICT } from "../../errors.ts";
 import { ensureSysctl, readSysctl } from "../../host/sysctl.ts";
-import { type Family, formatPrefix, overlap, type Prefix, sameAddress } from "../../ip/address.ts";
+import { type Family, formatPrefix, holdsPrefix, overlap, type Prefix } from "../../ip/address.ts";
 import { listAddresses, writeDeleteAddress, writeNewAddress } from "../../netlink/address.ts";
 import { getLinkByIndex } from "../../netlink/link.ts";
 import { listRoutes, RTPROT_RA, writeDeleteNeighbour } from "../../netlink/route.ts";
@@ -57,15 +57,6 @@ function prefixesOn(kernel: Kernel, index: number): Prefix[] {
   const prefixes: Prefix[] = [];
   for (const entry of listAddresses(kernel.host, index)) prefixes.push(entry.prefix);
   return prefixes;
-}
-
-function holdsPrefix(prefixes: readonly Prefix[], wanted: Prefix): boolean {
-  for (const prefix of prefixes) if (samePrefix(prefix, wanted)) return true;
-  return false;
-}
-
-function samePrefix(a: Prefix, b: Prefix): boolean {
-  return a.length === b.length && sameAddress(a.address, b.address);
 }
 
 function conflict(link: string, found: Prefix, wanted: Prefix): CniError {
