@@ -1,0 +1,251 @@
+/**
+ * Faults at every system call of a plugin's verbs. After each: either the call has done all it should, or what a runtime
+ * does next (DEL, GC, ADD again) leaves exactly what was there before.
+ *
+ * PODWIRE_FAULTS=all tries every point; otherwise each test has some seconds and tries points spread evenly over the call.
+ */
+import { stripVTControlCharacters } from "node:util";
+import { describe, expect, test } from "vitest";
+import { expectSuccess, type JsonObject } from "../harness.ts";
+import { Laboratory, type Subject, type Verb } from "./laboratory.ts";
+import { difference } from "./snapshot.ts";
+import { type Effect, errorsOf, injection, type Point, pointsOf, type Traced } from "./strace.ts";
+
+const ALL = process.env.PODWIRE_FAULTS === "all";
+/** How many points a test tries if not all. */
+const SAMPLE = Number(process.env.PODWIRE_FAULTS_SAMPLE ?? 12);
+const LIMIT_MS = 1_800_000;
+const VERBS: readonly Verb[] = ["ADD", "DEL", "GC", "CHECK"];
+
+/** What is done after a kill. */
+const NEXT = ["DEL", "GC", "ADD"] as const;
+type Next = (typeof NEXT)[number];
+
+/** What is there without and with the pod. */
+interface Expected {
+  readonly detached: readonly string[];
+  readonly attached: readonly string[];
+}
+
+interface Trial {
+  readonly point: Point;
+  readonly effect: Effect;
+  readonly next: Next;
+  /** The how manieth it is, for what goes by turns. */
+  readonly index: number;
+}
+
+declare module "vitest" {
+  interface TaskMeta {
+    /** How many faults a test has met, for the table at the end of a run. */
+    faults?: {
+      readonly subject: string;
+      readonly verb: string;
+      readonly kind: "killed" | "errors";
+      readonly points: number;
+    };
+  }
+}
+
+export function describeFaults(subject: Subject): void {
+  describe(subject.name, () => {
+    for (const verb of VERBS) {
+      test(
+        `killed at every system call of ${verb}`,
+        async ({ task }) => {
+          const points = await run(subject, verb, (all) => {
+            const nexts: readonly Next[] = verb === "CHECK" ? ["DEL"] : NEXT;
+            return all.flatMap((point, i) => nexts.map((next) => ({ point, effect: "signal=KILL", next, index: i })));
+          });
+          task.meta.faults = { subject: subject.name, verb, kind: "killed", points };
+        },
+        LIMIT_MS,
+      );
+      test(
+        `an error from every system call of ${verb}`,
+        async ({ task }) => {
+          const points = await run(subject, verb, (all) =>
+            all.flatMap((point, index) =>
+              errorsOf(point).map((error) => ({ point, effect: `error=${error}`, next: "DEL" as const, index })),
+            ),
+          );
+          task.meta.faults = { subject: subject.name, verb, kind: "errors", points };
+        },
+        LIMIT_MS,
+      );
+    }
+  });
+}
+
+/** Tries all faults, or a sample; fails with a list of those that left something. @returns how many were met */
+async function run(subject: Subject, verb: Verb, plan: (points: readonly Point[]) => Trial[]): Promise<number> {
+  const bench = new Bench(subject, verb);
+  try {
+    const trials = plan(await bench.begin());
+    const chosen = ALL ? trials : sample(trials, SAMPLE);
+    let met = 0;
+    for (const trial of chosen) if (await bench.attempt(trial)) met += 1;
+    expect(bench.failures.join("\n"), `${met} faults`).toBe("");
+    expect(met).toBeGreaterThan(chosen.length / 2);
+    return met;
+  } finally {
+    await bench.end();
+  }
+}
+
+function sample<T>(items: readonly T[], count: number): T[] {
+  /* A step that has no divisor with the cycles of what follows a fault: all of them are in the sample. */
+  const step = Math.max(1, Math.floor(items.length / count));
+  return items.filter((_, i) => i % (step % 3 === 0 ? step + 1 : step) === 0);
+}
+
+/** One verb of one plugin. */
+class Bench {
+  readonly subject: Subject;
+  readonly verb: Verb;
+  readonly failures: string[] = [];
+  #laboratory: Laboratory | null = null;
+  #expected: Expected = { detached: [], attached: [] };
+
+  constructor(subject: Subject, verb: Verb) {
+    this.subject = subject;
+    this.verb = verb;
+  }
+
+  get laboratory(): Laboratory {
+    if (this.#laboratory === null) throw new Error("not begun");
+    return this.#laboratory;
+  }
+
+  /** Learns what is there with and without the pod, and the verb's system calls. */
+  async begin(): Promise<Point[]> {
+    const laboratory = await Laboratory.create(this.subject);
+    this.#laboratory = laboratory;
+    const detached = await laboratory.state();
+    const result = await laboratory.add();
+    const attached = await laboratory.state(result);
+    expect(difference(detached, attached)).not.toEqual([]);
+    this.#expected = { detached, attached };
+    const before = await this.#settle(result);
+    const { lines, exitCode } = await laboratory.traced(this.verb, before);
+    expect(exitCode).toBe(0);
+    if (this.verb !== "GC") await laboratory.del();
+    else await laboratory.gc();
+    return pointsOf(lines);
+  }
+
+  /** The state that the verb begins from: ADD without the pod, others with it. */
+  async #settle(result: JsonObject): Promise<JsonObject | null> {
+    if (this.verb !== "ADD") return result;
+    await this.laboratory.del(result);
+    return null;
+  }
+
+  async end(): Promise<void> {
+    await this.#laboratory?.remove();
+  }
+
+  /** @returns whether the call came to the point */
+  async attempt(trial: Trial): Promise<boolean> {
+    const { point, effect, next } = trial;
+    const title = `${this.verb} ${point.name} ${point.n} ${effect}, then ${next}: ${point.line.slice(0, 100)}`;
+    let step = "before";
+    const note = (text: string): void => {
+      step = text;
+    };
+    let traced: Traced | null = null;
+    try {
+      const result = this.verb === "ADD" ? null : await this.laboratory.add();
+      note("the call");
+      traced = await this.laboratory.traced(this.verb, result, injection(point, effect));
+      if (effect.startsWith("error")) await this.#afterError(traced, result, point, note);
+      else await this.#afterKill(result, trial, note);
+      return traced.met;
+    } catch (error) {
+      const text = stripVTControlCharacters((error as Error).message).slice(0, 1500);
+      this.failures.push(`${title}\n  at ${step}: ${text}\n  the call said: ${traced?.exitCode} ${traced?.stdout}`);
+      /* What is left must not be held against the next one. */
+      await this.end();
+      this.#laboratory = null;
+      await this.begin();
+      return traced?.met ?? false;
+    }
+  }
+
+  async #expectState(wanted: readonly string[], result: JsonObject | null = null): Promise<void> {
+    const differences = difference(wanted, await this.laboratory.state(result));
+    if (differences.length > 0) throw new Error(differences.join("\n    "));
+  }
+
+  async #afterKill(result: JsonObject | null, trial: Trial, note: (text: string) => void): Promise<void> {
+    const { laboratory } = this;
+    if (this.verb === "CHECK") {
+      note("the state that CHECK leaves");
+      await this.#expectState(this.#expected.attached, result);
+    }
+    if (trial.next === "GC") {
+      note("GC");
+      await laboratory.gc();
+    } else if (trial.next === "ADD") {
+      await this.#again(trial, note);
+    } else {
+      note("DEL");
+      /* The namespace may be gone when DEL comes; the link that it had is then gone with it, or bridge's to remove. */
+      const gone = this.subject.chained === null && trial.index % 2 === 1;
+      await laboratory.del(result, gone ? { netns: "" } : {});
+    }
+    note(`what ${trial.next} leaves`);
+    await this.#expectState(this.#expected.detached);
+  }
+
+  /** ADD again: it must succeed and be what it would have been, and DEL must find it. */
+  async #again(trial: Trial, note: (text: string) => void): Promise<void> {
+    const { laboratory } = this;
+    const { repeated } = this.subject;
+    const fresh = repeated === "fresh" || (repeated === "both" && trial.index % 2 === 1);
+    if (fresh) laboratory.move();
+    note(`ADD again in ${fresh ? "a fresh" : "the same"} namespace`);
+    const result = await laboratory.add();
+    note("the state that ADD leaves");
+    await this.#expectState(this.#expected.attached, result);
+    note("CHECK");
+    expectSuccess(await laboratory.call("CHECK", result));
+    note("DEL after ADD");
+    await laboratory.del(result);
+  }
+
+  async #afterError(
+    traced: Traced,
+    result: JsonObject | null,
+    point: Point,
+    note: (text: string) => void,
+  ): Promise<void> {
+    const { laboratory, verb } = this;
+    const { attached, detached } = this.#expected;
+    let known = result;
+    if (traced.exitCode === 0) {
+      note("what a call that succeeded leaves");
+      if (verb === "ADD") known = traced.json ?? null;
+      if (verb === "ADD" || verb === "CHECK") await this.#expectState(attached, known);
+      else if (verb === "DEL") await this.#expectState(detached);
+    } else {
+      note("the error");
+      /* What cannot be printed is not. */
+      if (!/^write\(1,/.test(point.line)) expectProper(traced);
+      note("what a call that failed leaves");
+      if (verb === "ADD") await this.#expectState(detached);
+      if (verb === "CHECK") await this.#expectState(attached, result);
+    }
+    note("DEL");
+    if (verb === "GC") await laboratory.gc();
+    else await laboratory.del(known);
+    note("what DEL leaves");
+    await this.#expectState(detached);
+  }
+}
+
+function expectProper(traced: Traced): void {
+  const { exitCode, json, stdout } = traced;
+  const proper = exitCode === 1 && typeof json?.code === "number" && typeof json.msg === "string" && json.msg !== "";
+  if (!proper) throw new Error(`exit status ${exitCode} and no CNI error: ${stdout}`);
+}
