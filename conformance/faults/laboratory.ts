@@ -149,7 +149,9 @@ export class Laboratory {
     ((this.spare.bridged?.ips ?? []) as JsonObject[]).forEach((ip, i) => {
       names.set(String(ip.address).split("/")[0] ?? "", `SPARE${i}`);
     });
-    const lines = await snapshot(this.node, { pod: this.place.netns, spare: this.spare.netns });
+    /* What stands behind bridge does nothing inside. */
+    const inside = this.subject.chained === null ? { pod: this.place.netns, spare: this.spare.netns } : {};
+    const lines = await snapshot(this.node, inside);
     return lines.map((line) => named(line, names)).sort();
   }
 }

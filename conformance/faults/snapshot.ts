@@ -63,8 +63,10 @@ function networkLines(
     }
   }
   for (const route of [...list(routes4), ...list(routes6)]) {
-    const local = /^(fe80|ff00)/.test(String(route.dst));
-    if (!local) lines.push(`${where}: route ${route.type} ${route.dst} via ${route.gateway ?? "-"} dev ${route.dev}`);
+    /* The kernel makes its own as it finds addresses to be nobody else's. */
+    const isKernels = route.type !== "unicast" || /^(fe80|ff00)/.test(String(route.dst));
+    if (!isKernels)
+      lines.push(`${where}: route ${route.type} ${route.dst} via ${route.gateway ?? "-"} dev ${route.dev}`);
   }
   for (const { kind, dev } of list(queues)) if (kind !== "clsact") lines.push(`${where}: qdisc ${kind} on ${dev}`);
   for (const filter of (filters ?? "").split("\n")) if (filter.trim() !== "") lines.push(`${where}: filter ${filter}`);

@@ -163,13 +163,21 @@ class Bench {
       return traced.met;
     } catch (error) {
       const text = stripVTControlCharacters((error as Error).message).slice(0, 1500);
-      this.failures.push(`${title}\n  at ${step}: ${text}\n  the call said: ${traced?.exitCode} ${traced?.stdout}`);
+      this.#fail(
+        `${title}\n  at ${step}: ${text}\n  the call said: ${traced?.exitCode} ${traced?.stdout.replace(/\s+/g, " ").slice(0, 300)}`,
+      );
       /* What is left must not be held against the next one. */
       await this.end();
       this.#laboratory = null;
       await this.begin();
       return traced?.met ?? false;
     }
+  }
+
+  #fail(text: string): void {
+    this.failures.push(text);
+    /* At once: a run of all points takes long. */
+    process.stderr.write(`${this.subject.name}: ${text}\n`);
   }
 
   async #expectState(wanted: readonly string[], result: JsonObject | null = null): Promise<void> {
@@ -231,6 +239,8 @@ class Bench {
     } else {
       note("the error");
       /* What cannot be printed is not. */
+      const isDeath = MEMORY.includes(point.name) && traced.exitCode === null;
+      if (isDeath) return this.#afterKill(result, { point, effect: "", next: "DEL", index: 0 }, note);
       if (!/^write\(1,/.test(point.line)) expectProper(traced);
       note("what a call that failed leaves");
       if (verb === "ADD") await this.#expectState(detached);
@@ -243,6 +253,9 @@ class Bench {
     await this.#expectState(detached);
   }
 }
+
+/** A program without memory has none to say so: it ends at once, as if it were killed. */
+const MEMORY: readonly string[] = ["mmap", "brk", "mremap"];
 
 function expectProper(traced: Traced): void {
   const { exitCode, json, stdout } = traced;

@@ -166,6 +166,7 @@ export class PacketFilter {
   remove(owner: FilterOwner, search: boolean): FilterRecord | null {
     const store = RecordStore.open(false);
     try {
+      store?.tidy();
       const record = store === null ? null : store.get(recordName(owner));
       if (store !== null && record !== null) {
         this.#removeRecord(store, record);
@@ -216,6 +217,7 @@ export class PacketFilter {
     const known = new Set<string>();
     const store = RecordStore.open(false);
     try {
+      store?.tidy();
       for (const record of store === null ? [] : store.all()) {
         const { owner } = record;
         if (owner.network !== network || owner.plugin !== plugin || keep.has(`${owner.containerId} ${owner.ifname}`)) {

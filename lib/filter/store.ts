@@ -93,6 +93,11 @@ export class RecordStore {
     if (done < 0 && done !== -ENOENT) throw new SystemError(-done, `remove ${ROOT}/${this.#name}/${name}`);
   }
 
+  /** Removes what a call that was killed had begun to write. */
+  tidy(): void {
+    if (sys.unlinkat(this.#directory, TEMPORARY, 0) >= 0) this.#mayBeEmpty = true;
+  }
+
   /** All records that can be read, those made first coming first. */
   all(): FilterRecord[] {
     const records: FilterRecord[] = [];

@@ -21,7 +21,7 @@ import {
 import type { Element, Expression, Field, NftSet, Rule } from "../netlink/nftables/objects.ts";
 import { listElements, listRules, writeGetChain, writeGetElement, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
-import { EEXIST, EINTR, ENOBUFS, ENOENT, ENOMEM, SystemError } from "../sys/errno.ts";
+import { EEXIST, EINTR, ENOBUFS, ENOENT, ENOMEM, EPERM, isShortage, SystemError } from "../sys/errno.ts";
 import { elementOf, formatData } from "./elements.ts";
 import { isShared } from "./hostports.ts";
 import { compileRule, compileRules } from "./language.ts";
@@ -354,7 +354,8 @@ function openSocket(): NetlinkSocket {
   try {
     return new NetlinkSocket(NETLINK_NETFILTER);
   } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
+    /* Only a kernel that says so has none: nobody is to be sent to iptables for want of memory. */
+    if (!(error instanceof SystemError) || error.errno === EPERM || isShortage(error.errno)) throw error;
     throw new CniError(KERNEL_REFUSED, `this kernel has no nf_tables: ${error.message}`);
   }
 }

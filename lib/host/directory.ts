@@ -2,7 +2,7 @@
  * Files in a directory that is held open. No name is followed if it is a symbolic link, and a file appears under its name
  * whole or not at all; nothing waits for the disk.
  */
-import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, SystemError } from "../sys/errno.ts";
+import { EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { readAll, writeAll } from "./io.ts";
 
@@ -88,7 +88,9 @@ export function readTextAt(directory: number, name: string, limit: number): stri
       buffer = new Uint8Array(limit);
       length = sys.pread(fd, buffer, 0);
     }
-    return length < 0 ? null : new TextDecoder().decode(buffer.subarray(0, length));
+    /* Never "there is none" for what cannot be read now: its owner would be forgotten. */
+    if (length === -EISDIR) return null;
+    return new TextDecoder().decode(buffer.subarray(0, sys.must(length, `read ${name}`)));
   } finally {
     sys.close(fd);
   }
@@ -161,9 +163,9 @@ function isLink(at: number, path: string): boolean {
   return status !== null && (status.mode & sys.S_IFMT) === sys.S_IFLNK;
 }
 
-/** A file of any size as text; null if it cannot be opened. @throws SystemError; CniError 11 if interrupted */
+/** A file of any size as text; null if there is none for us. @throws SystemError; CniError 11 if interrupted */
 export function readLargeText(path: string, limit: number): string | null {
-  const fd = sys.open(path, sys.O_RDONLY);
+  const fd = sys.openToRead(path);
   if (fd < 0) return null;
   try {
     return new TextDecoder().decode(readAll(fd, limit, path));

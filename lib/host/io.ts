@@ -1,5 +1,5 @@
 /** Reading and writing whole streams and small files. */
-import { EINTR, SystemError } from "../sys/errno.ts";
+import { EINTR, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { throwIfInterrupted } from "./interrupt.ts";
 
@@ -41,14 +41,17 @@ export function warn(text: string): void {
   sys.write(2, bytes, 0, bytes.length);
 }
 
-/** The text of a small file of the kernel's or the system's, without surrounding white space; null if it cannot be read. */
+/**
+ * The text of a small file of the kernel's or the system's, without surrounding white space; null if it cannot be read.
+ * @throws SystemError if the system is short of something
+ */
 export function readText(path: string): string | null {
-  const fd = sys.open(path, sys.O_RDONLY);
+  const fd = sys.openToRead(path);
   if (fd < 0) return null;
   try {
     return new TextDecoder().decode(readAll(fd, 65536, path)).trim();
   } catch (error) {
-    if (error instanceof SystemError) return null;
+    if (error instanceof SystemError && !isShortage(error.errno)) return null;
     throw error;
   } finally {
     sys.close(fd);

@@ -1,6 +1,6 @@
 /** Network namespaces: opening one by path, telling which it is, and doing something inside it (namespaces(7), setns(2)). */
 import { CniError, INVALID_NETNS } from "../errors.ts";
-import { ENOENT, errnoText } from "../sys/errno.ts";
+import { ENOENT, errnoText, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { clip, hexNumber } from "../text.ts";
 
@@ -34,15 +34,22 @@ export interface Namespace {
 
 /**
  * Opens the network namespace at a path; the caller closes its `fd`.
- * @throws CniError 8 if there is none: nothing at the path, or something else
+ * @throws CniError 8 if there is none: nothing at the path, or something else; SystemError if the system cannot tell
  */
 export function openNamespace(path: string): Namespace {
   const fd = sys.open(path, sys.O_RDONLY | sys.O_NONBLOCK);
   if (fd < 0) {
+    if (isShortage(-fd)) throw new SystemError(-fd, `open netns "${clip(path)}"`);
     const hint = fd === -ENOENT ? "the container is gone, or the runtime passed a wrong CNI_NETNS" : "";
     throw new CniError(INVALID_NETNS, `failed to open netns "${clip(path)}": ${errnoText(-fd)}`, hint);
   }
   const magic = sys.fstatfsType(fd);
+  const type = magic === NSFS_MAGIC ? sys.namespaceType(fd) : 0;
+  for (const result of [magic, type]) {
+    if (result >= 0 || !isShortage(-result)) continue;
+    sys.close(fd);
+    throw new SystemError(-result, `look at netns "${clip(path)}"`);
+  }
   const status = sys.fstat(fd);
   if (magic !== NSFS_MAGIC || status === null) {
     sys.close(fd);
@@ -52,7 +59,7 @@ export function openNamespace(path: string): Namespace {
       "the path exists but is no network namespace: nothing is mounted there (any more)",
     );
   }
-  if (sys.namespaceType(fd) !== CLONE_NEWNET) {
+  if (type !== CLONE_NEWNET) {
     sys.close(fd);
     throw new CniError(INVALID_NETNS, `failed to open netns "${clip(path)}": it is a namespace of another kind`);
   }
@@ -85,7 +92,7 @@ export function inNamespace<T>(namespace: Namespace, action: () => T): T {
     try {
       return action();
     } finally {
-      sys.must(sys.setns(home, CLONE_NEWNET), "return to the plugin's own network namespace");
+      goHome(home);
     }
   } finally {
     sys.close(home);
@@ -100,9 +107,16 @@ export function inNewNamespace(action: () => void): void {
     try {
       action();
     } finally {
-      sys.must(sys.setns(home, CLONE_NEWNET), "return to the plugin's own network namespace");
+      goHome(home);
     }
   } finally {
     sys.close(home);
   }
+}
+
+/** Tries more than once, since what is to be taken back after a failure is there and not here. @throws SystemError */
+function goHome(home: number): void {
+  let result = -1;
+  for (let attempt = 0; attempt < 3 && result < 0; attempt += 1) result = sys.setns(home, CLONE_NEWNET);
+  sys.must(result, "return to the plugin's own network namespace");
 }

@@ -1,7 +1,7 @@
 /** Kernel settings below /proc/sys. Those of the network are the ones of the namespace the process is in. */
 
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
-import { errnoText } from "../sys/errno.ts";
+import { errnoText, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 
 /** The file of a setting: ["net", "ipv4", "ip_forward"]. Parts are file names, so interface names may hold dots. */
@@ -9,13 +9,15 @@ export function sysctlPath(parts: readonly string[]): string {
   return `/proc/sys/${parts.join("/")}`;
 }
 
-/** The value of a setting; null if the kernel lacks it. */
+/** The value of a setting; null if the kernel lacks it. @throws SystemError if the system is short of something */
 export function readSysctl(parts: readonly string[]): string | null {
-  const fd = sys.open(sysctlPath(parts), sys.O_RDONLY);
+  const fd = sys.openToRead(sysctlPath(parts));
   if (fd < 0) return null;
-  const value = currentValue(fd);
-  sys.close(fd);
-  return value;
+  try {
+    return currentValue(fd);
+  } finally {
+    sys.close(fd);
+  }
 }
 
 /**
@@ -33,8 +35,12 @@ export function ensureSysctl(parts: readonly string[], value: string): boolean {
     throw cannotSet(path, value, -fd);
   }
   /* At position 0 both times: the kernel refuses numbers written anywhere else (sysctl_writes_strict). */
-  const written = currentValue(fd) === value ? 0 : sys.pwrite(fd, new TextEncoder().encode(value), 0);
-  sys.close(fd);
+  let written = 0;
+  try {
+    if (currentValue(fd) !== value) written = sys.pwrite(fd, new TextEncoder().encode(value), 0);
+  } finally {
+    sys.close(fd);
+  }
   if (written < 0) throw cannotSet(path, value, -written);
   return true;
 }
@@ -42,6 +48,7 @@ export function ensureSysctl(parts: readonly string[], value: string): boolean {
 function currentValue(fd: number): string {
   const buffer = new Uint8Array(64);
   const length = sys.pread(fd, buffer, 0);
+  if (length < 0 && isShortage(-length)) throw new SystemError(-length, "read a kernel setting");
   return length <= 0 ? "" : new TextDecoder().decode(buffer.subarray(0, length)).trim();
 }
 

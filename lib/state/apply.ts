@@ -44,8 +44,11 @@ function applyNext(kernel: Kernel, plan: readonly KernelObject[], at: number, ma
   if (object === undefined || (object.kind === "up" && isUp(kernel, object))) return 1;
   const group = groupOf(object);
   if (group === "") {
+    /* What is removed by nothing but its own is noted first: an answer that gets lost does not tell whether it was made. */
+    const noted = object.kind === "shaper" || object.kind === "redirect";
+    if (noted) made.push(object);
     refusable(object, () => applyOne(kernel, object));
-    made.push(object);
+    if (!noted) made.push(object);
     return 1;
   }
   const members: KernelObject[] = [];

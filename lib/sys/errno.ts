@@ -85,6 +85,11 @@ export function errnoText(errno: number): string {
   return `error ${errno}`;
 }
 
+/** Whether an error number tells that the system is short of something, and nothing about the file that was asked for. */
+export function isShortage(errno: number): boolean {
+  return errno === EIO || errno === ENOMEM || errno === EMFILE || errno === ENFILE || errno === EINTR;
+}
+
 /** A system call that failed: `errno` is positive, the message is "<action>: <what the number means>". */
 export class SystemError extends Error {
   readonly errno: number;

@@ -3,7 +3,7 @@
  * number; `must` turns the latter into an exception where failure is not an ordinary answer. The C side is sys.c, the
  * manifest that binds the two is sys.json; nothing else in the project knows either.
  */
-import { SystemError } from "./errno.ts";
+import { isShortage, SystemError } from "./errno.ts";
 
 declare function sys_openat(directory: number, path: string, flags: number, mode: number): number;
 declare function sys_close(fd: number): number;
@@ -153,14 +153,26 @@ function statusOf(): FileStatus {
   };
 }
 
-/** fstat(2); null and no exception if the call fails, which for an open descriptor it does not. */
+/** fstat(2); null for a descriptor that is not open. @throws SystemError if the system cannot tell */
 export function fstat(fd: number): FileStatus | null {
-  return sys_fstat(fd, statusBuffer) < 0 ? null : statusOf();
+  return found(sys_fstat(fd, statusBuffer), "an open file");
 }
 
-/** fstatat(2); null if there is no such file. `flags` may hold AT_SYMLINK_NOFOLLOW. */
+/** fstatat(2); null if there is no such file. `flags` may hold AT_SYMLINK_NOFOLLOW. @throws SystemError if the system cannot tell */
 export function fstatat(directory: number, path: string, flags: number): FileStatus | null {
-  return sys_fstatat(directory, path, flags, statusBuffer) < 0 ? null : statusOf();
+  return found(sys_fstatat(directory, path, flags, statusBuffer), path);
+}
+
+function found(result: number, path: string): FileStatus | null {
+  if (result < 0 && isShortage(-result)) throw new SystemError(-result, `look at ${path}`);
+  return result < 0 ? null : statusOf();
+}
+
+/** Opens a file to be read; negative if it is not there, or not for us. @throws SystemError if the system cannot tell */
+export function openToRead(path: string): number {
+  const fd = open(path, O_RDONLY);
+  if (fd < 0 && isShortage(-fd)) throw new SystemError(-fd, `open ${path}`);
+  return fd;
 }
 
 /** The magic number of the file system an open file lies in (linux/magic.h), or the negative error number. */

@@ -35,7 +35,14 @@ function isOurs(hook: Hook, priority: number): boolean {
 export function applyIfb(kernel: Kernel, object: IfbObject): void {
   const socket = kernel.socket(object.where);
   writeNewIfb(socket, object);
-  const errno = socket.attempt();
+  let errno = 0;
+  try {
+    errno = socket.attempt();
+  } catch (error) {
+    /* The answer is lost: the link may be there. */
+    takeBackIfb(kernel, object);
+    throw error;
+  }
   if (errno === EOPNOTSUPP) throw missingIfb();
   if (errno === EEXIST) throw taken(object.name);
   if (errno !== 0) throw new NetlinkError(errno, "", 0);
@@ -60,7 +67,7 @@ export function missingIfb(): CniError {
 export function takeBackIfb(kernel: Kernel, object: IfbObject): void {
   try {
     const link = getLinkByName(kernel.socket(object.where), object.name);
-    if (link !== null) removeLinks(kernel.socket(object.where), [link]);
+    if (link !== null && link.kind === "ifb") removeLinks(kernel.socket(object.where), [link]);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
   }
