@@ -38,8 +38,9 @@ test: need-test ## type check, lint, build, run all tests (as root)
 	@$(MAKE) --no-print-directory build
 	@vitest run
 
-conformance: need-test build ## real container runtimes with Podwire and with the reference plugins, all scenarios (as root)
+conformance: need-test build ## real container runtimes with both suites of plugins, and faults at every system call (as root)
 	@PODWIRE_CLIENTS=all vitest run --project clients
+	@PODWIRE_FAULTS=all vitest run conformance/faults
 
 demo: need-demo build ## pods on a bridge, a published port, a flush: what each call does, in namespaces of their own
 	@exec node hack/demo.ts

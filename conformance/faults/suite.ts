@@ -5,15 +5,16 @@
  * PODWIRE_FAULTS=all tries every point; otherwise each test has some seconds and tries points spread evenly over the call.
  */
 import { stripVTControlCharacters } from "node:util";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { expectSuccess, type JsonObject } from "../harness.ts";
 import { Laboratory, type Subject, type Verb } from "./laboratory.ts";
 import { difference } from "./snapshot.ts";
 import { type Effect, errorsOf, injection, type Point, pointsOf, type Traced } from "./strace.ts";
+import type { FaultCount } from "./table.ts";
 
 const ALL = process.env.PODWIRE_FAULTS === "all";
 /** How many points a test tries if not all. */
-const SAMPLE = Number(process.env.PODWIRE_FAULTS_SAMPLE ?? 12);
+const SAMPLE = Number(process.env.PODWIRE_FAULTS_SAMPLE ?? 6);
 const LIMIT_MS = 1_800_000;
 const VERBS: readonly Verb[] = ["ADD", "DEL", "GC", "CHECK"];
 
@@ -35,41 +36,33 @@ interface Trial {
   readonly index: number;
 }
 
-declare module "vitest" {
-  interface TaskMeta {
-    /** How many faults a test has met, for the table at the end of a run. */
-    faults?: {
-      readonly subject: string;
-      readonly verb: string;
-      readonly kind: "killed" | "errors";
-      readonly points: number;
-    };
-  }
-}
-
 export function describeFaults(subject: Subject): void {
   describe(subject.name, () => {
+    const bench = new Bench(subject);
+    afterAll(() => bench.end());
     for (const verb of VERBS) {
       test(
         `killed at every system call of ${verb}`,
         async ({ task }) => {
-          const points = await run(subject, verb, (all) => {
+          const points = await run(bench, verb, (all) => {
             const nexts: readonly Next[] = verb === "CHECK" ? ["DEL"] : NEXT;
             return all.flatMap((point, i) => nexts.map((next) => ({ point, effect: "signal=KILL", next, index: i })));
           });
-          task.meta.faults = { subject: subject.name, verb, kind: "killed", points };
+          const count: FaultCount = { subject: subject.name, verb, kind: "killed", points };
+          task.meta.faults = count;
         },
         LIMIT_MS,
       );
       test(
         `an error from every system call of ${verb}`,
         async ({ task }) => {
-          const points = await run(subject, verb, (all) =>
+          const points = await run(bench, verb, (all) =>
             all.flatMap((point, index) =>
               errorsOf(point).map((error) => ({ point, effect: `error=${error}`, next: "DEL" as const, index })),
             ),
           );
-          task.meta.faults = { subject: subject.name, verb, kind: "errors", points };
+          const count: FaultCount = { subject: subject.name, verb, kind: "errors", points };
+          task.meta.faults = count;
         },
         LIMIT_MS,
       );
@@ -78,19 +71,14 @@ export function describeFaults(subject: Subject): void {
 }
 
 /** Tries all faults, or a sample; fails with a list of those that left something. @returns how many were met */
-async function run(subject: Subject, verb: Verb, plan: (points: readonly Point[]) => Trial[]): Promise<number> {
-  const bench = new Bench(subject, verb);
-  try {
-    const trials = plan(await bench.begin());
-    const chosen = ALL ? trials : sample(trials, SAMPLE);
-    let met = 0;
-    for (const trial of chosen) if (await bench.attempt(trial)) met += 1;
-    expect(bench.failures.join("\n"), `${met} faults`).toBe("");
-    expect(met).toBeGreaterThan(chosen.length / 2);
-    return met;
-  } finally {
-    await bench.end();
-  }
+async function run(bench: Bench, verb: Verb, plan: (points: readonly Point[]) => Trial[]): Promise<number> {
+  const trials = plan(await bench.begin(verb));
+  const chosen = ALL ? trials : sample(trials, SAMPLE);
+  let met = 0;
+  for (const trial of chosen) if (await bench.attempt(trial)) met += 1;
+  expect(bench.failures.join("\n"), `${met} faults`).toBe("");
+  expect(met).toBeGreaterThan(chosen.length / 2);
+  return met;
 }
 
 function sample<T>(items: readonly T[], count: number): T[] {
@@ -99,17 +87,16 @@ function sample<T>(items: readonly T[], count: number): T[] {
   return items.filter((_, i) => i % (step % 3 === 0 ? step + 1 : step) === 0);
 }
 
-/** One verb of one plugin. */
+/** One plugin: its laboratory, and the verb that is tried. */
 class Bench {
   readonly subject: Subject;
-  readonly verb: Verb;
-  readonly failures: string[] = [];
+  verb: Verb = "ADD";
+  failures: string[] = [];
   #laboratory: Laboratory | null = null;
   #expected: Expected = { detached: [], attached: [] };
 
-  constructor(subject: Subject, verb: Verb) {
+  constructor(subject: Subject) {
     this.subject = subject;
-    this.verb = verb;
   }
 
   get laboratory(): Laboratory {
@@ -118,9 +105,15 @@ class Bench {
   }
 
   /** Learns what is there with and without the pod, and the verb's system calls. */
-  async begin(): Promise<Point[]> {
-    const laboratory = await Laboratory.create(this.subject);
-    this.#laboratory = laboratory;
+  async begin(verb: Verb): Promise<Point[]> {
+    this.verb = verb;
+    this.failures = [];
+    return this.#learn();
+  }
+
+  async #learn(): Promise<Point[]> {
+    this.#laboratory ??= await Laboratory.create(this.subject);
+    const laboratory = this.#laboratory;
     const detached = await laboratory.state();
     const result = await laboratory.add();
     const attached = await laboratory.state(result);
@@ -143,6 +136,7 @@ class Bench {
 
   async end(): Promise<void> {
     await this.#laboratory?.remove();
+    this.#laboratory = null;
   }
 
   /** @returns whether the call came to the point */
@@ -168,8 +162,7 @@ class Bench {
       );
       /* What is left must not be held against the next one. */
       await this.end();
-      this.#laboratory = null;
-      await this.begin();
+      await this.#learn();
       return traced?.met ?? false;
     }
   }

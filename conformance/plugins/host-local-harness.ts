@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { expect } from "vitest";
+import { pointsOf } from "../faults/strace.ts";
 import {
   binDirectory,
   type CallResult,
@@ -208,15 +209,7 @@ export async function trace(
   return { lines, killed: result.signal === "SIGKILL" || result.exitCode === 137 };
 }
 
-/** strace counts the calls of each name: the options that end the plugin at each of the calls of a trace, one after another. */
+/** The options that end the plugin at each of the calls of a trace, one after another. */
 export function killPoints(lines: readonly string[]): string[][] {
-  const seen = new Map<string, number>();
-  const points: string[][] = [];
-  for (const line of lines) {
-    const name = line.slice(0, line.indexOf("("));
-    const count = (seen.get(name) ?? 0) + 1;
-    seen.set(name, count);
-    if (name !== "execve") points.push(["-e", `inject=${name}:signal=KILL:when=${count}`]);
-  }
-  return points;
+  return pointsOf(lines).map((point) => ["-e", `inject=${point.name}:signal=KILL:when=${point.n}`]);
 }

@@ -285,7 +285,10 @@ export class Store extends Ground {
     for (const address of attachment.addresses) this.dropLease(address, attachment.owner);
     if (this.#own < 0) return;
     if (this.#changed) this.#writeIndex();
-    this.dropRecord(recordName(attachment.owner));
+    const name = recordName(attachment.owner);
+    const removed = sys.unlinkat(this.#own, name, 0);
+    if (removed < 0 && removed !== -ENOENT)
+      throw new SystemError(-removed, `remove the record ${name} of ${this.path}`);
   }
 
   /**
