@@ -138,6 +138,7 @@ function del(call: Call): void {
   const owner = ownerOf(call);
   withLock(call, (store) => {
     const record = store.record(owner) ?? store.record({ containerId: owner.containerId, ifname: "" });
+    if (record === null) store.tidy();
     if (record !== null) store.release(record);
     else if (!store.complete) releaseUnrecorded(store, leasesOf(store, owner));
   });
@@ -162,6 +163,7 @@ function gc(call: Call): void {
   }
   const isValid = (owner: Owner): boolean => attachments.has(`${owner.containerId}/${owner.ifname}`);
   withLock(call, (store) => {
+    store.tidy();
     for (const name of store.recordNames()) {
       const record = store.recordNamed(name);
       if (record !== null && !isValid(record.owner)) store.release(record);

@@ -276,6 +276,11 @@ export class Store extends Ground {
     if (!createTextAt(this.#own, recordName(attachment.owner), formatRecord(attachment))) this.putRecord(attachment);
   }
 
+  /** Removes the record that a call which was killed had begun to write. */
+  tidy(): void {
+    if (this.#own >= 0) sys.unlinkat(this.#own, TEMPORARY, 0);
+  }
+
   dropRecord(name: string): void {
     sys.unlinkat(this.#own, name, 0);
   }
