@@ -69,7 +69,8 @@ function networkLines(
       lines.push(`${where}: route ${route.type} ${route.dst} via ${route.gateway ?? "-"} dev ${route.dev}`);
   }
   for (const { kind, dev } of list(queues)) if (kind !== "clsact") lines.push(`${where}: qdisc ${kind} on ${dev}`);
-  for (const filter of (filters ?? "").split("\n")) if (filter.trim() !== "") lines.push(`${where}: filter ${filter}`);
+  for (const filter of (filters ?? "").split("\n"))
+    if (filter.trim() !== "") lines.push(`${where}: filter ${filter.replace(/index \d+/, "index N")}`);
   return lines;
 }
 
