@@ -54,11 +54,14 @@ const ERRORS: Readonly<Record<string, readonly string[]>> = {
   wait4: ["EINTR"],
 };
 
-/** Calls that the kernel does not refuse when they are made rightly, and what the runtime starts and ends with. */
+/**
+ * Calls that the kernel does not refuse when they are made rightly, and what the runtime starts and ends with. close is
+ * among them: whatever it answers the file is closed, but not where strace answers in the kernel's place.
+ */
 const NEVER_FAIL: readonly string[] = [
   ...["execve", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "getpid", "gettid", "getuid", "geteuid"],
   ...["clock_gettime", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "exit", "exit_group", "munmap"],
-  ...["mprotect", "madvise", "kill", "tkill", "alarm", "setitimer", "umask", "prlimit64"],
+  ...["mprotect", "madvise", "close", "kill", "tkill", "alarm", "setitimer", "umask", "prlimit64"],
 ];
 
 export function errorsOf(point: Point): readonly string[] {
