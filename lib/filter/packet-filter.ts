@@ -5,7 +5,6 @@
  * again.
  */
 
-import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
 import { sinceBootMs } from "../host/boot.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import { textAt } from "../lists.ts";
@@ -16,6 +15,7 @@ import { checkIptables } from "./iptables.ts";
 import { addRecordedIptables, clearPorts, removeRecordedIptables, repairRecordedIptables } from "./iptables-records.ts";
 import { commentedElements, unneededChains, unneededMarks } from "./leftovers.ts";
 import {
+  type FilterChain,
   type FilterElement,
   type FilterOwner,
   type FilterRecord,
@@ -31,7 +31,7 @@ import { displace, overlapsToAskFor, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import { heirsOf, overlapping, siblingWith, standInLine, waiting, withClaims } from "./siblings.ts";
 import { RecordStore } from "./store.ts";
-import { FilterTables, type FoundElement, type Sight } from "./tables.ts";
+import { FilterTables, type FoundElement, keepsChanging, type Sight } from "./tables.ts";
 
 /** How often a change is begun again because a stranger has changed our tables in between. */
 const TRIES = 5;
@@ -70,7 +70,7 @@ export class PacketFilter {
       /* Of a new attachment nothing is there: only if the kernel says otherwise each element is asked for. */
       const optimistic = before === null && attempt === 0;
       const asked = optimistic ? [] : record.elements;
-      const sight = this.tables.look(TABLE_NAMES, record.chains, [...asked, ...overlapsToAskFor(record)]);
+      const sight = this.#look(attempt === 0, record.chains, [...asked, ...overlapsToAskFor(record)]);
       const same = sight.elements.slice(0, asked.length);
       const leaving = before === null ? [] : this.#leaving(before, record.elements);
       const withheld: FilterElement[] = [];
@@ -100,6 +100,15 @@ export class PacketFilter {
       if (this.#change(store, sight, record, leaving, fresh, optimistic)) return;
     }
     throw keepsChanging();
+  }
+
+  /** Looks before a change. Tables that this call has just seen are not asked for again: without them the change fails. */
+  #look(first: boolean, chains: readonly FilterChain[], elements: readonly FilterElement[]): Sight {
+    if (!first || !TABLE_NAMES.every((table) => this.#present.has(table))) {
+      return this.tables.look(TABLE_NAMES, chains, elements);
+    }
+    const seen = this.tables.look([], chains, elements);
+    return { tables: ["present", "present"], chains: seen.chains, elements: seen.elements };
   }
 
   /**
@@ -383,12 +392,4 @@ function isOrphan(comment: string, network: string, known: ReadonlySet<string>, 
   const words = comment.split(" ");
   if (words.length !== 4 || words[1] !== network || known.has(textAt(words, 0))) return false;
   return !keep.has(`${textAt(words, 2)} ${textAt(words, 3)}`);
-}
-
-function keepsChanging(): CniError {
-  return new CniError(
-    TRY_AGAIN_LATER,
-    "the packet filter kept changing while it was being changed",
-    "another program removes Podwire's tables again and again",
-  );
 }

@@ -195,7 +195,8 @@ export class FilterTables {
       { family: familyOf(chain.table), table: TABLE, name: chain.name, hook: null, uses: 0 },
       0,
     );
-    this.#note(`make chain ${chain.table} ${TABLE} ${chain.name}`);
+    /* Not "make": where it is refused the table has gone, and not something that the kernel lacks. */
+    this.#note(`add chain ${chain.table} ${TABLE} ${chain.name}`);
     this.#addRules(chain.table, chain.name, chain.rules);
   }
 
@@ -364,4 +365,13 @@ function openSocket(): NetlinkSocket {
 export function refused(error: NetlinkError, action: string): CniError {
   const again = [EINTR, ENOBUFS, ENOMEM].includes(error.errno);
   return new CniError(again ? TRY_AGAIN_LATER : KERNEL_REFUSED, `cannot ${action}: ${error.message}`);
+}
+
+/** Given up after some tries. */
+export function keepsChanging(): CniError {
+  return new CniError(
+    TRY_AGAIN_LATER,
+    "the packet filter kept changing while it was being changed",
+    "another program removes Podwire's tables again and again",
+  );
 }
