@@ -1,6 +1,7 @@
 /** The executable: all plugins under one roof; the name it is started by picks one. */
 import { hostLocal } from "../ipam/host-local/main.ts";
 import { run } from "../lib/cni/run.ts";
+import { isInstaller, runInstaller } from "../lib/install/main.ts";
 import * as sys from "../lib/sys/sys.ts";
 import project from "../package.json" with { type: "json" };
 import { bandwidth } from "./bandwidth/main.ts";
@@ -9,4 +10,5 @@ import { loopback } from "./loopback/main.ts";
 import { portmap } from "./portmap/main.ts";
 import { vxlanOverlay } from "./vxlan-overlay/main.ts";
 
-sys.exit(run([bandwidth, bridge, hostLocal, loopback, portmap, vxlanOverlay], project.version));
+const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, vxlanOverlay];
+sys.exit(isInstaller() ? runInstaller(plugins, project.version) : run(plugins, project.version));

@@ -26,7 +26,13 @@ export class Json {
 
   /** The value under a name; where a name stands twice the last one counts. Null if absent or if this is no object. */
   get(key: string): Json | null {
-    return itemAt(this.items, this.keys.lastIndexOf(key));
+    let found = -1;
+    let at = 0;
+    for (const name of this.keys) {
+      if (name === key) found = at;
+      at += 1;
+    }
+    return itemAt(this.items, found);
   }
 
   /** Adds a member to an object (at the end) and returns the object, so that calls can be chained. */

@@ -132,6 +132,13 @@ int32_t sys_renameat(int32_t directory, const uint8_t *from, size_t from_length,
 	return RESULT(syscall(SYS_renameat2, directory, source, directory, target, flags));
 }
 
+int32_t sys_linkat(int32_t directory, const uint8_t *from, size_t from_length, const uint8_t *to, size_t to_length)
+{
+	TEXT(source, from, from_length);
+	TEXT(target, to, to_length);
+	return RESULT(linkat(directory, source, directory, target, 0));
+}
+
 int32_t sys_unlinkat(int32_t directory, const uint8_t *path, size_t path_length, int32_t flags)
 {
 	TEXT(name, path, path_length);
@@ -145,6 +152,10 @@ int32_t sys_mkdirat(int32_t directory, const uint8_t *path, size_t path_length, 
 }
 
 int32_t sys_ftruncate(int32_t fd, double size) { return RESULT(ftruncate(fd, (off_t)size)); }
+
+int32_t sys_fchmod(int32_t fd, int32_t mode) { return RESULT(fchmod(fd, (mode_t)mode)); }
+
+int32_t sys_fsync(int32_t fd) { return RESULT(fsync(fd)); }
 
 /* Sets the modification time of an open file or directory to a whole second; the access time stays. */
 int32_t sys_set_mtime(int32_t fd, double seconds)
@@ -313,6 +324,30 @@ int32_t sys_catch_signals(void)
 
 /* The number of the last signal caught, 0 for none. */
 int32_t sys_caught_signal(void) { return caught_signal; }
+
+static void ends(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+}
+
+/* From now on SIGTERM, SIGINT and SIGHUP stay pending. */
+int32_t sys_hold_signals(void)
+{
+	sigset_t set;
+	ends(&set);
+	return RESULT(sigprocmask(SIG_BLOCK, &set, NULL));
+}
+
+/* Sleeps until one of the signals that are held is there: its number, or -errno. */
+int32_t sys_wait_signal(void)
+{
+	sigset_t set;
+	ends(&set);
+	return RESULT(sigwaitinfo(&set, NULL));
+}
 
 /* SIGALRM every `milliseconds` from now on, so that one tick lost between check and call is followed by another; 0 stops it. */
 int32_t sys_alarm_ms(uint32_t milliseconds)

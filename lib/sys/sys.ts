@@ -15,9 +15,12 @@ declare function sys_fstat(fd: number, out: Uint8Array): number;
 declare function sys_fstatat(directory: number, path: string, flags: number, out: Uint8Array): number;
 declare function sys_fstatfs_type(fd: number): number;
 declare function sys_renameat(directory: number, from: string, to: string, flags: number): number;
+declare function sys_linkat(directory: number, from: string, to: string): number;
 declare function sys_unlinkat(directory: number, path: string, flags: number): number;
 declare function sys_mkdirat(directory: number, path: string, mode: number): number;
 declare function sys_ftruncate(fd: number, size: number): number;
+declare function sys_fchmod(fd: number, mode: number): number;
+declare function sys_fsync(fd: number): number;
 declare function sys_set_mtime(fd: number, seconds: number): number;
 declare function sys_faccessat(directory: number, path: string, mode: number): number;
 declare function sys_readlinkat(directory: number, path: string, buffer: Uint8Array): number;
@@ -38,6 +41,8 @@ declare function sys_clock_ms(clock: number): number;
 declare function sys_sleep_us(microseconds: number): number;
 declare function sys_catch_signals(): number;
 declare function sys_caught_signal(): number;
+declare function sys_hold_signals(): number;
+declare function sys_wait_signal(): number;
 declare function sys_alarm_ms(milliseconds: number): number;
 declare function sys_getenv(name: string, buffer: Uint8Array): number;
 declare function sys_setenv(name: string, value: string): number;
@@ -184,6 +189,11 @@ export function renameat(directory: number, from: string, to: string, flags: num
   return sys_renameat(directory, from, to, flags);
 }
 
+/** Gives a file of the directory a second name in it; a symbolic link is not followed. */
+export function linkat(directory: number, from: string, to: string): number {
+  return sys_linkat(directory, from, to);
+}
+
 export function unlinkat(directory: number, path: string, flags: number): number {
   return sys_unlinkat(directory, path, flags);
 }
@@ -194,6 +204,15 @@ export function mkdirat(directory: number, path: string, mode: number): number {
 
 export function ftruncate(fd: number, size: number): number {
   return sys_ftruncate(fd, size);
+}
+
+export function fchmod(fd: number, mode: number): number {
+  return sys_fchmod(fd, mode);
+}
+
+/** Waits until an open file or directory is on the disk. */
+export function fsync(fd: number): number {
+  return sys_fsync(fd);
 }
 
 /** Sets the modification time of an open file or directory, in whole seconds since 1970. */
@@ -290,6 +309,16 @@ export function catchSignals(): void {
 /** The last signal caught, 0 for none. */
 export function caughtSignal(): number {
   return sys_caught_signal();
+}
+
+/** From here on SIGTERM, SIGINT and SIGHUP wait for `waitSignal`: also in a container's first process, which ignores them. */
+export function holdSignals(): void {
+  sys_hold_signals();
+}
+
+/** Sleeps until a signal that is held is there, and returns its number. */
+export function waitSignal(): number {
+  return sys_wait_signal();
 }
 
 /** Interrupts blocking calls every `milliseconds` from now on (EINTR); 0 stops that. */
