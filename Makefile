@@ -28,17 +28,21 @@ SOURCES := $(shell find lib ipam plugins -name '*.ts' ! -name '*.test.ts')
 DESTDIR ?=
 CNI_BIN_DIR ?= /opt/cni/bin
 
-.PHONY: build test conformance demo demo-overlay bench fuzz lint format install clean help plugins need-build need-test need-demo need-bench
+# Where archives and images are made, and what the image is called.
+RELEASE := build/release
+IMAGE ?=
+
+.PHONY: build test conformance demo demo-overlay bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
 test: need-test ## type check, lint, build, run all tests (as root)
 	@tsc
 	@biome check --error-on-warnings
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build release image
 	@vitest run
 
-conformance: need-test build ## real container runtimes with both suites of plugins, and faults at every system call (as root)
+conformance: need-test build image ## real container runtimes with both suites of plugins, and faults at every system call (as root)
 	@PODWIRE_CLIENTS=all vitest run --project clients
 	@PODWIRE_FAULTS=all vitest run conformance/faults
 
@@ -63,6 +67,16 @@ format: need-build ## format and fix what can be fixed
 
 install: build ## copy the plugins to $(DESTDIR)$(CNI_BIN_DIR), safely on a node in use
 	@hack/install.sh $(BIN) $(DESTDIR)$(CNI_BIN_DIR) $(PLUGINS)
+
+release: architectures ## archives like the reference's, checksums, bills of materials, for all architectures, in build/release/
+	@node hack/release/archives.ts bin $(RELEASE) $(PLUGINS)
+
+image: architectures ## the image that installs Podwire on a node, all architectures, in build/release/; IMAGE= names it
+	@node hack/release/image.ts bin $(RELEASE) "$(IMAGE)" $(PLUGINS)
+
+architectures: need-build
+	@$(MAKE) --no-print-directory ARCH=amd64 build
+	@$(MAKE) --no-print-directory ARCH=arm64 build
 
 clean: ## remove what was built
 	@rm -rf build bin

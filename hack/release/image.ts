@@ -1,0 +1,39 @@
+/**
+ * `make image`: the image that installs Podwire on a node, for all architectures, as one archive to import, and each
+ * architecture's file system for the Dockerfile.
+ *
+ *   node hack/release/image.ts BIN TARGET IMAGE NAME...     BIN/amd64 and BIN/arm64 hold the executables
+ */
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { ARCHITECTURES, executables, license, sourceDate } from "./contents.ts";
+import { type Image, imageArchive } from "./oci.ts";
+import { readProject } from "./parts.ts";
+import { type Member, tar } from "./tar.ts";
+
+const [bin = "bin", target = "build/release", wanted = "", ...names] = process.argv.slice(2);
+const project = await readProject();
+const created = sourceDate();
+const name = wanted === "" ? `localhost/podwire:v${project.version}` : wanted;
+const directories: Member[] = ["opt/", "opt/cni/", "opt/cni/bin/"].map((path) => ({ name: path, mode: 0o755 }));
+const images: Image[] = [];
+await mkdir(target, { recursive: true });
+for (const architecture of ARCHITECTURES) {
+  const plugins = executables("opt/cni/bin/", names, await readFile(join(bin, architecture, names[0] ?? "")));
+  const installer = { name: "podwire-install", mode: 0o755, link: plugins[0]?.name ?? "" };
+  const layer = tar([...directories, ...plugins, installer, await license(project, "LICENSE")], created);
+  await writeFile(join(target, `rootfs-${architecture}.tar`), layer);
+  const config = {
+    Entrypoint: ["/podwire-install"],
+    Labels: {
+      "org.opencontainers.image.title": project.name,
+      "org.opencontainers.image.version": project.version,
+      "org.opencontainers.image.licenses": project.license,
+    },
+  };
+  images.push({ architecture, layer, config });
+}
+const file = join(target, `podwire-image-v${project.version}.tar`);
+const archive = imageArchive(name, images, created);
+await writeFile(file, archive);
+console.log(`${file}: ${name} for ${ARCHITECTURES.join(", ")}, ${archive.length} bytes`);
