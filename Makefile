@@ -69,14 +69,14 @@ install: build ## copy the plugins to $(DESTDIR)$(CNI_BIN_DIR), safely on a node
 	@hack/install.sh $(BIN) $(DESTDIR)$(CNI_BIN_DIR) $(PLUGINS)
 
 release: architectures ## archives like the reference's, checksums, bills of materials, for all architectures, in build/release/
-	@node hack/release/archives.ts bin $(RELEASE) $(PLUGINS)
+	@node hack/release/archives.ts build $(RELEASE) $(PLUGINS)
 
 image: architectures ## the image that installs Podwire on a node, all architectures, in build/release/; IMAGE= names it
-	@node hack/release/image.ts bin $(RELEASE) "$(IMAGE)" $(PLUGINS)
+	@node hack/release/image.ts build $(RELEASE) "$(IMAGE)" $(PLUGINS)
 
 architectures: need-build
-	@$(MAKE) --no-print-directory ARCH=amd64 build
-	@$(MAKE) --no-print-directory ARCH=arm64 build
+	@$(MAKE) --no-print-directory ARCH=amd64 build/amd64/podwire
+	@$(MAKE) --no-print-directory ARCH=arm64 build/arm64/podwire
 
 clean: ## remove what was built
 	@rm -rf build bin

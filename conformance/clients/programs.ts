@@ -23,6 +23,13 @@ const BUNDLES = {
       ...["libgpgme11", "libassuan0", "libsubid4", "libdevmapper1.02.1", "libseccomp2", "libglib2.0-0", "libffi8"],
     ],
   },
+  buildah: {
+    release: "bookworm",
+    packages: [
+      ...["buildah", "golang-github-containers-common", "golang-github-containers-image"],
+      ...["libgpgme11", "libassuan0", "libsubid4", "libdevmapper1.02.1", "libseccomp2"],
+    ],
+  },
   runc: { release: "bookworm", packages: ["runc", "libseccomp2"] },
   plugins11: { release: "bookworm", packages: ["containernetworking-plugins"] },
   libcni11: { release: "bookworm", packages: ["golang-github-appc-cni-dev"] },

@@ -208,11 +208,19 @@ describe("the same bytes", () => {
       LC_ALL: "C.UTF-8",
       HOME: root,
     };
-    const bin = join(repository, "bin");
     const again = (script: string, ...list: string[]) =>
       execa(
         "sh",
-        ["-c", 'umask 077; exec "$@"', "sh", process.execPath, join(repository, script), bin, target, ...list],
+        [
+          "-c",
+          'umask 077; exec "$@"',
+          "sh",
+          process.execPath,
+          join(repository, script),
+          join(repository, "build"),
+          target,
+          ...list,
+        ],
         {
           cwd: root,
           env,
@@ -241,9 +249,9 @@ describe("the same bytes", () => {
     ])
       await cp(join(repository, name), join(directory, name), { recursive: true, preserveTimestamps: true });
     await symlink(join(repository, "node_modules"), join(directory, "node_modules"));
+    const executable = `build/${native}/podwire`;
     const env = { MAKEFLAGS: "", MAKELEVEL: "", MFLAGS: "" };
-    await execa("make", [`ARCH=${native}`, "build"], { cwd: directory, env });
-    const executable = `bin/${native}/${names[0]}`;
+    await execa("make", [`ARCH=${native}`, executable], { cwd: directory, env });
     expect(sha256(await readFile(join(directory, executable)))).toBe(
       sha256(await readFile(join(repository, executable))),
     );

@@ -2,7 +2,7 @@
  * `make release`: for each architecture an archive as install scripts for the reference plugins expect it, its checksums
  * and its bill of materials.
  *
- *   node hack/release/archives.ts BIN TARGET NAME...     BIN/amd64 and BIN/arm64 hold the executables
+ *   node hack/release/archives.ts BUILD TARGET NAME...     BUILD/amd64 and BUILD/arm64 hold the executable
  */
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -13,12 +13,12 @@ import { readProject, repository } from "./parts.ts";
 import { sbom } from "./sbom.ts";
 import { tar } from "./tar.ts";
 
-const [bin = "bin", target = "build/release", ...names] = process.argv.slice(2);
+const [build = "build", target = "build/release", ...names] = process.argv.slice(2);
 const project = await readProject();
 const created = sourceDate();
 await mkdir(target, { recursive: true });
 for (const architecture of ARCHITECTURES) {
-  const executable = await readFile(join(bin, architecture, names[0] ?? ""));
+  const executable = await readFile(join(build, architecture, "podwire"));
   const archive = `cni-plugins-linux-${architecture}-v${project.version}.tgz`;
   const data = gzip(
     tar(

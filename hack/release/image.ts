@@ -2,7 +2,7 @@
  * `make image`: the image that installs Podwire on a node, for all architectures, as one archive to import, and each
  * architecture's file system for the Dockerfile.
  *
- *   node hack/release/image.ts BIN TARGET IMAGE NAME...     BIN/amd64 and BIN/arm64 hold the executables
+ *   node hack/release/image.ts BUILD TARGET IMAGE NAME...     BUILD/amd64 and BUILD/arm64 hold the executable
  */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import { type Image, imageArchive } from "./oci.ts";
 import { readProject } from "./parts.ts";
 import { type Member, tar } from "./tar.ts";
 
-const [bin = "bin", target = "build/release", wanted = "", ...names] = process.argv.slice(2);
+const [build = "build", target = "build/release", wanted = "", ...names] = process.argv.slice(2);
 const project = await readProject();
 const created = sourceDate();
 const name = wanted === "" ? `localhost/podwire:v${project.version}` : wanted;
@@ -19,7 +19,7 @@ const directories: Member[] = ["opt/", "opt/cni/", "opt/cni/bin/"].map((path) =>
 const images: Image[] = [];
 await mkdir(target, { recursive: true });
 for (const architecture of ARCHITECTURES) {
-  const plugins = executables("opt/cni/bin/", names, await readFile(join(bin, architecture, names[0] ?? "")));
+  const plugins = executables("opt/cni/bin/", names, await readFile(join(build, architecture, "podwire")));
   const installer = { name: "podwire-install", mode: 0o755, link: plugins[0]?.name ?? "" };
   const layer = tar([...directories, ...plugins, installer, await license(project, "LICENSE")], created);
   await writeFile(join(target, `rootfs-${architecture}.tar`), layer);

@@ -14,6 +14,24 @@ export interface PodWish {
   readonly name: string;
   readonly ports?: readonly PortMapping[];
   readonly annotations?: Readonly<Record<string, string>>;
+  /** In the node's own network, as what brings the network has to be. */
+  readonly hostNetwork?: boolean;
+}
+
+/** What a kubelet wants of a container beyond its image: as an agent of the node has it, with as few rights as there are. */
+export interface AgentWish {
+  readonly image: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Paths in the container, and the node's that are mounted there. */
+  readonly mounts: Readonly<Record<string, string>>;
+}
+
+export interface ContainerStatus {
+  readonly running: boolean;
+  readonly exitCode: number;
+  /** The number of its process on the node; 0 if there is none. */
+  readonly pid: number;
 }
 
 export interface PodStatus {
@@ -145,6 +163,44 @@ export class Cri {
     return containerId;
   }
 
+  /** Starts a container without capabilities on a read-only root file system; returns its ID. */
+  async runAgent(pod: string, wish: PodWish, name: string, agent: AgentWish): Promise<string> {
+    const config = {
+      metadata: { name },
+      image: { image: agent.image },
+      args: agent.args,
+      envs: Object.entries(agent.env).map(([key, value]) => ({ key, value })),
+      mounts: Object.entries(agent.mounts).map(([containerPath, hostPath]) => ({ containerPath, hostPath })),
+      logPath: `${name}.log`,
+      linux: {
+        securityContext: {
+          capabilities: { dropCapabilities: ["ALL"] },
+          namespaceOptions: { network: wish.hostNetwork ? "NODE" : "POD" },
+          readonlyRootfs: true,
+          noNewPrivs: true,
+        },
+      },
+    };
+    const request = { podSandboxId: pod, config, sandboxConfig: this.#config(wish) };
+    const { containerId } = await this.#call<{ containerId: string }>("createContainer", request);
+    await this.#call("startContainer", { containerId });
+    return containerId;
+  }
+
+  async containerStatus(containerId: string): Promise<ContainerStatus> {
+    const { status, info } = await this.#call<{
+      status: { state: string; exitCode: number };
+      info: Readonly<Record<string, string>>;
+    }>("containerStatus", { containerId, verbose: true });
+    const { pid } = detailsOf(info.info ?? "{}");
+    return { running: status.state === "CONTAINER_RUNNING", exitCode: status.exitCode, pid };
+  }
+
+  /** SIGTERM, and SIGKILL after as many seconds. */
+  async stopContainer(containerId: string, timeout: number): Promise<void> {
+    await this.#call("stopContainer", { containerId, timeout });
+  }
+
   /** Runs a program in a container to its end. */
   async exec(
     containerId: string,
@@ -161,11 +217,14 @@ export class Cri {
   #config(wish: PodWish): unknown {
     return {
       metadata: { name: wish.name, uid: `uid-${wish.name}`, namespace: "default", attempt: 0 },
-      hostname: wish.name,
+      hostname: wish.hostNetwork ? "" : wish.name,
       logDirectory: this.#logDirectory,
       portMappings: wish.ports ?? [],
       annotations: wish.annotations ?? {},
-      linux: { cgroupParent: this.#cgroupParent },
+      linux: {
+        cgroupParent: this.#cgroupParent,
+        securityContext: { namespaceOptions: { network: wish.hostNetwork ? "NODE" : "POD" } },
+      },
     };
   }
 }

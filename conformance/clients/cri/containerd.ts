@@ -59,10 +59,12 @@ ${runtime(plugin)}${cni(plugin, `bin_dirs = ["${node.bin}"]`)}`;
 export class Containerd {
   readonly node: Node;
   readonly cri: Cri;
+  readonly #name: ContainerdName;
   readonly #bin: string;
   #daemon: Daemon | null = null;
 
-  private constructor(node: Node, bin: string) {
+  private constructor(name: ContainerdName, node: Node, bin: string) {
+    this.#name = name;
     this.node = node;
     this.#bin = bin;
     this.cri = new Cri(join(node.directory, "containerd.sock"), node.cgroup, join(node.directory, "logs"));
@@ -74,21 +76,25 @@ export class Containerd {
     if (containerd.version === "" || runc.version === "") throw new Error(`${name} could not be had`);
     const bin = join(containerd.root, "usr/bin");
     const node = await Node.create([bin]);
-    const self = new Containerd(node, bin);
+    const self = new Containerd(name, node, bin);
     try {
       await writeFile(join(node.directory, "config.toml"), configuration(name, node, join(runc.root, "usr/sbin/runc")));
       await self.start();
-      const { archive } = await buildImage();
-      await node.exec("ctr", [
-        ...["--address", join(node.directory, "containerd.sock"), "--namespace", "k8s.io", "images", "import"],
-        /* containerd 2 would have a service of its own unpack it, which needs a configuration of its own. */
-        ...["--snapshotter", "native", ...(name === "containerd21" ? ["--local"] : []), archive],
-      ]);
+      await self.importImage((await buildImage()).archive);
     } catch (error) {
       await self.remove();
       throw error;
     }
     return self;
+  }
+
+  /** Imports an image from an OCI archive. */
+  async importImage(archive: string): Promise<void> {
+    await this.node.exec("ctr", [
+      ...["--address", join(this.node.directory, "containerd.sock"), "--namespace", "k8s.io", "images", "import"],
+      /* containerd 2 would have a service of its own unpack it, which needs a configuration of its own. */
+      ...["--snapshotter", "native", ...(this.#name === "containerd21" ? ["--local"] : []), archive],
+    ]);
   }
 
   /** Starts containerd and waits until it answers. */
