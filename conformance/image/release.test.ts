@@ -231,7 +231,9 @@ describe("the same bytes", () => {
     const files = (await readdir(release)).sort();
     expect((await readdir(target)).sort()).toEqual(files);
     for (const file of files)
-      expect(sha256(await readFile(join(target, file))), file).toBe(sha256(await readFile(join(release, file))));
+      expect(sha256(await readFile(join(target, file))), `${file}; of these sources? make release image`).toBe(
+        sha256(await readFile(join(release, file))),
+      );
   });
 
   test("for the executable, compiled in another directory", async () => {
