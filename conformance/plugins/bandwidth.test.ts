@@ -16,7 +16,7 @@ afterEach(async () => {
 
 const LIMITS = both(10e6);
 /** 10 Mbit/s as the kernel gets it: with the headers of full packets. */
-const RATE = 10_229_736;
+const RATE = 10_369_864;
 
 const interfaces = (result: JsonObject) => result.interfaces as { name: string; mac?: string; sandbox?: string }[];
 const filters = (pod: Pod, hook = "ingress") => lab.tc("filter", "show", "dev", lab.hostLink(pod), hook);
@@ -61,7 +61,7 @@ describe("ADD", () => {
   test("takes rates from 8 kbit/s to 400 Gbit/s and bursts of any size", async () => {
     const pod = await lab.pod({ ingressRate: 8000, ingressBurst: 0, egressRate: 400e9, egressBurst: 4e18 });
     const [slow, fast] = await lab.buckets();
-    expect(slow?.rate).toBe(8184);
+    expect(slow?.rate).toBe(8296);
     expect((fast?.rate ?? 0) / 400e9).toBeCloseTo(1.037, 3);
     expect(fast?.burst).toBeGreaterThan(4.2e9);
     expectSuccess(await lab.check(pod, { ingressRate: 8000, ingressBurst: 0, egressRate: 400e9, egressBurst: 4e18 }));
@@ -80,7 +80,7 @@ describe("ADD", () => {
   test("again replaces what is there: other limits, fewer, the same", async () => {
     const pod = await lab.pod(LIMITS);
     await lab.limit(pod, both(20e6));
-    expect((await lab.buckets()).map(({ rate }) => rate)).toEqual([20_459_464, 20_459_464]);
+    expect((await lab.buckets()).map(({ rate }) => rate)).toEqual([20_739_728, 20_739_728]);
     expectSuccess(await lab.check(pod, both(20e6)));
     await lab.limit(pod, { ingressRate: 10e6, ingressBurst: CONTAINERD_BURST });
     expect(await lab.buckets()).toHaveLength(1);
@@ -225,20 +225,20 @@ describe("CHECK names", () => {
     [
       "another rate",
       (_, link) =>
-        lab.tc(..."qdisc change dev".split(" "), link, ..."root tbf rate 5mbit burst 62500 limit 31968".split(" ")),
-      /^veth\w+ has a rate of 625000 bytes a second, expected 1278717$/,
+        lab.tc(..."qdisc change dev".split(" "), link, ..."root tbf rate 5mbit burst 62500 limit 32406".split(" ")),
+      /^veth\w+ has a rate of 625000 bytes a second, expected 1296233$/,
     ],
     [
       "another burst, of the ifb",
       (_, __, ifb) =>
-        lab.tc(..."qdisc change dev".split(" "), ifb, ..."root tbf rate 10229736 burst 20000 limit 31968".split(" ")),
+        lab.tc(..."qdisc change dev".split(" "), ifb, ..."root tbf rate 10369864 burst 20000 limit 32406".split(" ")),
       /^ifbe\w+ has a burst of \d+ ticks, expected \d+$/,
     ],
     [
       "another latency",
       (_, link) =>
-        lab.tc(..."qdisc change dev".split(" "), link, ..."root tbf rate 10229736 burst 62500 limit 50000".split(" ")),
-      /^veth\w+ has a queue \(latency\) of 50000 bytes, expected 31968$/,
+        lab.tc(..."qdisc change dev".split(" "), link, ..."root tbf rate 10369864 burst 62500 limit 50000".split(" ")),
+      /^veth\w+ has a queue \(latency\) of 50000 bytes, expected 32406$/,
     ],
     ["a missing ifb", (_, __, ifb) => lab.node.host.ip("link", "del", ifb), /^ifbe\w+, through which .* is missing$/],
     ["an ifb that is down", (_, __, ifb) => lab.node.host.ip("link", "set", ifb, "down"), /^ifbe\w+ is down$/],
