@@ -36,7 +36,7 @@ describe("the rate", () => {
           const what = `${megabits} Mbit/s ${kind} ${direction}`;
           expect(average(rest) / megabits, what).toBeGreaterThan(0.93);
           expect(average(rest) / megabits, what).toBeLessThan(1.05);
-          expect(first / megabits, what).toBeLessThan(1.03 + burst);
+          expect(first / megabits, what).toBeLessThan(1.05 + burst);
         }
       }
     },
@@ -57,7 +57,8 @@ describe("the rate", () => {
       const rates = await lab.send(pod, direction, { protocol: "tcp", family: 4, megabits: 10, seconds: 3 });
       expect(rates[0]).toBeGreaterThan(40);
       expect(rates[0]).toBeLessThan(54);
-      expect(rates[2]).toBeLessThan(11);
+      /* Whoever pauses may catch up later, so what counts is the sum. */
+      expect(rates.reduce((sum, rate) => sum + rate, 0)).toBeLessThan(40 + 3 * 11);
     }
   }, 60_000);
 
