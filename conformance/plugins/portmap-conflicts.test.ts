@@ -163,6 +163,22 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         expect(await portsLeft(node)).toEqual([]);
       }));
 
+    test("by another interface of its own that is gone: a container started again has it", () =>
+      withNode(options, async (node) => {
+        const dead = await node.pod({ label: "dead", mappings: [mapping()] });
+        await node.kill(dead);
+        const again = await node.pod({
+          label: "again",
+          ifname: "eth1",
+          containerId: dead.containerId,
+          mappings: [mapping()],
+        });
+        expect(await node.ask(node.client, node4, 8080)).toMatch(/^again saw/);
+        expectSuccess(await node.check(again, [mapping()]));
+        await node.removePod(again);
+        expect(await remains(node)).toEqual([]);
+      }));
+
     test("but is gone without a DEL: its mapping is taken over, and a late DEL takes nothing back", () =>
       withNode(options, async (node) => {
         const dead = await node.pod({ label: "dead", mappings: [mapping(), mapping(null, "udp", 8081)] });

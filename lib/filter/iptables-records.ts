@@ -15,14 +15,13 @@ import type { RecordStore } from "./store.ts";
 export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: boolean): void {
   const others = holders(store, record);
   for (const holder of others) {
-    /* Rules of several interfaces of one container stand behind each other. */
-    if (holder.owner.containerId === record.owner.containerId) continue;
     const clash = clashOf(record, holder);
     if (clash === null) continue;
     if (isDead(holder, [record, ...others])) {
       removeRecordedIptables(holder);
       store.drop(holder.owner);
-    } else if (!lastWins) {
+    } else if (!lastWins && holder.owner.containerId !== record.owner.containerId) {
+      /* Rules of several interfaces of one container stand behind each other. */
       throw portTaken(clash, ownerText(holder));
     }
   }

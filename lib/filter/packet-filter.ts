@@ -31,7 +31,7 @@ import { displace, overlapsToAskFor, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import { heirsOf, overlapping, siblingWith, standInLine, waiting, withClaims } from "./siblings.ts";
 import { RecordStore } from "./store.ts";
-import { FilterTables, type FoundElement, keepsChanging, type Sight } from "./tables.ts";
+import { FilterTables, type FoundElement, keepsChanging, type Sight, type TableState } from "./tables.ts";
 
 /** How often a change is begun again because a stranger has changed our tables in between. */
 const TRIES = 5;
@@ -108,7 +108,8 @@ export class PacketFilter {
       return this.tables.look(TABLE_NAMES, chains, elements);
     }
     const seen = this.tables.look([], chains, elements);
-    return { tables: ["present", "present"], chains: seen.chains, elements: seen.elements };
+    const tables = TABLE_NAMES.map((): TableState => "present");
+    return { tables, chains: seen.chains, elements: seen.elements };
   }
 
   /**

@@ -4,14 +4,17 @@
  */
 import { isHostPort } from "./hostports.ts";
 import { conditionOf, type FilterElement, type FilterRecord, holdsElement, recordName } from "./record.ts";
+import { isDead } from "./rivals.ts";
 import type { RecordStore } from "./store.ts";
 import type { FoundElement } from "./tables.ts";
 
-/** The record of the one who holds an element, if that is another interface of a record's container; else null. */
+/** The record of the one who holds an element, if that is another live interface of a record's container; else null. */
 export function siblingWith(store: RecordStore, rival: FoundElement, record: FilterRecord): FilterRecord | null {
   const words = rival.comment.split(" ");
   if (words[2] !== record.owner.containerId) return null;
-  return store.get(`${words[0]}.${record.owner.plugin}`);
+  const holder = store.get(`${words[0]}.${record.owner.plugin}`);
+  /* A container that was started again may have its interfaces in another order. */
+  return holder === null || isDead(holder, [record, ...store.all()]) ? null : holder;
 }
 
 /** What a record does without as long as a sibling has a port: the elements of its own that overlap with that. */
