@@ -4,7 +4,6 @@ import { AttributeReader, NLM_F_CREATE } from "../codec.ts";
 import { type NetlinkSocket, writeNetfilterHeader } from "../socket.ts";
 import {
   NFT_MSG_DELSETELEM,
-  NFT_MSG_GETSETELEM,
   NFT_MSG_NEWSETELEM,
   NFTA_LIST_ELEM,
   NFTA_SET_ELEM_KEY,
@@ -13,6 +12,7 @@ import {
   NFTA_SET_ELEM_LIST_TABLE,
 } from "./attributes.ts";
 import type { NftSet } from "./objects.ts";
+import { dumpElements } from "./queries.ts";
 
 const NFTA_DATA_VALUE = 1;
 /** struct nfgenmsg. */
@@ -29,14 +29,9 @@ export interface Addresses {
 /** Adds the elements of a set to a list; none if the set is missing. @throws NetlinkError */
 export function listAddresses(socket: NetlinkSocket, set: NftSet, list: Addresses): void {
   const before = list.count;
-  socket.dump(
-    NFT_MSG_GETSETELEM,
-    (writer) => {
-      writeNetfilterHeader(writer, set.family, 0);
-      writer.attributeText(NFTA_SET_ELEM_LIST_TABLE, set.table);
-      writer.attributeText(NFTA_SET_ELEM_LIST_SET, set.name);
-      writer.end();
-    },
+  dumpElements(
+    socket,
+    set,
     (message) => {
       const attributes = new AttributeReader(message.body, HEADER_LENGTH);
       while (attributes.next()) {

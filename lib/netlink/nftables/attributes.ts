@@ -16,8 +16,6 @@ export const NFT_MSG_DELSET = (NFNL_SUBSYS_NFTABLES << 8) | 11;
 export const NFT_MSG_NEWSETELEM = (NFNL_SUBSYS_NFTABLES << 8) | 12;
 export const NFT_MSG_GETSETELEM = (NFNL_SUBSYS_NFTABLES << 8) | 13;
 export const NFT_MSG_DELSETELEM = (NFNL_SUBSYS_NFTABLES << 8) | 14;
-export const NFT_MSG_NEWGEN = (NFNL_SUBSYS_NFTABLES << 8) | 15;
-export const NFT_MSG_GETGEN = (NFNL_SUBSYS_NFTABLES << 8) | 16;
 
 export const NFTA_TABLE_NAME = 1;
 export const NFTA_TABLE_FLAGS = 2;
@@ -55,8 +53,6 @@ export const NFTA_LIST_ELEM = 1;
 export const NFTA_SET_ELEM_KEY = 1;
 export const NFTA_SET_ELEM_DATA = 2;
 export const NFTA_SET_ELEM_USERDATA = 6;
-
-export const NFTA_GEN_ID = 1;
 
 /** What the nft program keeps in the user data of tables, rules and elements (libnftnl/udata.h): type, length, bytes. */
 export const UDATA_COMMENT = 0;
