@@ -30,6 +30,8 @@ export interface CallOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The namespace the plugin itself runs in: stands for the host. The machine's own if left out. */
   readonly inside?: Netns;
+  /** A program with arguments that starts the plugin: strace. */
+  readonly through?: readonly string[];
   readonly timeoutMs?: number;
 }
 
@@ -48,10 +50,8 @@ export interface CallResult {
 export async function call(options: CallOptions): Promise<CallResult> {
   const bin = options.bin ?? binDirectory;
   const executable = options.plugin.startsWith("/") ? options.plugin : join(bin, options.plugin);
-  const [file, ...args] =
-    options.inside === undefined
-      ? [executable]
-      : ["/usr/bin/nsenter", `--net=${options.inside.path}`, "--", executable];
+  const enter = options.inside === undefined ? [] : ["/usr/bin/nsenter", `--net=${options.inside.path}`, "--"];
+  const [file, ...args] = [...enter, ...(options.through ?? []), executable];
   const stdin = options.stdin ?? (options.config === undefined ? "" : JSON.stringify(options.config));
   const started = performance.now();
   const result = await execa(file ?? executable, args, {

@@ -1,8 +1,7 @@
 /** Calls of the executables under strace, which kills them at a system call or makes that call fail. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { execa } from "execa";
-import { binDirectory, type CallOptions, type CallResult, callEnvironment, type JsonObject } from "../harness.ts";
+import { type CallOptions, type CallResult, call } from "../call.ts";
 
 /** The nth call of a name: strace counts the calls of each name by themselves. */
 export interface Point {
@@ -94,35 +93,12 @@ export async function callTraced(
   inject: readonly string[] = [],
 ): Promise<Traced> {
   const log = join(directory, "trace");
-  const enter = options.inside === undefined ? [] : ["nsenter", `--net=${options.inside.path}`, "--"];
-  const [file = "", ...args] = [...enter, "strace", "-o", log, ...inject, join(binDirectory, options.plugin)];
-  const started = performance.now();
-  const result = await execa(file, args, {
-    env: callEnvironment(options, binDirectory),
-    extendEnv: false,
-    input: options.config === undefined ? "" : JSON.stringify(options.config),
-    reject: false,
-    stripFinalNewline: false,
-    timeout: 30_000,
-  });
+  const through = ["/usr/bin/strace", "-o", log, ...inject];
+  const result = await call({ ...options, through });
   const text = await readFile(log, "utf8");
-  const stdout = String(result.stdout ?? "");
   return {
-    exitCode: result.exitCode ?? null,
-    signal: result.signal ?? null,
-    stdout,
-    stderr: String(result.stderr ?? ""),
-    json: objectOf(stdout),
-    durationMs: performance.now() - started,
+    ...result,
     lines: text.split("\n").filter((line) => /^\w+\(/.test(line)),
     met: /INJECTED|killed by SIGKILL/.test(text),
   };
-}
-
-function objectOf(text: string): JsonObject | undefined {
-  try {
-    return JSON.parse(text) as JsonObject;
-  } catch {
-    return undefined;
-  }
 }
