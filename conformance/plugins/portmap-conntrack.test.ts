@@ -77,6 +77,33 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         expect(await sameClient(node, family)).toMatch(/^node saw/);
       }));
 
+    test("a TCP connection to a process of the node that no longer listens goes on", () =>
+      withNode(options, async (node) => {
+        const mappings = UDP.map((mapping) => ({ ...mapping, protocol: "tcp" }));
+        /* The kernel keeps track of connections from the first mapping on. */
+        await node.pod({ mappings: [{ hostPort: 8090, containerPort: 80, protocol: "tcp" }] });
+        await node.traffic.connect("drained", node.client, node.host, addressOf("node", family), 8080);
+        expect(await node.traffic.exchange("drained")).toBe("alive");
+        const pod = await node.pod({ label: "web", mappings });
+        expect(await node.traffic.exchange("drained")).toBe("alive");
+        expect(await node.ask(node.client, addressOf("node", family), 8080, "tcp")).toMatch(/^web saw/);
+        await node.removePod(pod, mappings);
+        expect(await node.traffic.exchange("drained")).toBe("alive");
+      }));
+
+    test("TCP connections to a pod that died without a DEL are forgotten when its port is taken over", (ctx) =>
+      withNode(options, async (node) => {
+        if ((await node.flows()) === null) ctx.skip("this kernel has no /proc/net/nf_conntrack");
+        const mappings = UDP.map((mapping) => ({ ...mapping, protocol: "tcp" }));
+        const first = await node.pod({ label: "first", mappings });
+        expect(await node.ask(node.client, addressOf("node", family), 8080, "tcp")).toMatch(/^first saw/);
+        const toPort = async () => ((await node.flows()) ?? []).filter((flow) => flow.endsWith(" 8080"));
+        expect(await toPort()).toHaveLength(1);
+        await node.kill(first);
+        await node.pod({ label: "second", mappings });
+        expect(await toPort()).toEqual([]);
+      }));
+
     test("SCTP: the client reaches the new pod", () =>
       withNode(options, async (node) => {
         const mappings = UDP.map((mapping) => ({ ...mapping, protocol: "sctp" }));

@@ -239,6 +239,39 @@ def guarded_ask(request):
         raise
 
 
+connections = {}
+
+
+def connect(request):
+    """Makes a TCP connection to a listener that is closed as soon as it has it: what a process that is being drained has."""
+    family = socket.AF_INET6 if ":" in request["address"] else socket.AF_INET
+    with socket_in(request["server"], family, socket.SOCK_STREAM) as listener:
+        listener.bind(("", request["port"]))
+        listener.listen()
+        client = socket_in(request["netns"], family, socket.SOCK_STREAM)
+        client.settimeout(request["timeoutMs"] / 1000)
+        client.connect((request["address"], request["port"]))
+        served, _ = listener.accept()
+    served.settimeout(request["timeoutMs"] / 1000)
+    connections[request["name"]] = client, served
+    return {}
+
+
+def exchange(request):
+    """Whether a connection still carries data both ways."""
+    client, served = connections[request["name"]]
+    try:
+        for sender, receiver in ((client, served), (served, client)):
+            sender.send(b"hello")
+            if receiver.recv(4096) != b"hello":
+                return {"outcome": "closed"}
+        return {"outcome": "alive"}
+    except TimeoutError:
+        return {"outcome": "timeout"}
+    except ConnectionError as error:
+        return {"outcome": type(error).__name__}
+
+
 def send(request):
     """Puts frames on a link as they are: hexadecimal text, Ethernet header and all."""
     with socket_in(request["netns"], socket.AF_PACKET, socket.SOCK_RAW) as wire:
@@ -249,6 +282,7 @@ def send(request):
 
 
 OPERATIONS = {"serve": serve, "close": close, "seen": seen, "ask": guarded_ask, "send": send}
+OPERATIONS |= {"connect": connect, "exchange": exchange}
 requests = queue.SimpleQueue()
 output = threading.Lock()
 

@@ -92,6 +92,17 @@ export class Traffic {
     return String((await this.#request("ask", request)).outcome);
   }
 
+  /** Makes a TCP connection whose server does not listen any more. It stays until the helper ends. */
+  async connect(name: string, netns: Netns, server: Netns, address: string, port: number): Promise<void> {
+    const request = { name, netns: netns.path, server: server.path, address, port, timeoutMs: PATIENCE_MS };
+    await this.#request("connect", request);
+  }
+
+  /** Sends both ways over a connection made before: "alive", or how it failed. */
+  async exchange(name: string): Promise<string> {
+    return String((await this.#request("exchange", { name })).outcome);
+  }
+
   /** Puts Ethernet frames on a link as they are. */
   async send(netns: Netns, link: string, ...frames: Uint8Array[]): Promise<void> {
     const hex = frames.map((frame) => Buffer.from(frame).toString("hex"));

@@ -12,12 +12,15 @@ import type { HostPort } from "./hostports.ts";
 import { refused } from "./tables.ts";
 
 /**
- * After ports were published: forgets connections to them that go elsewhere because they began before.
+ * After ports were published: forgets connections to them that go elsewhere because they began before. Of TCP these can only
+ * be a former holder's: a connection to the host itself is in use, and the kernel looks anew at the SYN that opens the next.
+ * @param takenOver whether somebody else had one of the ports
  * @throws CniError 100, 11
  */
-export function forgetConnections(socket: NetlinkSocket, ports: readonly HostPort[]): void {
+export function forgetConnections(socket: NetlinkSocket, ports: readonly HostPort[], takenOver: boolean): void {
+  const concerned = takenOver ? ports : ports.filter((port) => port.protocol !== "tcp");
   try {
-    flushStale(socket, publishedPorts(ports));
+    flushStale(socket, publishedPorts(concerned));
   } catch (error) {
     if (error instanceof NetlinkError) throw refused(error, "remove connections to the published ports");
     throw error;

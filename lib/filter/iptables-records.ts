@@ -10,13 +10,16 @@ import type { RecordStore } from "./store.ts";
 
 /**
  * Makes sure that nobody alive has the ports that a record's rules publish.
+ * @returns whether somebody had one
  * @throws CniError 102 naming the holder, unless `lastWins`; 100, 11 from iptables
  */
-export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: boolean): void {
+export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: boolean): boolean {
   const others = holders(store, record);
+  let taken = false;
   for (const holder of others) {
     const clash = clashOf(record, holder);
     if (clash === null) continue;
+    taken = true;
     if (isDead(holder, [record, ...others])) {
       removeRecordedIptables(holder);
       store.drop(holder.owner);
@@ -25,6 +28,7 @@ export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: b
       throw portTaken(clash, ownerText(holder));
     }
   }
+  return taken;
 }
 
 /**

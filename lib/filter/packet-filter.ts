@@ -40,6 +40,8 @@ export class PacketFilter {
   readonly tables = new FilterTables();
   /** The tables that this call has found in order. */
   readonly #present = new Set<string>();
+  /** Whether this call has taken a port from somebody. */
+  #takenOver = false;
 
   close(): void {
     this.tables.close();
@@ -53,7 +55,7 @@ export class PacketFilter {
   put(record: FilterRecord, lastWins: boolean): void {
     this.#locked((store) => {
       const before = store.get(recordName(record.owner));
-      clearPorts(store, record, lastWins);
+      if (clearPorts(store, record, lastWins)) this.#takenOver = true;
       try {
         if (record.elements.length > 0) this.#putElements(store, record, before, lastWins);
         else store.put(record);
@@ -77,8 +79,10 @@ export class PacketFilter {
       for (const rival of rivalsOf(this.tables, record, same, sight.elements.slice(asked.length))) {
         if (holdsElement(leaving, rival.element)) continue;
         const sibling = siblingWith(store, rival, record);
-        if (sibling === null) leaving.push(...displace(this.tables, store, rival, record, lastWins));
-        else {
+        if (sibling === null) {
+          leaving.push(...displace(this.tables, store, rival, record, lastWins));
+          this.#takenOver = true;
+        } else {
           withheld.push(...overlapping(record, rival.element));
           standInLine(store, sibling, record);
         }
@@ -334,7 +338,7 @@ export class PacketFilter {
 
   /** See `forgetConnections` in flows.ts. @throws CniError 100, 11 */
   forgetConnections(ports: readonly HostPort[]): void {
-    forgetConnections(this.tables.socket, ports);
+    forgetConnections(this.tables.socket, ports, this.#takenOver);
   }
 
   /** See `forgetTranslated` in flows.ts. @throws CniError 100, 11 */

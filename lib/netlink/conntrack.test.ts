@@ -89,6 +89,7 @@ const ALL = [
   "udp fd06::1 53 -> fd06::1 53",
   "udp fd06::1 53 -> fd05::2 5353",
   "udp fd07::1 53 -> fd07::1 53",
+  "tcp 10.6.0.1 53 -> 10.5.0.9 5353",
 ];
 const ANY4 = port(IPPROTO_UDP, "", 53, "10.5.0.2", 5353);
 const ANY6 = port(IPPROTO_UDP, "", 53, "fd05::2", 5353);
@@ -108,7 +109,7 @@ describe("what goes", () => {
     ["of both", [ANY4, ANY6], [0, 1, 2, 4, 9]],
     ["to one address", [port(IPPROTO_UDP, "127.0.0.1", 53, "10.5.0.2", 5353)], [1]],
     ["to one address, whoever has it", [port(IPPROTO_UDP, "10.9.9.9", 53, "10.5.0.2", 5353)], [5]],
-    ["of the protocol", [port(IPPROTO_TCP, "", 53, "10.5.0.2", 5353)], [8]],
+    ["of TCP only those that another pod has", [port(IPPROTO_TCP, "", 53, "10.5.0.2", 5353)], [12]],
     ["none to another port", [port(IPPROTO_UDP, "", 54, "10.5.0.2", 5353)], []],
     ["none that another of the ports leads to", [ANY4, port(IPPROTO_UDP, "10.6.0.1", 53, "10.5.0.2", 54)], [0, 1, 2]],
     ["nothing without ports", [], []],

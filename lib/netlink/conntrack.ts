@@ -51,7 +51,8 @@ const TABLE_BYTES = 1024 * 1024;
 
 /**
  * After ports were published: removes the connections to them that go elsewhere, because they began before, or when the
- * port led to another pod. Connections to other hosts are left alone, and so are those that go to the pod already.
+ * port led to another pod. Connections to other hosts are left alone, those that go to the pod already, and those of TCP
+ * to a process of the host: cut off here, they would be sent to the pod, which knows nothing of them.
  * @param socket a NETLINK_NETFILTER socket in the host's namespace; this function must run in that namespace too
  * @returns how many were removed
  * @throws NetlinkError, SystemError
@@ -60,7 +61,7 @@ export function flushStale(socket: NetlinkSocket, ports: readonly PublishedPort[
   const entries = ports.length === 0 ? 0 : countEntries(socket);
   if (entries === 0) return 0;
   const isStale = (connection: Connection): boolean =>
-    !isPublished(connection, ports) && ports.some((port) => isTo(connection, port));
+    !isPublished(connection, ports) && !isDirectTcp(connection) && ports.some((port) => isTo(connection, port));
   const stale =
     readSmallTable(entries, ports, isStale) ?? listAll(socket, filtersByPort(ports, entries, false), isStale);
   const toOneAddress = (connection: Connection): boolean =>
@@ -90,6 +91,16 @@ function isPublished(connection: Connection, ports: readonly PublishedPort[]): b
   const { source, sourcePort } = connection.reply;
   return ports.some(
     (port) => isToPort(connection, port) && sourcePort === port.podPort && sameAddress(source, port.podAddress),
+  );
+}
+
+/** Whether it is a connection of TCP that is not translated: the answers come from where the packets are sent. */
+function isDirectTcp(connection: Connection): boolean {
+  const { original, reply } = connection;
+  return (
+    connection.protocol === IPPROTO_TCP &&
+    original.destinationPort === reply.sourcePort &&
+    sameAddress(original.destination, reply.source)
   );
 }
 
