@@ -1,12 +1,19 @@
 /** Addresses of links (include/uapi/linux/if_addr.h). */
 import { type Address, addressOf, lastOf, type Prefix } from "../ip/address.ts";
 import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readU8, readU32 } from "./codec.ts";
+import { RTM_SETLINK, writeLinkHeader } from "./link.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
 
+const IFLA_AF_SPEC = 26;
+const IFLA_INET_CONF = 1;
+/* linux/ip.h */
+const IPV4_DEVCONF_ARP_NOTIFY = 22;
+
+const AF_UNSPEC = 0;
 const AF_INET = 2;
 const AF_INET6 = 10;
 
@@ -42,6 +49,24 @@ export function writeNewAddress(socket: NetlinkSocket, index: number, prefix: Pr
   } else if (nodad) {
     writer.attributeU32(IFA_FLAGS, IFA_F_NODAD);
   }
+  writer.end();
+}
+
+/**
+ * Writes a request that has a link announce its IPv4 addresses, by gratuitous ARP, when it comes up or its Ethernet address
+ * is set. The same as the setting net.ipv4.conf.LINK.arp_notify, without the search for its file in a new namespace, which
+ * takes a tenth of a millisecond.
+ */
+export function writeArpNotify(socket: NetlinkSocket, index: number): void {
+  const writer = socket.request(RTM_SETLINK, 0);
+  writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
+  const families = writer.beginNested(IFLA_AF_SPEC);
+  const ipv4 = writer.beginNested(AF_INET);
+  const settings = writer.beginNested(IFLA_INET_CONF);
+  writer.attributeU32(IPV4_DEVCONF_ARP_NOTIFY, 1);
+  writer.endNested(settings);
+  writer.endNested(ipv4);
+  writer.endNested(families);
   writer.end();
 }
 

@@ -2,6 +2,7 @@
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { throwIfInterrupted } from "../host/interrupt.ts";
 import { ensureSysctl } from "../host/sysctl.ts";
+import { writeArpNotify } from "../netlink/address.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import { describe } from "./describe.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
@@ -72,7 +73,8 @@ function isUp(kernel: Kernel, object: LinkUpObject): boolean {
 function groupOf(object: KernelObject): string {
   if (object.kind === "sysctl") return `settings of the ${object.where}`;
   if (object.kind === "up") return object.where;
-  return object.kind === "address" || object.kind === "route" ? "container" : "";
+  const ofContainer = object.kind === "arp-notify" || object.kind === "address" || object.kind === "route";
+  return ofContainer ? "container" : "";
 }
 
 function applySettings(kernel: Kernel, where: Where, members: readonly KernelObject[]): void {
@@ -95,6 +97,7 @@ function sendTogether(kernel: Kernel, socket: NetlinkSocket, members: readonly K
     if (member.kind === "address") writeAddress(kernel, member);
     else if (member.kind === "route") writeRoute(kernel, member);
     else if (member.kind === "up") writeUp(kernel, member);
+    else if (member.kind === "arp-notify") writeArpNotify(kernel.container, kernel.index("container", member.link));
   }
   try {
     socket.run();

@@ -47,6 +47,7 @@ test.each<[KernelObject, string]>([
     "set net.ipv4.ip_forward to 1",
   ],
   [{ kind: "up", where: "container", name: "eth0", promiscuous: false }, "bring eth0 up"],
+  [{ kind: "arp-notify", link: "eth0" }, "set net.ipv4.conf.eth0.arp_notify"],
   [{ kind: "address", link: "eth0", address: prefix("fd77::5/64"), nodad: true }, "add address fd77::5/64 to eth0"],
   [{ kind: "route", link: "eth0", route }, "add route 192.0.2.0/24 via 10.77.0.1 through eth0"],
   [{ kind: "gateways", link: "cni0", addresses: [], force: false }, "give cni0 the gateway's address"],

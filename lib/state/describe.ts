@@ -18,6 +18,8 @@ export function describe(object: KernelObject): string {
       return `set ${object.path.join(".")} to ${object.value}`;
     case "up":
       return `bring ${object.name} up`;
+    case "arp-notify":
+      return `set net.ipv4.conf.${object.link}.arp_notify`;
     case "address":
       return `add address ${formatPrefix(object.address)} to ${object.link}`;
     case "route":

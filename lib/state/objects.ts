@@ -86,6 +86,12 @@ export interface LinkUpObject {
   readonly promiscuous: boolean;
 }
 
+/** A link of the container that announces its IPv4 addresses when it comes up, or its Ethernet address is set. */
+export interface ArpNotifyObject {
+  readonly kind: "arp-notify";
+  readonly link: string;
+}
+
 /** An address on a link of the container. */
 export interface AddressObject {
   readonly kind: "address";
@@ -204,6 +210,7 @@ export type KernelObject =
   | VlanGatewayObject
   | SysctlObject
   | LinkUpObject
+  | ArpNotifyObject
   | AddressObject
   | RouteObject
   | GatewaysObject

@@ -88,6 +88,8 @@ function line(object: KernelObject): string {
       return `${object.where} ${object.path.slice(1).join(".")}=${object.value}`;
     case "up":
       return `${object.where} up ${object.name}${object.promiscuous ? " promiscuous" : ""}`;
+    case "arp-notify":
+      return `arp-notify ${object.link}`;
     case "address":
       return `address ${formatPrefix(object.address)}${object.nodad ? " nodad" : ""}`;
     case "route":
@@ -131,7 +133,6 @@ const WIRED = [
   `port ${names.hostLink}`,
   "guard",
   ...QUIET("container", "eth0"),
-  "container ipv4.conf.eth0.arp_notify=1",
 ];
 
 describe("the packet filter", () => {
@@ -191,7 +192,7 @@ describe("the packet filter", () => {
 describe("a plan", () => {
   test("of a network without addresses", () => {
     const wired = WIRED.filter((entry) => !entry.endsWith("accept_dad=0"));
-    expect(lines({})).toEqual([...wired, "container up eth0", "announce eth0"]);
+    expect(lines({})).toEqual([...wired, "arp-notify eth0", "container up eth0", "announce eth0"]);
   });
 
   test("of a default gateway for both families: settings before links come up, shared things last", () => {
@@ -202,6 +203,7 @@ describe("a plan", () => {
       "container ipv6.conf.eth0.keep_addr_on_down=1",
       "container ipv6.conf.eth0.ndisc_notify=1",
       "container ipv6.conf.eth0.accept_dad=0",
+      "arp-notify eth0",
       "address 10.77.0.5/24 nodad",
       "address fd77::5/64 nodad",
       "container up eth0",

@@ -212,7 +212,6 @@ function pushSetting(
 function pushContainer(plan: KernelObject[], input: PlanInput): void {
   const { config, ifname } = input;
   pushNoAutoconfiguration(plan, "container", ifname);
-  pushSetting(plan, "container", 4, ifname, "arp_notify", "1");
   if (hasIpv6(input)) {
     pushSetting(plan, "container", 6, "lo", "disable_ipv6", "0");
     pushSetting(plan, "container", 6, ifname, "disable_ipv6", "0");
@@ -223,6 +222,7 @@ function pushContainer(plan: KernelObject[], input: PlanInput): void {
     pushSetting(plan, "container", 6, ifname, "accept_dad", config.duplicateAddressDetection ? "1" : "0");
   }
   if (config.duplicateAddressDetection) pushSetting(plan, "container", 6, ifname, "enhanced_dad", "1");
+  plan.push({ kind: "arp-notify", link: ifname });
   for (const ip of input.ips) {
     plan.push({ kind: "address", link: ifname, address: ip.address, nodad: !config.duplicateAddressDetection });
   }
