@@ -34,7 +34,7 @@ export class Fields {
       if (value === null || value.kind === "null") continue;
       this.#index.set(asciiLower(textAt(keys, this.#indexed)), value);
     }
-    return this.#index.get(lowered(key)) ?? null;
+    return this.#index.get(asciiLower(key)) ?? null;
   }
 
   has(key: string): boolean {
@@ -100,17 +100,6 @@ export class Fields {
   invalid(key: string, problem: string): CniError {
     return invalidField(this.pathOf(key), problem);
   }
-}
-
-/** The names that were asked for so far, in small letters: they are the same few for each element of an array. */
-const loweredNames = new Map<string, string>();
-
-function lowered(name: string): string {
-  const known = loweredNames.get(name) ?? "";
-  if (known !== "") return known;
-  const lower = asciiLower(name);
-  loweredNames.set(name, lower);
-  return lower;
 }
 
 /** The elements of a value that must be an array. */

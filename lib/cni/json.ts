@@ -43,12 +43,16 @@ export class Json {
   }
 }
 
+/** What values have that are neither arrays nor objects. */
+const NO_ITEMS: Json[] = [];
+const NO_KEYS: string[] = [];
+
 export function jsonNull(): Json {
-  return new Json("null", "null", [], []);
+  return new Json("null", "null", NO_ITEMS, NO_KEYS);
 }
 
 export function jsonString(value: string): Json {
-  return new Json("string", value, [], []);
+  return new Json("string", value, NO_ITEMS, NO_KEYS);
 }
 
 /** An array of strings. */
@@ -59,11 +63,11 @@ export function jsonStrings(values: readonly string[]): Json {
 }
 
 export function jsonNumber(value: number): Json {
-  return new Json("number", `${value}`, [], []);
+  return new Json("number", `${value}`, NO_ITEMS, NO_KEYS);
 }
 
 export function jsonArray(items: Json[]): Json {
-  return new Json("array", "", items, []);
+  return new Json("array", "", items, NO_KEYS);
 }
 
 export function jsonObject(): Json {
@@ -105,10 +109,10 @@ class Parser {
     const byte = this.#peek();
     if (byte === 0x7b) return this.#object(depth);
     if (byte === 0x5b) return this.#array(depth);
-    if (byte === QUOTE) return new Json("string", this.#string(), [], []);
-    if (byte === 0x2d || isDigit(byte)) return new Json("number", this.#number(), [], []);
-    if (this.#word("true")) return new Json("boolean", "true", [], []);
-    if (this.#word("false")) return new Json("boolean", "false", [], []);
+    if (byte === QUOTE) return new Json("string", this.#string(), NO_ITEMS, NO_KEYS);
+    if (byte === 0x2d || isDigit(byte)) return new Json("number", this.#number(), NO_ITEMS, NO_KEYS);
+    if (this.#word("true")) return new Json("boolean", "true", NO_ITEMS, NO_KEYS);
+    if (this.#word("false")) return new Json("boolean", "false", NO_ITEMS, NO_KEYS);
     if (this.#word("null")) return jsonNull();
     throw this.#unexpected("where a value should begin");
   }

@@ -3,7 +3,7 @@
  * Pure.
  */
 
-import { addressOf, formatAddress, networkOf, parseAddress, parsePrefix } from "../ip/address.ts";
+import { type Address, addressOf, formatAddress, networkOf, parseAddress, parsePrefix } from "../ip/address.ts";
 import { formatMac, parseMac } from "../ip/mac.ts";
 import { textAt } from "../lists.ts";
 import type { Field } from "../netlink/nftables/objects.ts";
@@ -68,12 +68,13 @@ fib_addrtype #38 host 4 unspec=0 unicast=1 local=2 broadcast=3 anycast=4 multica
 ifname #41 name 16
 `;
 
-/** The types that were asked for so far, by number: a pod's elements have a few between them, again and again. */
+/** The types that were asked for so far: a pod's elements have a few between them, again and again. */
 const known = new Map<number, ValueType>();
+const knownNames = new Map<string, ValueType>();
 
 /** The type of that name, "ipv4_addr". @throws LanguageError */
 export function typeNamed(name: string): ValueType {
-  return typeAt(TYPES.indexOf(`\n${name} #`), name);
+  return knownNames.get(name) ?? typeAt(TYPES.indexOf(`\n${name} #`), name);
 }
 
 /** The row that begins behind an index. */
@@ -88,6 +89,7 @@ function typeAt(index: number, name: string): ValueType {
     symbols: ` ${row.slice(4).join(" ")} `,
   };
   known.set(type.number, type);
+  knownNames.set(type.name, type);
   return type;
 }
 
@@ -171,27 +173,22 @@ function prefixMask(length: number, bits: number): Uint8Array {
   return mask;
 }
 
-/** Values that were encoded so far: the pod's address and its protocols are in each of its elements. */
-const encoded = new Map<string, Encoded>();
+/** Addresses that were read so far: the pod's is in each of its elements. */
+const addresses = new Map<string, Address>();
 
-interface Encoded {
-  readonly bytes: Uint8Array;
+function addressNamed(text: string): Address | null {
+  const known = addresses.get(text) ?? null;
+  if (known !== null) return known;
+  const address = parseAddress(text);
+  if (address !== null) addresses.set(text, address);
+  return address;
 }
 
 /** The bytes of one value, which are not to be changed. @throws LanguageError */
 export function encodeValue(type: ValueType, length: number, text: string): Uint8Array {
-  const name = `${type.number} ${length} ${text}`;
-  const known = encoded.get(name) ?? null;
-  if (known !== null) return known.bytes;
-  const bytes = encodeFresh(type, length, text);
-  encoded.set(name, { bytes });
-  return bytes;
-}
-
-function encodeFresh(type: ValueType, length: number, text: string): Uint8Array {
   let bytes: Uint8Array | null = null;
   if (type.form === "address") {
-    const address = parseAddress(text);
+    const address = addressNamed(text);
     if (address !== null) bytes = address.bytes;
   } else if (type.form === "ether") bytes = parseMac(text);
   else if (type.form === "name") bytes = encodeName(text, length);
@@ -224,12 +221,8 @@ function encodeName(text: string, length: number): Uint8Array | null {
 
 /** A number or a name of one; of flags also several with commas between them. Null if it is none or has no room. */
 function encodeNumber(type: ValueType, text: string, length: number): Uint8Array | null {
-  let number = 0;
-  for (const part of type.form === "flags" ? text.split(",") : [text]) {
-    const value = parseNumber(part) ?? symbolValue(type.symbols, part);
-    if (value === null || (length < 4 && value >>> (8 * length) !== 0)) return null;
-    number |= value;
-  }
+  const number = type.form === "flags" ? flagsOf(type, text) : numberOf(type, text);
+  if (number < 0 || (length < 4 && number >>> (8 * length) !== 0)) return null;
   const bytes = new Uint8Array(length);
   for (let i = 0; i < Math.min(length, 4); i += 1) {
     bytes[type.form === "number" ? length - 1 - i : i] = (number >>> (8 * i)) & 0xff;
@@ -237,16 +230,31 @@ function encodeNumber(type: ValueType, text: string, length: number): Uint8Array
   return bytes;
 }
 
-/** Decimal without leading zeros, or "0x" and at most eight hex digits; null for anything else or above 2^32 - 1. */
-function parseNumber(text: string): number | null {
+/** The flags of names and numbers with commas between them; -1 if one is neither. */
+function flagsOf(type: ValueType, text: string): number {
+  let flags = 0;
+  for (const part of text.split(",")) {
+    const flag = numberOf(type, part);
+    if (flag < 0) return -1;
+    flags |= flag;
+  }
+  return flags >>> 0;
+}
+
+/**
+ * The number of a name, or of decimal digits without leading zeros, or of "0x" and at most eight hex digits; -1 for anything
+ * else or above 2^32 - 1.
+ */
+function numberOf(type: ValueType, text: string): number {
   if (text.startsWith("0x")) {
     const low = parseHex(text.slice(Math.max(2, text.length - 4)));
     const high = text.length > 6 ? parseHex(text.slice(2, -4)) : 0;
-    return low === null || high === null ? null : high * 0x10000 + low;
+    return low === null || high === null ? -1 : high * 0x10000 + low;
   }
-  if (!isDigits(text) || text.length > 10 || (text.length > 1 && text.startsWith("0"))) return null;
+  if (!isDigits(text)) return symbolValue(type.symbols, text) ?? -1;
+  if (text.length > 10 || (text.length > 1 && text.startsWith("0"))) return -1;
   const value = parseInt(text, 10);
-  return value < 2 ** 32 ? value : null;
+  return value < 2 ** 32 ? value : -1;
 }
 
 /** The bytes of a set's key or data: "tcp . 8080". @throws LanguageError */
@@ -254,13 +262,15 @@ export function encodeValues(fields: readonly Field[], text: string): Uint8Array
   const parts = text.split(" . ");
   if (parts.length !== fields.length) throw new LanguageError(`"${clip(text)}" is not of ${fields.length} values`, "");
   let length = 0;
-  for (const field of fields) length += paddedLength(fields, field);
+  for (const field of fields) length += paddedLength(field.length);
   const bytes = new Uint8Array(length);
   let offset = 0;
   let i = 0;
   for (const field of fields) {
-    bytes.set(encodeValue(typeOf(field), field.length, textAt(parts, i)), offset);
-    offset += paddedLength(fields, field);
+    const value = encodeValue(typeOf(field), field.length, textAt(parts, i));
+    if (parts.length === 1) return value;
+    bytes.set(value, offset);
+    offset += paddedLength(field.length);
     i += 1;
   }
   return bytes;
@@ -273,14 +283,14 @@ export function decodeValues(fields: readonly Field[], bytes: Uint8Array): strin
   for (const field of fields) {
     const part = bytes.slice(offset, offset + field.length);
     parts.push(part.length === field.length ? decodeValue(typeOf(field), part) : `0x${hexOf(part, "")}`);
-    offset += paddedLength(fields, field);
+    offset += paddedLength(field.length);
   }
   return parts.join(" . ");
 }
 
 /** In a concatenation each field is padded to four bytes. */
-function paddedLength(fields: readonly Field[], field: Field): number {
-  return fields.length === 1 ? field.length : Math.ceil(field.length / 4) * 4;
+function paddedLength(length: number): number {
+  return (length + 3) & ~3;
 }
 
 function decodeValue(type: ValueType, bytes: Uint8Array): string {
