@@ -26,6 +26,31 @@ describe("shrink", () => {
     expect(shrunk(RETAIN, RELEASE)).toEqual([RETAIN, RELEASE]);
   });
 
+  it("converts the index of a typed array as a signed number where it is known to be in range", () => {
+    const check = [
+      "%t2 = getelementptr inbounds %ScrBytes, ptr %t1, i64 0, i32 1",
+      "%t3 = load i64, ptr %t2",
+      "%t4 = uitofp i64 %t3 to double",
+      "br i1 %t5, label %bytes.index.range4, label %bytes.index.invalid5",
+    ];
+    const use = ["%t6 = fptoui double %t0 to i64", "%t7 = uitofp i64 %t6 to double"];
+    const label = "bytes.index.range4:";
+    const code = (...lines: string[]): string =>
+      ["define internal void @f() #0 {", ...lines.map((line) => (line === label ? line : `  ${line}`)), "}"].join("\n");
+    const left = shrink(code(...check, label, ...use));
+    expect(left).toContain("%t4 = sitofp i64 %t3 to double");
+    expect(left).toContain("%t6 = fptosi double %t0 to i64");
+    expect(left).toContain("%t7 = sitofp i64 %t6 to double");
+    /* Not checked, or another thing's field: it may be anything. */
+    const others = code(
+      ...use,
+      "%t8 = getelementptr inbounds %ScrArr, ptr %t1, i64 0, i32 1",
+      "%t9 = load i64, ptr %t8",
+      "%t10 = uitofp i64 %t9 to double",
+    );
+    expect(shrink(others).split("\n").slice(1)).toEqual(others.split("\n").slice(1));
+  });
+
   it("does not count literals that are never freed, and counts others", () => {
     const literal = (count: string): string =>
       `@sc_lit_1 = internal global { i64, i64, i64, [2 x i8] } { i64 ${count}, i64 1, i64 1, [2 x i8] c"a\\00" }`;
