@@ -51,6 +51,24 @@ describe("shrink", () => {
     expect(shrink(others).split("\n").slice(1)).toEqual(others.split("\n").slice(1));
   });
 
+  it("makes constants of variables that are set once, to a literal", () => {
+    const variable = "@sc_g_m1_FAMILY = internal global double 0x0000000000000000 ; FAMILY";
+    const store = "  store double 0x4000000000000000, ptr @sc_g_m1_FAMILY";
+    const load = "  %t1 = load double, ptr @sc_g_m1_FAMILY";
+    const code = (...lines: string[]): string => [variable, "define void @f() #0 {", ...lines, "}"].join("\n");
+    const left = shrink(code(store, load)).split("\n");
+    expect(left[0]).toBe("@sc_g_m1_FAMILY = internal constant double 0x4000000000000000");
+    expect(left.slice(2)).toEqual([load, "}"]);
+    const variables = [
+      code(store, store, load),
+      code(store, load, "  store double %t0, ptr @sc_g_m1_FAMILY"),
+      code(store, load, "  call void @g(ptr @sc_g_m1_FAMILY)"),
+      code(load),
+    ];
+    for (const one of variables) expect(shrink(one).split("\n")[0]).toBe(variable);
+    for (const one of variables.slice(0, 3)) expect(shrink(one)).toContain(store);
+  });
+
   it("does not count literals that are never freed, and counts others", () => {
     const literal = (count: string): string =>
       `@sc_lit_1 = internal global { i64, i64, i64, [2 x i8] } { i64 ${count}, i64 1, i64 1, [2 x i8] c"a\\00" }`;

@@ -4,7 +4,9 @@
  * - every function is marked to be optimised for size and not to be copied into its callers, which would multiply that;
  * - literals are not counted: their counter is -1, at which the runtime's functions return at once;
  * - the index of a typed array, a double, is converted as a signed number. It is checked to be from 0 to the array's length
- *   before, so the result is the same, but x86-64 has an instruction for that, and none for unsigned numbers of 64 bits.
+ *   before, so the result is the same, but x86-64 has an instruction for that, and none for unsigned numbers of 64 bits;
+ * - a number that a module gives a name (`const FAMILY = 2`) is a constant. scriptc writes variables, set when the program
+ *   starts, of which nobody can know what is in them.
  * (Leaving out a retain and its release where nothing in between seems to free anything saved another tenth, and was wrong:
  * a value could be freed while it was in use.)
  *
@@ -25,7 +27,7 @@ export function shrink(code: string): string {
   const immortal = new Set(lines.map((line) => IMMORTAL.exec(line)?.[1]).filter((name) => name !== undefined));
   const out: string[] = [];
   let body: string[] | null = null;
-  for (const line of lines) {
+  for (const line of withConstants(lines)) {
     if (line.startsWith("define ")) {
       out.push(line.replace(FUNCTION, `$1 ${ATTRIBUTES} {`));
       body = [];
@@ -40,6 +42,29 @@ export function shrink(code: string): string {
     }
   }
   return out.join("\n");
+}
+
+const VARIABLE = /^@(sc_g_\w+) = internal global double \S+/;
+const SET = /^ {2}store double (0x[0-9A-F]{16}), ptr @(sc_g_\w+)$/;
+const READ = /^ {2}%t\d+ = load double, ptr @sc_g_\w+$/;
+
+/** Module variables that are set in one place only, to a literal, and otherwise only read, as constants. */
+function withConstants(lines: readonly string[]): readonly string[] {
+  const values = new Map<string, string>();
+  const others = new Set<string>();
+  for (const line of lines) {
+    const [, value, name] = SET.exec(line) ?? [];
+    if (value !== undefined && name !== undefined && !values.has(name)) values.set(name, value);
+    else if (!VARIABLE.test(line) && !READ.test(line))
+      for (const [used] of line.matchAll(/\bsc_g_\w+/g)) others.add(used);
+  }
+  for (const name of others) values.delete(name);
+  return lines.flatMap((line) => {
+    if (values.has(SET.exec(line)?.[2] ?? "")) return [];
+    const name = VARIABLE.exec(line)?.[1] ?? "";
+    const value = values.get(name);
+    return value === undefined ? [line] : [`@${name} = internal constant double ${value}`];
+  });
 }
 
 /** One function's lines without the counting of literals; what was called by the retain's name is called by its operand's. */
