@@ -1,7 +1,7 @@
 /**
  * Netlink messages and attributes as bytes (include/uapi/linux/netlink.h). All offset arithmetic of the project's netlink
- * code is in this file; numbers are in the machine's order, which on every supported machine is little-endian, except
- * those with "Be" in their function's name: netfilter's attributes are in network order.
+ * code is in this file and, for long listings, in rows.ts; numbers are in the machine's order, which on every supported
+ * machine is little-endian, except those with "Be" in their function's name: netfilter's attributes are in network order.
  */
 
 export const NLM_F_REQUEST = 0x1;

@@ -4,8 +4,8 @@
  * include/uapi/linux/neighbour.h
  */
 import type { Family } from "../ip/address.ts";
-import { ADDRESS_WORDS, isIpv4At, putIpv4 } from "../ip/words.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, readU8, readU16, readU32 } from "./codec.ts";
+import { ADDRESS_WORDS, isIpv4At } from "../ip/words.ts";
+import { type MessageWriter, NLM_F_CREATE } from "./codec.ts";
 import {
   addressWords,
   type EntryTable,
@@ -18,18 +18,12 @@ import {
   PERMANENT,
   ROW_WORDS,
 } from "./entry-table.ts";
+import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, readIpRow, typeOf } from "./rows.ts";
+import { AF_INET, AF_INET6, NDA_DST, NLM_F_REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-const RTM_NEWNEIGH = 28;
-const RTM_DELNEIGH = 29;
-const RTM_GETNEIGH = 30;
-
-const NLM_F_REPLACE = 0x100;
 const AF_BRIDGE = 7;
-const AF_INET = 2;
-const AF_INET6 = 10;
 
-const NDA_DST = 1;
 const NDA_LLADDR = 2;
 const NDA_IFINDEX = 8;
 const NDA_PROTOCOL = 12;
@@ -37,6 +31,10 @@ const NDA_PROTOCOL = 12;
 const NUD_NOARP = 0x40;
 const NUD_PERMANENT = 0x80;
 const NTF_SELF = 0x02;
+
+/** struct ndmsg, and which of its words the state is in. */
+const NDMSG_WORDS = 3;
+const STATE = 2;
 
 /** Writes a request for a row of either kind, permanent, which replaces what is known of its address. */
 export function writePermanent(
@@ -96,16 +94,20 @@ export function listNeighbours(
   table: EntryTable,
 ): void {
   const before = table.count;
-  socket.dump(
+  socket.dumpRows(
     RTM_GETNEIGH,
     (writer) => {
       writeHeader(writer, family === 4 ? AF_INET : AF_INET6, 0, 0, 0);
       writer.attributeU32(NDA_IFINDEX, link);
       writer.end();
     },
-    (message) => {
-      /* Kernels without strict checking list those of all links. */
-      if (readU32(message.body, 4) === link) decodeNeighbour(message.body, protocol, table);
+    (words, from, to) => {
+      for (let at = from; at < to; ) {
+        const next = behindMessage(words, at, to);
+        /* Kernels without strict checking list those of all links. */
+        if (isOnLink(words, at, next, link)) decodeNeighbour(words, at + HEADER_WORDS, next, protocol, table);
+        at = next;
+      }
     },
     () => table.cut(before),
   );
@@ -114,75 +116,81 @@ export function listNeighbours(
 /** Adds the forwarding entries of a VXLAN device that lead to a host to a table. @throws NetlinkError */
 export function listForwarding(socket: NetlinkSocket, link: number, table: EntryTable): void {
   const before = table.count;
-  socket.dump(
+  socket.dumpRows(
     RTM_GETNEIGH,
     (writer) => {
       writeHeader(writer, AF_BRIDGE, link, 0, 0);
       writer.end();
     },
-    (message) => {
-      if (readU32(message.body, 4) === link) decodeForwarding(message.body, table);
+    (words, from, to) => {
+      for (let at = from; at < to; ) {
+        const next = behindMessage(words, at, to);
+        if (isOnLink(words, at, next, link)) decodeForwarding(words, at + HEADER_WORDS, next, table);
+        at = next;
+      }
     },
     () => table.cut(before),
   );
 }
 
-/** Adds what the body of an RTM_NEWNEIGH message says, if it is about an IP address. @throws NetlinkFormatError */
-export function decodeNeighbour(body: Uint8Array, wanted: number, table: EntryTable): void {
-  const family = readU8(body, 0);
+function isOnLink(words: Int32Array, message: number, end: number, link: number): boolean {
+  return end >= message + HEADER_WORDS + NDMSG_WORDS && words[message + HEADER_WORDS + 1] === link;
+}
+
+/**
+ * Adds what the body of an RTM_NEWNEIGH message, the words [at, end), says, if it is about an IP address and permanent or made
+ * by `wanted`. @throws NetlinkFormatError
+ */
+export function decodeNeighbour(words: Int32Array, at: number, end: number, wanted: number, table: EntryTable): void {
+  if (at + NDMSG_WORDS > end) return;
+  const family = (words[at] ?? 0) & 0xff;
   if (family !== AF_INET && family !== AF_INET6) return;
-  const at = table.begin();
-  const { words } = table;
+  const row = table.begin();
+  const target = table.words;
   let found = false;
   let protocol = 0;
-  const attributes = new AttributeReader(body, 12);
-  while (attributes.next()) {
-    const type = attributes.type;
-    if (type === NDA_DST) found = readIp(attributes, words, at + KEY);
-    else if (type === NDA_LLADDR) readMac(attributes, words, at + GATEWAY);
-    else if (type === NDA_PROTOCOL) protocol = attributes.u8();
+  for (let next = at + NDMSG_WORDS; next < end; ) {
+    const attribute = next;
+    const head = words[attribute] ?? 0;
+    next = behindAttribute(head, attribute, end);
+    const type = typeOf(head);
+    if (type === NDA_DST) found = readIpRow(words, attribute, target, row + KEY);
+    else if (type === NDA_LLADDR) readMac(words, attribute, target, row + GATEWAY);
+    else if (type === NDA_PROTOCOL && next > attribute + 1) protocol = (words[attribute + 1] ?? 0) & 0xff;
   }
-  const permanent = isPermanent(body);
-  words[at] = NEIGHBOUR;
-  words[at + FLAGS] = permanent ? PERMANENT : 0;
+  const permanent = ((words[at + STATE] ?? 0) & NUD_PERMANENT) !== 0;
+  target[row] = NEIGHBOUR;
+  target[row + FLAGS] = permanent ? PERMANENT : 0;
   if (found && (permanent || protocol === wanted)) table.end();
 }
 
-/** Adds what the body of an RTM_NEWNEIGH message says, if it is a forwarding entry to a host. @throws NetlinkFormatError */
-export function decodeForwarding(body: Uint8Array, table: EntryTable): void {
-  if (readU8(body, 0) !== AF_BRIDGE) return;
-  const at = table.begin();
-  const { words } = table;
+/**
+ * Adds what the body of an RTM_NEWNEIGH message, the words [at, end), says, if it is a forwarding entry to a host.
+ * @throws NetlinkFormatError
+ */
+export function decodeForwarding(words: Int32Array, at: number, end: number, table: EntryTable): void {
+  if (at + NDMSG_WORDS > end || ((words[at] ?? 0) & 0xff) !== AF_BRIDGE) return;
+  const row = table.begin();
+  const target = table.words;
   let found = false;
-  const attributes = new AttributeReader(body, 12);
-  while (attributes.next()) {
-    if (attributes.type === NDA_DST) found = readIp(attributes, words, at + HOST);
-    else if (attributes.type === NDA_LLADDR) readMac(attributes, words, at + KEY + 2);
+  for (let next = at + NDMSG_WORDS; next < end; ) {
+    const attribute = next;
+    const head = words[attribute] ?? 0;
+    next = behindAttribute(head, attribute, end);
+    const type = typeOf(head);
+    if (type === NDA_DST) found = readIpRow(words, attribute, target, row + HOST);
+    else if (type === NDA_LLADDR) readMac(words, attribute, target, row + KEY + 2);
   }
-  words[at] = FORWARDING;
-  words[at + FLAGS] = isPermanent(body) ? PERMANENT : 0;
+  target[row] = FORWARDING;
+  target[row + FLAGS] = ((words[at + STATE] ?? 0) & NUD_PERMANENT) === 0 ? 0 : PERMANENT;
   if (found) table.end();
 }
 
-/** Reads an attribute that holds an IP address; false if it does not. */
-export function readIp(attributes: AttributeReader, words: Int32Array, at: number): boolean {
-  if (attributes.length === 4) {
-    putIpv4(words, at, attributes.wordAt(0));
-    return true;
-  }
-  if (attributes.length !== 16) return false;
-  for (let i = 0; i < ADDRESS_WORDS; i += 1) words[at + i] = attributes.wordAt(i * 4);
-  return true;
-}
-
-function readMac(attributes: AttributeReader, words: Int32Array, at: number): void {
-  if (attributes.length !== 6) return;
-  words[at] = attributes.wordAt(0) >>> 16;
-  words[at + 1] = attributes.wordAt(2);
-}
-
-function isPermanent(body: Uint8Array): boolean {
-  return (readU16(body, 8) & NUD_PERMANENT) !== 0;
+function readMac(words: Int32Array, attribute: number, target: Int32Array, at: number): void {
+  if (((words[attribute] ?? 0) & 0xffff) !== 4 + 6) return;
+  const first = networkOrder(words[attribute + 1] ?? 0);
+  target[at] = first >>> 16;
+  target[at + 1] = (first << 16) | (networkOrder(words[attribute + 2] ?? 0) >>> 16);
 }
 
 /** struct ndmsg: family, padding, index, state, flags, type. */

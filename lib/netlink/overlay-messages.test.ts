@@ -9,10 +9,16 @@ import captured from "./captured-overlay.json" with { type: "json" };
 import { MessageWriter, splitMessages } from "./codec.ts";
 import { type Entry, EntryTable, type TunnelRoute } from "./entry-table.ts";
 import { type Shape, TEXT, treeOf, written } from "./message-tree.ts";
-import { decodeForwarding, decodeNeighbour, writeDeletePermanent, writePermanent } from "./neighbour.ts";
+import {
+  decodeForwarding as decodeForwardingRow,
+  decodeNeighbour as decodeNeighbourRow,
+  writeDeletePermanent,
+  writePermanent,
+} from "./neighbour.ts";
 import { decodePath } from "./path.ts";
+import { wordsOf } from "./rows.ts";
 import type { NetlinkSocket } from "./socket.ts";
-import { decodeTunnelRoute, writeDeleteTunnelRoute, writeTunnelRoute } from "./tunnel-route.ts";
+import { decodeTunnelRoute as decodeRouteRow, writeDeleteTunnelRoute, writeTunnelRoute } from "./tunnel-route.ts";
 import { decodeVxlan, writeLinkMtu, writeNewVxlan, writeVni } from "./vxlan.ts";
 
 const LINK: Shape = { fixed: 16, 3: TEXT, 18: { 1: TEXT, 2: {} } };
@@ -44,6 +50,13 @@ const forwarding = (bytes: Uint8Array, host: Address): EntryTable =>
   EntryTable.of([{ kind: "forwarding", mac: formatMac(bytes), host, permanent: true }]);
 const neighbour = (of: Address, bytes: Uint8Array): EntryTable =>
   EntryTable.of([{ kind: "neighbour", address: of, mac: formatMac(bytes), permanent: true }]);
+
+/* Rows are read as words; these tests have bytes. */
+const words = (body: Uint8Array): [Int32Array, number, number] => [wordsOf(body), 0, Math.ceil(body.length / 4)];
+const decodeForwarding = (body: Uint8Array, table: EntryTable) => decodeForwardingRow(...words(body), table);
+const decodeNeighbour = (body: Uint8Array, by: number, table: EntryTable) =>
+  decodeNeighbourRow(...words(body), by, table);
+const decodeTunnelRoute = (body: Uint8Array, table: EntryTable) => decodeRouteRow(...words(body), table);
 
 /** What a decoder adds to a table for some messages. */
 function entriesOf(bodies: readonly Uint8Array[], decode: (body: Uint8Array, table: EntryTable) => void): Entry[] {

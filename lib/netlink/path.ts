@@ -4,19 +4,14 @@ import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
 import { AttributeReader, readU8 } from "./codec.ts";
 import { EntryTable, type TunnelRoute } from "./entry-table.ts";
+import { wordsOf } from "./rows.ts";
+import { RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_OIF, RTAX_MTU, RTM_GETROUTE, RTN_UNICAST } from "./rtnetlink.ts";
 import { NetlinkError, type NetlinkSocket } from "./socket.ts";
 import { decodeTunnelRoute } from "./tunnel-route.ts";
 
-const RTM_GETROUTE = 26;
 const RTM_F_FIB_MATCH = 0x2000;
 
-const RTA_OIF = 4;
-const RTA_GATEWAY = 5;
 const RTA_PREFSRC = 7;
-const RTA_METRICS = 8;
-const RTA_DST = 1;
-const RTAX_MTU = 2;
-const RTN_UNICAST = 1;
 const RTN_LOCAL = 2;
 /** So many questions are asked with one send. */
 const AT_ONCE = 256;
@@ -52,7 +47,10 @@ export function findPaths(socket: NetlinkSocket, addresses: readonly Address[]):
 export function matchingRoute(socket: NetlinkSocket, address: Address): TunnelRoute | null {
   writeLookup(socket, address, RTM_F_FIB_MATCH);
   const found = new EntryTable(1);
-  const errors = socket.executeAll((message) => decodeTunnelRoute(message.body, found));
+  const errors = socket.executeAll((message) => {
+    const words = wordsOf(message.body);
+    decodeTunnelRoute(words, 0, words.length, found);
+  });
   const errno = errors[0] ?? 0;
   if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);
   return found.count === 0 ? null : found.route(0);

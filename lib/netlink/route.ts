@@ -3,33 +3,32 @@ import { type Address, type Family, networkOf, type Prefix } from "../ip/address
 import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
 import { AttributeReader, type MessageWriter, NLM_F_CREATE, readU8 } from "./codec.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  NDA_DST,
+  RT_TABLE_MAIN,
+  RTA_DST,
+  RTA_GATEWAY,
+  RTA_METRICS,
+  RTA_OIF,
+  RTA_PRIORITY,
+  RTA_TABLE,
+  RTAX_MTU,
+  RTM_DELNEIGH,
+  RTM_GETROUTE,
+  RTM_NEWROUTE,
+  RTN_UNICAST,
+  RTNH_F_ONLINK,
+} from "./rtnetlink.ts";
 import { NetlinkError, type NetlinkSocket } from "./socket.ts";
 
-const RTM_NEWROUTE = 24;
-const RTM_GETROUTE = 26;
-const RTM_DELNEIGH = 29;
-
-const AF_INET = 2;
-const AF_INET6 = 10;
-
-const RTA_DST = 1;
-const RTA_OIF = 4;
-const RTA_GATEWAY = 5;
-const RTA_PRIORITY = 6;
-const RTA_METRICS = 8;
-const RTA_TABLE = 15;
-const RTAX_MTU = 2;
 const RTAX_ADVMSS = 8;
 
-const RT_TABLE_MAIN = 254;
 const RT_TABLE_UNSPEC = 0;
 const RTPROT_STATIC = 4;
 /** The origin of a route learned from an IPv6 router advertisement. */
 export const RTPROT_RA = 9;
-const RTN_UNICAST = 1;
-const RTNH_F_ONLINK = 4;
-
-const NDA_DST = 1;
 
 /** A route through a link. `priority`, `mtu`, `advmss` 0 and `table` null leave the kernel's defaults. */
 export interface Route {

@@ -250,6 +250,43 @@ describe("listings", () => {
     expect(list(socket)).toEqual([4, 5]);
   });
 
+  test("one has its rows in any number of messages at once, its end behind them, and answers to others in between", () => {
+    const pieces: (readonly [type: number, sequence: number, value: number])[][] = [
+      [
+        [DATA, 1, 1],
+        [DATA, 1, 2],
+      ],
+      [[DATA, 7, 9]],
+      [
+        [DATA, 1, 3],
+        [DATA, 7, 9],
+        [NLMSG_DONE, 7, 0],
+        [DATA, 1, 4],
+        [NLMSG_ERROR, 1, 0],
+        [DATA, 1, 5],
+        [NLMSG_DONE, 1, 0],
+      ],
+    ];
+    for (const piece of pieces) {
+      const writer = new MessageWriter();
+      for (const [type, sequence, value] of piece) {
+        writer.beginExact(type, 0, sequence);
+        writer.u32(value);
+        writer.end();
+      }
+      kernel.answers.push(writer.bytes);
+    }
+    expect(list(new NetlinkSocket(NETLINK_ROUTE))).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  test("one whose end says that it changed is begun again", () => {
+    answer(DATA, 1, 1);
+    answer(NLMSG_DONE, 1, 0, 0x10);
+    answer(DATA, 2, 2);
+    answer(NLMSG_DONE, 2, 0);
+    expect(list(new NetlinkSocket(NETLINK_NETFILTER))).toEqual([2]);
+  });
+
   test("one that never stays the same is given up", () => {
     for (let sequence = 1; sequence <= 10; sequence += 1) answer(NLMSG_DONE, sequence, -EINTR);
     expect(() => list(new NetlinkSocket(NETLINK_NETFILTER))).toThrow("kept changing");

@@ -1,19 +1,21 @@
 /** A netlink socket: requests and their answers (netlink(7); Documentation/userspace-api/netlink/intro.rst). */
-import { EINTR, errnoText } from "../sys/errno.ts";
+import { EINTR } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import {
-  AttributeReader,
   type Message,
   MessageWriter,
   NetlinkFormatError,
   NLM_F_ACK,
-  NLM_F_ACK_TLVS,
   NLM_F_DUMP,
   NLM_F_DUMP_INTR,
   NLM_F_REQUEST,
   readI32,
   splitMessages,
 } from "./codec.ts";
+import { decodeError, NetlinkError } from "./refusal.ts";
+import { behindMessage, type RowsHandler, rowsFrom } from "./rows.ts";
+
+export { NetlinkError };
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
@@ -30,7 +32,6 @@ const NETLINK_GET_STRICT_CHK = 12;
 
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
-const NLMSGERR_ATTR_MSG = 1;
 
 /* Batches of netfilter (linux/netfilter/nfnetlink.h). */
 const NFNL_MSG_BATCH_BEGIN = 16;
@@ -51,22 +52,6 @@ const LARGE_SEND_BYTES = 200_000;
 const MANY_REQUESTS = 60;
 const ANSWER_BYTES = 4096;
 
-/** The kernel's refusal of one request. `text` is its own explanation, "" if it gave none. */
-export class NetlinkError extends Error {
-  readonly errno: number;
-  readonly text: string;
-  /** Which of the requests sent together was refused, from 0; -1 for a batch as a whole. */
-  readonly index: number;
-
-  constructor(errno: number, text: string, index: number) {
-    super(text === "" ? errnoText(errno) : `${errnoText(errno)} (${text})`);
-    this.name = "NetlinkError";
-    this.errno = errno;
-    this.text = text;
-    this.index = index;
-  }
-}
-
 /** Takes a message that answers the request of the given index. */
 export type MessageHandler = (message: Message, index: number) => void;
 
@@ -76,7 +61,9 @@ export type MessageHandler = (message: Message, index: number) => void;
  */
 export class NetlinkSocket {
   readonly #fd: number;
-  readonly #buffer = new Uint8Array(RECEIVE_BYTES);
+  readonly #words = new Int32Array(RECEIVE_BYTES / 4);
+  /** The same memory. */
+  readonly #buffer: Uint8Array;
   #sequence = 1;
   readonly #pending = new MessageWriter();
   readonly #protocol: number;
@@ -90,6 +77,7 @@ export class NetlinkSocket {
   /** @throws SystemError */
   constructor(protocol: number) {
     this.#protocol = protocol;
+    this.#buffer = Buffer.from(this.#words.buffer);
     this.#fd = sys.must(sys.socket(AF_NETLINK, SOCK_RAW, protocol), "open a netlink socket");
     /* Old kernels lack these; then error texts are missing and dumps are filtered by us. */
     sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
@@ -297,6 +285,14 @@ export class NetlinkSocket {
    * @throws NetlinkError
    */
   dump(type: number, write: (writer: MessageWriter) => void, handler: MessageHandler, restart: () => void): void {
+    const each = (_words: Int32Array, from: number, to: number): void => {
+      for (const message of this.#messages(from, to)) handler(message, 0);
+    };
+    this.dumpRows(type, write, each, restart);
+  }
+
+  /** `dump` for long listings, whose handler gets many messages at once, as words. */
+  dumpRows(type: number, write: (writer: MessageWriter) => void, handler: RowsHandler, restart: () => void): void {
     for (let attempt = 0; attempt < DUMP_TRIES; attempt += 1) {
       restart();
       write(this.request(type, NLM_F_DUMP));
@@ -306,30 +302,42 @@ export class NetlinkSocket {
   }
 
   /** False if the kernel says that the listing is not of one moment. */
-  #dumpOnce(handler: MessageHandler): boolean {
+  #dumpOnce(handler: RowsHandler): boolean {
     const sequence = this.#sequence;
     this.#send();
     let consistent = true;
     for (;;) {
-      for (const message of this.#receive()) {
-        if (message.sequence !== sequence) continue;
-        if ((message.flags & NLM_F_DUMP_INTR) !== 0) consistent = false;
-        if (message.type === NLMSG_DONE) {
-          const errno = message.body.length < 4 ? 0 : -readI32(message.body, 0);
+      const end = (this.#receiveBytes() + 3) >>> 2;
+      let at = 0;
+      while (at < end) {
+        const { to, interrupted } = rowsFrom(this.#words, at, end, sequence);
+        if (interrupted) consistent = false;
+        if (to > at) handler(this.#words, at, to);
+        if (to === end) break;
+        at = behindMessage(this.#words, to, end);
+        for (const message of this.#messages(to, at)) {
+          if (message.sequence !== sequence) continue;
+          if ((message.flags & NLM_F_DUMP_INTR) !== 0) consistent = false;
+          const errno = this.#errorAtEnd(message);
           if (errno === EINTR) return false;
-          /* For rtnetlink this is how the listing of a missing link or table ends: there is nothing. */
-          if (errno > 0 && this.#protocol !== NETLINK_ROUTE) throw new NetlinkError(errno, "", 0);
-          return consistent;
-        }
-        if (message.type === NLMSG_ERROR) {
-          const error = decodeError(message, 0);
-          if (error !== null && error.errno === EINTR) return false;
-          if (error !== null) throw error;
-        } else {
-          handler(message, 0);
+          if (message.type === NLMSG_DONE) return consistent;
         }
       }
     }
+  }
+
+  /** The error number of the message that ends a listing: 0 or EINTR. @throws NetlinkError for any other */
+  #errorAtEnd(message: Message): number {
+    if (message.type === NLMSG_DONE) {
+      const errno = message.body.length < 4 ? 0 : -readI32(message.body, 0);
+      /* For rtnetlink this is how the listing of a missing link or table ends: there is nothing. */
+      if (errno > 0 && errno !== EINTR && this.#protocol !== NETLINK_ROUTE) throw new NetlinkError(errno, "", 0);
+      return errno === EINTR ? EINTR : 0;
+    }
+    const error = decodeError(message, 0);
+    if (error === null) return 0;
+    if (error.errno === EINTR) return EINTR;
+    throw error;
   }
 
   #begin(type: number, flags: number): MessageWriter {
@@ -354,29 +362,24 @@ export class NetlinkSocket {
   }
 
   #receive(): Message[] {
+    return splitMessages(this.#buffer.subarray(0, this.#receiveBytes()));
+  }
+
+  /** The messages in some of the words that were received. */
+  #messages(from: number, to: number): Message[] {
+    return splitMessages(this.#buffer.subarray(from * 4, to * 4));
+  }
+
+  /** How many bytes were received into the buffer. */
+  #receiveBytes(): number {
     for (;;) {
       const length = sys.recv(this.#fd, this.#buffer, MSG_TRUNC);
       if (length === -EINTR) continue;
       sys.must(length, "receive a netlink answer");
       if (length > this.#buffer.length) throw new NetlinkFormatError(`netlink answer of ${length} bytes`);
-      return splitMessages(this.#buffer.subarray(0, length));
+      return length;
     }
   }
-}
-
-/** An error message as an error; null for an acknowledgement, which is error number 0. */
-function decodeError(message: Message, index: number): NetlinkError | null {
-  const errno = -readI32(message.body, 0);
-  if (errno === 0) return null;
-  let text = "";
-  if ((message.flags & NLM_F_ACK_TLVS) !== 0) {
-    /* With NETLINK_CAP_ACK only the header of the refused request comes back: 4 + 16 bytes. */
-    const attributes = new AttributeReader(message.body, 20);
-    while (attributes.next()) {
-      if (attributes.type === NLMSGERR_ATTR_MSG) text = attributes.text();
-    }
-  }
-  return new NetlinkError(errno, text, index);
 }
 
 function ignore(_message: Message, _index: number): void {}

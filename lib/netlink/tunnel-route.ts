@@ -4,7 +4,7 @@
  */
 import type { Family } from "../ip/address.ts";
 import { ADDRESS_WORDS, IPV4_LENGTH, isIpv4At, putIpv4 } from "../ip/words.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, readU8, readU32 } from "./codec.ts";
+import { type MessageWriter, NLM_F_CREATE } from "./codec.ts";
 import {
   addressWords,
   type EntryTable,
@@ -21,22 +21,25 @@ import {
   ROW_WORDS,
   VNI,
 } from "./entry-table.ts";
-import { readIp } from "./neighbour.ts";
+import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, numberIn, readIpRow, typeOf } from "./rows.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  NLM_F_REPLACE,
+  RT_TABLE_MAIN,
+  RTA_DST,
+  RTA_GATEWAY,
+  RTA_OIF,
+  RTA_PRIORITY,
+  RTA_TABLE,
+  RTM_DELROUTE,
+  RTM_GETROUTE,
+  RTM_NEWROUTE,
+  RTN_UNICAST,
+  RTNH_F_ONLINK,
+} from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-const RTM_NEWROUTE = 24;
-const RTM_DELROUTE = 25;
-const RTM_GETROUTE = 26;
-
-const NLM_F_REPLACE = 0x100;
-const AF_INET = 2;
-const AF_INET6 = 10;
-
-const RTA_DST = 1;
-const RTA_OIF = 4;
-const RTA_GATEWAY = 5;
-const RTA_PRIORITY = 6;
-const RTA_TABLE = 15;
 const RTA_ENCAP_TYPE = 21;
 const RTA_ENCAP = 22;
 
@@ -48,10 +51,7 @@ const LWTUNNEL_IP_FLAGS = 6;
 /** TUNNEL_CSUM in linux/if_tunnel.h. */
 const TUNNEL_CSUM = 0x01;
 
-const RT_TABLE_MAIN = 254;
 const RTN_UNSPEC = 0;
-const RTN_UNICAST = 1;
-const RTNH_F_ONLINK = 4;
 const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_LINK = 253;
 const RT_SCOPE_NOWHERE = 255;
@@ -117,7 +117,7 @@ function writeEncapsulation(writer: MessageWriter, words: Int32Array, at: number
 /** Adds all unicast routes of the main table to a table. @throws NetlinkError */
 export function listTunnelRoutes(socket: NetlinkSocket, family: Family, table: EntryTable): void {
   const before = table.count;
-  socket.dump(
+  socket.dumpRows(
     RTM_GETROUTE,
     (writer) => {
       writer.u8(family === 4 ? AF_INET : AF_INET6);
@@ -127,44 +127,65 @@ export function listTunnelRoutes(socket: NetlinkSocket, family: Family, table: E
       writer.attributeU32(RTA_TABLE, RT_TABLE_MAIN);
       writer.end();
     },
-    (message) => decodeTunnelRoute(message.body, table),
+    (words, from, to) => {
+      for (let at = from; at < to; ) {
+        const next = behindMessage(words, at, to);
+        decodeTunnelRoute(words, at + HEADER_WORDS, next, table);
+        at = next;
+      }
+    },
     () => table.cut(before),
   );
 }
 
+/** struct rtmsg. */
+const RTMSG_WORDS = 3;
+
 /**
- * Adds what the body of an RTM_NEWROUTE message says, if it is a unicast IP route of the main table. IPv6 routes to
- * ::ffff:0:0/96, which nobody has, are left out: here these addresses stand for IPv4. @throws NetlinkFormatError
+ * Adds what the body of an RTM_NEWROUTE message, the words [at, end), says, if it is a unicast IP route of the main table.
+ * IPv6 routes to ::ffff:0:0/96, which nobody has, are left out: here these addresses stand for IPv4.
+ * @throws NetlinkFormatError
  */
-export function decodeTunnelRoute(body: Uint8Array, table: EntryTable): void {
-  const family = readU8(body, 0);
-  if (readU8(body, 7) !== RTN_UNICAST || readU8(body, 4) !== RT_TABLE_MAIN) return;
+export function decodeTunnelRoute(words: Int32Array, at: number, end: number, table: EntryTable): void {
+  if (at + RTMSG_WORDS > end) return;
+  const first = words[at] ?? 0;
+  const second = words[at + 1] ?? 0;
+  const family = first & 0xff;
+  if (second >>> 24 !== RTN_UNICAST || (second & 0xff) !== RT_TABLE_MAIN) return;
   if (family !== AF_INET && family !== AF_INET6) return;
   const isIpv4 = family === AF_INET;
-  const at = table.begin();
-  const { words } = table;
-  if (isIpv4) putIpv4(words, at + KEY, 0);
-  let flags = readU8(body, 5) << 8;
-  const attributes = new AttributeReader(body, 12);
-  while (attributes.next()) {
-    const type = attributes.type;
-    if (type === RTA_DST) readIp(attributes, words, at + KEY);
-    else if (type === RTA_GATEWAY) flags |= readIp(attributes, words, at + GATEWAY) ? HAS_GATEWAY : 0;
-    else if (type === RTA_OIF) words[at + LINK] = attributes.u32() | 0;
-    else if (type === RTA_PRIORITY) words[at + METRIC] = attributes.u32() | 0;
-    else if (type === RTA_ENCAP) flags |= decodeEncapsulation(attributes.nested(), words, at) ? HAS_TUNNEL : 0;
+  const row = table.begin();
+  const target = table.words;
+  if (isIpv4) putIpv4(target, row + KEY, 0);
+  let flags = second & 0xff00;
+  for (let next = at + RTMSG_WORDS; next < end; ) {
+    const attribute = next;
+    const head = words[attribute] ?? 0;
+    next = behindAttribute(head, attribute, end);
+    const type = typeOf(head);
+    if (type === RTA_DST) readIpRow(words, attribute, target, row + KEY);
+    else if (type === RTA_GATEWAY) flags |= readIpRow(words, attribute, target, row + GATEWAY) ? HAS_GATEWAY : 0;
+    else if (type === RTA_OIF) target[row + LINK] = numberIn(words, attribute);
+    else if (type === RTA_PRIORITY) target[row + METRIC] = numberIn(words, attribute);
+    else if (type === RTA_ENCAP) flags |= decodeEncapsulation(words, attribute + 1, next, target, row) ? HAS_TUNNEL : 0;
   }
-  words[at] = ROUTE | ((readU8(body, 1) + (isIpv4 ? IPV4_LENGTH : 0)) << 8);
-  words[at + FLAGS] = flags;
-  words[at + ONLINK] = (readU32(body, 8) & RTNH_F_ONLINK) === 0 ? 0 : 1;
-  if (isIpv4At(words, at + KEY) === isIpv4) table.end();
+  const length = ((first >>> 8) & 0xff) + (isIpv4 ? IPV4_LENGTH : 0);
+  target[row] = ROUTE | (length << 8);
+  target[row + FLAGS] = flags;
+  target[row + ONLINK] = ((words[at + 2] ?? 0) & RTNH_F_ONLINK) === 0 ? 0 : 1;
+  if (isIpv4At(target, row + KEY) === isIpv4) table.end();
 }
 
-function decodeEncapsulation(attributes: AttributeReader, words: Int32Array, at: number): boolean {
+function decodeEncapsulation(words: Int32Array, at: number, end: number, target: Int32Array, row: number): boolean {
   let found = false;
-  while (attributes.next()) {
-    if (attributes.type === LWTUNNEL_IP_ID) words[at + VNI] = attributes.wordAt(4);
-    else if (attributes.type === LWTUNNEL_IP_DST) found = readIp(attributes, words, at + HOST);
+  for (let next = at; next < end; ) {
+    const attribute = next;
+    const head = words[attribute] ?? 0;
+    next = behindAttribute(head, attribute, end);
+    const type = typeOf(head);
+    if (type === LWTUNNEL_IP_DST) found = readIpRow(words, attribute, target, row + HOST);
+    /* 64 bits, of which a VNI takes the last. */ else if (type === LWTUNNEL_IP_ID && next > attribute + 2)
+      target[row + VNI] = networkOrder(words[attribute + 2] ?? 0);
   }
   return found;
 }

@@ -1,9 +1,11 @@
 /** Sets of nf_tables whose elements are IP addresses, by the thousand: as words of an Int32Array. */
-import { ADDRESS_WORDS, isIpv4At, putIpv4 } from "../../ip/words.ts";
-import { AttributeReader, NLM_F_CREATE } from "../codec.ts";
+import { ADDRESS_WORDS, isIpv4At } from "../../ip/words.ts";
+import { NLM_F_CREATE } from "../codec.ts";
+import { behindAttribute, behindMessage, HEADER_WORDS, readIpRow, typeOf } from "../rows.ts";
 import { type NetlinkSocket, writeNetfilterHeader } from "../socket.ts";
 import {
   NFT_MSG_DELSETELEM,
+  NFT_MSG_GETSETELEM,
   NFT_MSG_NEWSETELEM,
   NFTA_LIST_ELEM,
   NFTA_SET_ELEM_KEY,
@@ -12,11 +14,11 @@ import {
   NFTA_SET_ELEM_LIST_TABLE,
 } from "./attributes.ts";
 import type { NftSet } from "./objects.ts";
-import { dumpElements } from "./queries.ts";
+import { writeSet } from "./queries.ts";
 
 const NFTA_DATA_VALUE = 1;
 /** struct nfgenmsg. */
-const HEADER_LENGTH = 4;
+const NFGENMSG_WORDS = 1;
 /** An element takes at most 32 bytes of an attribute, whose length has 16 bits. */
 const AT_ONCE = 1500;
 
@@ -29,15 +31,14 @@ export interface Addresses {
 /** Adds the elements of a set to a list; none if the set is missing. @throws NetlinkError */
 export function listAddresses(socket: NetlinkSocket, set: NftSet, list: Addresses): void {
   const before = list.count;
-  dumpElements(
-    socket,
-    set,
-    (message) => {
-      const attributes = new AttributeReader(message.body, HEADER_LENGTH);
-      while (attributes.next()) {
-        if (attributes.type !== NFTA_SET_ELEM_LIST_ELEMENTS) continue;
-        const elements = attributes.nested();
-        while (elements.next()) readElement(elements.nested(), list);
+  socket.dumpRows(
+    NFT_MSG_GETSETELEM,
+    (writer) => writeSet(writer, set),
+    (words, from, to) => {
+      for (let at = from; at < to; ) {
+        const next = behindMessage(words, at, to);
+        decodeAddresses(words, at + HEADER_WORDS, next, list);
+        at = next;
       }
     },
     () => {
@@ -46,26 +47,45 @@ export function listAddresses(socket: NetlinkSocket, set: NftSet, list: Addresse
   );
 }
 
-function readElement(attributes: AttributeReader, list: Addresses): void {
-  while (attributes.next()) {
-    if (attributes.type !== NFTA_SET_ELEM_KEY) continue;
-    const key = attributes.nested();
-    while (key.next()) {
-      if (key.type === NFTA_DATA_VALUE) addAddress(key, list);
+/** Adds the elements that the body of an NFT_MSG_NEWSETELEM message, the words [at, end), tells. @throws NetlinkFormatError */
+export function decodeAddresses(words: Int32Array, at: number, end: number, list: Addresses): void {
+  for (let next = at + NFGENMSG_WORDS; next < end; ) {
+    const attribute = next;
+    const head = words[attribute] ?? 0;
+    next = behindAttribute(head, attribute, end);
+    if (typeOf(head) !== NFTA_SET_ELEM_LIST_ELEMENTS) continue;
+    for (let element = attribute + 1; element < next; ) {
+      const behind = behindAttribute(words[element] ?? 0, element, next);
+      readElement(words, element + 1, behind, list);
+      element = behind;
     }
   }
 }
 
-function addAddress(value: AttributeReader, list: Addresses): void {
-  const at = list.count * ADDRESS_WORDS;
-  if (at + ADDRESS_WORDS > list.words.length) {
-    const larger = new Int32Array(list.words.length * 2 + 64);
-    larger.set(list.words);
-    list.words = larger;
+/** Elements say their key first, and it holds nothing but its value; both are looked for all the same. */
+function readElement(words: Int32Array, at: number, end: number, list: Addresses): void {
+  for (let next = at; next < end; ) {
+    const attribute = next;
+    const head = words[attribute] ?? 0;
+    next = behindAttribute(head, attribute, end);
+    if (typeOf(head) === NFTA_SET_ELEM_KEY) readKey(words, attribute + 1, next, list);
   }
-  if (value.length === 4) putIpv4(list.words, at, value.wordAt(0));
-  else for (let i = 0; i < ADDRESS_WORDS; i += 1) list.words[at + i] = value.wordAt(i * 4);
-  list.count += 1;
+}
+
+function readKey(words: Int32Array, at: number, end: number, list: Addresses): void {
+  for (let next = at; next < end; ) {
+    const attribute = next;
+    const head = words[attribute] ?? 0;
+    next = behindAttribute(head, attribute, end);
+    if (typeOf(head) !== NFTA_DATA_VALUE) continue;
+    const target = list.count * ADDRESS_WORDS;
+    if (target + ADDRESS_WORDS > list.words.length) {
+      const larger = new Int32Array(list.words.length * 2 + 64);
+      larger.set(list.words);
+      list.words = larger;
+    }
+    if (readIpRow(words, attribute, list.words, target)) list.count += 1;
+  }
 }
 
 /** Adds those addresses of a list to a set, or with `away` deletes them from it, that are of its family. */

@@ -1,5 +1,5 @@
 /** Reading the objects of nf_tables. Several single questions may go in one send: the `writeGet` functions and `executeAll`. */
-import type { Message } from "../codec.ts";
+import type { MessageWriter } from "../codec.ts";
 import { type NetlinkSocket, writeNetfilterHeader } from "../socket.ts";
 import {
   NFT_MSG_GETCHAIN,
@@ -76,9 +76,9 @@ export function listRules(socket: NetlinkSocket, family: number, table: string, 
 /** The elements of a set in no particular order. @throws NetlinkError; ENOENT if the set or the table is missing */
 export function listElements(socket: NetlinkSocket, set: NftSet): Element[] {
   let elements: Element[] = [];
-  dumpElements(
-    socket,
-    set,
+  socket.dump(
+    NFT_MSG_GETSETELEM,
+    (writer) => writeSet(writer, set),
     (message) => {
       for (const element of decodeElements(message.body)) elements.push(element);
     },
@@ -89,26 +89,10 @@ export function listElements(socket: NetlinkSocket, set: NftSet): Element[] {
   return elements;
 }
 
-/**
- * Has the kernel list the elements of a set.
- * @param restart drops what `onMessage` got so far: the list is begun again, since the set has changed meanwhile
- * @throws NetlinkError
- */
-export function dumpElements(
-  socket: NetlinkSocket,
-  set: NftSet,
-  onMessage: (message: Message) => void,
-  restart: () => void,
-): void {
-  socket.dump(
-    NFT_MSG_GETSETELEM,
-    (writer) => {
-      writeNetfilterHeader(writer, set.family, 0);
-      writer.attributeText(NFTA_SET_ELEM_LIST_TABLE, set.table);
-      writer.attributeText(NFTA_SET_ELEM_LIST_SET, set.name);
-      writer.end();
-    },
-    onMessage,
-    restart,
-  );
+/** Completes a request for the elements of a set. */
+export function writeSet(writer: MessageWriter, set: NftSet): void {
+  writeNetfilterHeader(writer, set.family, 0);
+  writer.attributeText(NFTA_SET_ELEM_LIST_TABLE, set.table);
+  writer.attributeText(NFTA_SET_ELEM_LIST_SET, set.name);
+  writer.end();
 }
