@@ -5,10 +5,12 @@ import { throwIfInterrupted } from "./interrupt.ts";
 
 /**
  * Reads a stream to its end, or until it holds more than `limit` bytes: then the bytes returned are more than `limit`.
+ * @param size how many bytes are expected; 0 if that is not known
  * @throws SystemError; CniError 11 if interrupted
  */
-export function readAll(fd: number, limit: number, name: string): Uint8Array {
-  let buffer = new Uint8Array(8192);
+export function readAll(fd: number, limit: number, name: string, size = 0): Uint8Array {
+  /* One more, so that there is room to find the end in. */
+  let buffer = new Uint8Array(size > 0 && size <= limit ? size + 1 : 8192);
   let length = 0;
   while (length <= limit) {
     if (length === buffer.length) {

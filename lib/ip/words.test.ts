@@ -88,10 +88,12 @@ describe("addresses as words", () => {
       ),
     );
     fc.assert(
-      fc.property(text, (address) => {
-        const ascii = new TextEncoder().encode(`"${address}"`);
+      fc.property(text, fc.constantFrom('"', "/", ""), (address, behind) => {
+        const ascii = new TextEncoder().encode(`"${address}${behind}`);
         const found = new Int32Array(4);
-        const isRead = readAddress(ascii, 1, ascii.length - 1, found, 0);
+        const stop = readAddress(ascii, 1, ascii.length, found, 0);
+        const isRead = stop >= 0;
+        if (isRead) expect(stop).toBe(1 + address.length);
         const expected = parseAddress(address);
         if (isRead) expect(expected === null ? null : words(expected)).toEqual(found);
         /* A dotted tail is left to the other reader. */ else

@@ -10,7 +10,9 @@ export const ADDRESS_WORDS = 4;
 export const IPV4_LENGTH = 96;
 const MAPPED = 0xffff;
 
+const QUOTE = 0x22;
 const DOT = 0x2e;
+const SLASH = 0x2f;
 const COLON = 0x3a;
 const ZERO = 0x30;
 
@@ -99,37 +101,46 @@ export function containsAt(
   return true;
 }
 
-/** Reads an address from the ASCII text [start, end); false if it is none in the commonest spelling, which proves nothing. */
-export function readAddress(text: Uint8Array, start: number, end: number, words: Int32Array, at: number): boolean {
-  for (let i = start; i < end; i += 1) {
-    if (text[i] === COLON) return readIpv6(text, start, end, words, at);
-  }
-  return readIpv4(text, start, end, words, at);
+/**
+ * Reads the address that stands in ASCII text from `start` to a quotation mark, a slash or `end`.
+ * @returns the place behind it; -1 if it is none in the commonest spelling, which proves nothing
+ */
+export function readAddress(text: Uint8Array, start: number, end: number, words: Int32Array, at: number): number {
+  const behind = readIpv4(text, start, end, words, at);
+  if (behind >= 0) return behind;
+  let stop = start;
+  while (stop < end && text[stop] !== QUOTE && text[stop] !== SLASH) stop += 1;
+  return readIpv6(text, start, stop, words, at) ? stop : -1;
 }
 
-function readIpv4(text: Uint8Array, start: number, end: number, words: Int32Array, at: number): boolean {
+function readIpv4(text: Uint8Array, start: number, end: number, words: Int32Array, at: number): number {
   let address = 0;
-  let parts = 0;
+  let dots = 0;
   let value = 0;
   let digits = 0;
-  for (let i = start; i <= end; i += 1) {
-    const byte = i < end ? (text[i] ?? 0) : DOT;
-    if (byte === DOT) {
-      if (digits === 0 || value > 255) return false;
-      address = (address << 8) | value;
-      parts += 1;
+  let next = start;
+  for (; next < end; next += 1) {
+    const byte = text[next] ?? 0;
+    const digit = byte - ZERO;
+    if (digit >= 0 && digit <= 9) {
+      /* No second digit behind a zero. */
+      if (digits > 0 && value === 0) return -1;
+      value = value * 10 + digit;
+      digits += 1;
+      if (value > 255) return -1;
+    } else if (byte === DOT) {
+      if (digits === 0 || dots === 3) return -1;
+      address = address * 256 + value;
+      dots += 1;
       value = 0;
       digits = 0;
     } else {
-      /* No second digit behind a zero. */
-      if (byte < ZERO || byte > ZERO + 9 || digits === 3 || (digits > 0 && value === 0)) return false;
-      value = value * 10 + byte - ZERO;
-      digits += 1;
+      break;
     }
   }
-  if (parts !== 4) return false;
-  putIpv4(words, at, address);
-  return true;
+  if (dots !== 3 || digits === 0 || (next < end && text[next] !== QUOTE && text[next] !== SLASH)) return -1;
+  putIpv4(words, at, address * 256 + value);
+  return next;
 }
 
 const groups = new Int32Array(8);
@@ -183,7 +194,8 @@ function hexDigit(byte: number): number {
   return letter >= 0 && letter < 6 ? letter + 10 : -1;
 }
 
-const MULTIPLIER = 0x9e3779b1 | 0;
+/** 2^32 divided by the golden ratio, as Knuth multiplies hashes. */
+const MULTIPLIER = 0x9e3779b1;
 
 /**
  * Finds rows by the words they begin with. The rows are `stride` words apart; the first `width` from `offset` on are the key.
@@ -196,7 +208,10 @@ export class WordIndex {
   /** Rows by hash, counted from 1. */
   readonly #slots: Int32Array;
 
-  /** @param capacity how many rows will be added at most */
+  /**
+   * @param width an even number
+   * @param capacity how many rows will be added at most
+   */
   constructor(words: Int32Array, stride: number, offset: number, width: number, capacity: number) {
     let size = 16;
     while (size < capacity * 2) size *= 2;
@@ -228,17 +243,21 @@ export class WordIndex {
     const stride = this.#stride;
     const offset = this.#offset;
     const width = this.#width;
-    const mask = slots.length - 1;
     let hash = 0;
-    for (let i = 0; i < width; i += 1) {
-      hash = Math.imul(hash ^ (words[at + i] ?? 0), MULTIPLIER);
-      hash ^= hash >>> 15;
+    for (let i = at; i < at + width; i += 2) {
+      const first = Math.imul(hash ^ (words[i] ?? 0), MULTIPLIER);
+      const second = Math.imul(first ^ (first >>> 15) ^ (words[i + 1] ?? 0), MULTIPLIER);
+      hash = second ^ (second >>> 15);
     }
-    let slot = hash & mask;
+    let slot = hash & (slots.length - 1);
     for (;;) {
       const row = (slots[slot] ?? 0) - 1;
-      if (row < 0 || sameAt(own, row * stride + offset, words, at, width)) return slot;
-      slot = (slot + 1) & mask;
+      if (row < 0) return slot;
+      const from = row * stride + offset;
+      let same = 0;
+      while (same < width && own[from + same] === words[at + same]) same += 1;
+      if (same === width) return slot;
+      slot = slot + 1 === slots.length ? 0 : slot + 1;
     }
   }
 }

@@ -8,12 +8,12 @@
  *
  * This node may stand among them: all nodes can be given the same file. Pure.
  */
-import { Fields } from "../cni/fields.ts";
-import { JsonError, parseJson } from "../cni/json.ts";
+import type { Fields } from "../cni/fields.ts";
 import { MAC_WORDS, putMac } from "../ip/mac.ts";
 import { ADDRESS_WORDS, clearHostBits, IPV4_LENGTH, isIpv4At, readAddress } from "../ip/words.ts";
 import { PeerTable } from "./peer-table.ts";
 import { MIN_PREFIX, type PeerList, PeersUnknown, readPeer, vtepMac } from "./peers.ts";
+import { parseRecord } from "./record.ts";
 
 /** More than a Linux bridge or route table is ever asked to hold of nodes. */
 const MAX_PEERS = 100_000;
@@ -35,24 +35,25 @@ export function parsePeersFile(bytes: Uint8Array, name: string): PeerList {
   let peers = new PeerTable(name, 0);
   let line = 0;
   for (let start = 0; start < bytes.length; ) {
-    let end = start;
-    while (end < bytes.length && bytes[end] !== NEWLINE) end += 1;
     line += 1;
-    if (end > start && generation < 0) {
-      const fields = parseLine(bytes.subarray(start, end), `${name} line ${line}`);
-      generation = fields.integer("generation", 0, Number.MAX_SAFE_INTEGER) ?? -1;
-      announced = fields.integer("peers", 0, MAX_PEERS) ?? -1;
-      force = fields.boolean("force", false);
-      requireHeader(fields, generation, announced);
-      peers = new PeerTable(name, Math.min(announced, Math.ceil(bytes.length / MIN_LINE)));
-    } else if (end > start) {
-      if (peers.count === announced) throw new PeersUnknown(`${name} holds more than the ${announced} peers it says`);
-      if (!readPlainRecord(bytes, start, end, line, peers)) {
+    let next = generation >= 0 && peers.count < announced ? readPlainRecord(bytes, start, line, peers) : -1;
+    if (next < 0) {
+      const end = lineEnd(bytes, start);
+      next = end + 1;
+      if (end > start && generation < 0) {
+        const fields = parseLine(bytes.subarray(start, end), `${name} line ${line}`);
+        generation = fields.integer("generation", 0, Number.MAX_SAFE_INTEGER) ?? -1;
+        announced = fields.integer("peers", 0, MAX_PEERS) ?? -1;
+        force = fields.boolean("force", false);
+        requireHeader(fields, generation, announced);
+        peers = new PeerTable(name, Math.min(announced, Math.ceil(bytes.length / MIN_LINE)));
+      } else if (end > start) {
+        if (peers.count === announced) throw new PeersUnknown(`${name} holds more than the ${announced} peers it says`);
         const place = `${name} line ${line}`;
         peers.add(readPeer(parseLine(bytes.subarray(start, end), place), place), line);
       }
     }
-    start = end + 1;
+    start = next;
   }
   if (generation < 0) throw new PeersUnknown(`${name} is empty`);
   if (peers.count < announced) {
@@ -70,14 +71,13 @@ function requireHeader(fields: Fields, generation: number, announced: number): v
 
 function parseLine(bytes: Uint8Array, place: string): Fields {
   if (bytes.length > MAX_LINE) throw new PeersUnknown(`${place} is longer than ${MAX_LINE} bytes`);
-  try {
-    const json = parseJson(bytes);
-    if (json.kind === "object") return new Fields(json, place);
-  } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
-    throw new PeersUnknown(`${place} is not JSON: ${error.message}`);
-  }
-  throw new PeersUnknown(`${place} is no JSON object`);
+  return parseRecord(bytes, place);
+}
+
+function lineEnd(bytes: Uint8Array, start: number): number {
+  let end = start;
+  while (end < bytes.length && bytes[end] !== NEWLINE) end += 1;
+  return end;
 }
 
 const SPACE = 0x20;
@@ -94,65 +94,67 @@ const CLOSE_LIST = 0x5d;
 const OPEN = 0x7b;
 const CLOSE = 0x7d;
 
-const NODE_IP = new TextEncoder().encode("nodeIP");
-const POD_CIDRS = new TextEncoder().encode("podCIDRs");
+/* With their quotation marks. */
+const NODE_IP = new TextEncoder().encode('"nodeIP"');
+const POD_CIDRS = new TextEncoder().encode('"podCIDRs"');
+const MAC_LENGTH = '"mac"'.length;
 
 /**
- * Reads a record of the usual kind from the line [start, end) without making objects: texts without escapes, nothing but
- * `nodeIP`, `podCIDRs` and members of no concern whose values are texts. Of any other record it says false, and has added
- * nothing; that is for `readPeer` to judge.
+ * Reads the record of the usual kind that begins at `start`, in one pass and without making objects: texts without escapes,
+ * nothing but `nodeIP`, `podCIDRs` and members of no concern whose values are texts.
+ * @returns where the next line begins; -1 for any other record, which is for `readPeer` to judge: nothing has been added
  */
-function readPlainRecord(bytes: Uint8Array, start: number, end: number, line: number, peers: PeerTable): boolean {
+function readPlainRecord(bytes: Uint8Array, start: number, line: number, peers: PeerTable): number {
+  const end = Math.min(bytes.length, start + MAX_LINE + 1);
   let at = skipBlanks(bytes, start, end);
-  if (end - start > MAX_LINE || byteAt(bytes, at, end) !== OPEN) return false;
+  if (byteAt(bytes, at, end) !== OPEN) return -1;
   peers.beginRow(line);
   let hasHost = false;
   let hasCidrs = false;
   for (;;) {
     at = skipBlanks(bytes, at + 1, end);
-    const keyEnd = textEnd(bytes, at, end);
-    if (keyEnd < 0) return false;
-    const key = at + 1;
-    const value = skipBlanks(bytes, keyEnd + 1, end);
-    if (byteAt(bytes, value, end) !== COLON) return false;
-    at = skipBlanks(bytes, value + 1, end);
-    let next = -1;
-    if (!hasHost && isText(bytes, key, keyEnd, NODE_IP)) {
-      next = textEnd(bytes, at, end);
-      hasHost = next >= 0 && readHost(bytes, at + 1, next, peers);
-      if (!hasHost) return false;
-    } else if (!hasCidrs && isText(bytes, key, keyEnd, POD_CIDRS)) {
-      next = readCidrs(bytes, at, end, peers);
+    if (!hasHost && isText(bytes, at, end, NODE_IP)) {
+      hasHost = true;
+      at = skipColon(bytes, at + NODE_IP.length, end);
+      at = readHost(bytes, at, end, peers);
+    } else if (!hasCidrs && isText(bytes, at, end, POD_CIDRS)) {
       hasCidrs = true;
-    } else if (isOther(keyEnd - key)) {
-      next = textEnd(bytes, at, end);
+      at = skipColon(bytes, at + POD_CIDRS.length, end);
+      at = readCidrs(bytes, at, end, peers);
+    } else {
+      const behind = behindText(bytes, at, end);
+      if (!isOther(behind - at)) return -1;
+      at = skipColon(bytes, behind, end);
+      at = behindText(bytes, at, end);
     }
-    if (next < 0) return false;
-    at = skipBlanks(bytes, next + 1, end);
-    const behind = byteAt(bytes, at, end);
-    if (behind === COMMA) continue;
-    if (behind !== CLOSE || skipBlanks(bytes, at + 1, end) !== end || !hasHost) return false;
+    if (at < 0) return -1;
+    at = skipBlanks(bytes, at, end);
+    const byte = byteAt(bytes, at, end);
+    if (byte === COMMA) continue;
+    if (byte !== CLOSE || !hasHost) return -1;
+    at = skipBlanks(bytes, at + 1, end);
+    if (at < bytes.length && byteAt(bytes, at, end) !== NEWLINE) return -1;
     peers.endRow();
-    return true;
+    return at + 1;
   }
 }
 
-/** Whether a name of this length is none that a record knows, however it is written. */
+/** Whether a name of this length with its quotation marks is none that a record knows, however it is written. */
 function isOther(length: number): boolean {
-  return length !== NODE_IP.length && length !== POD_CIDRS.length && length !== "mac".length;
+  return length > 0 && length !== NODE_IP.length && length !== POD_CIDRS.length && length !== MAC_LENGTH;
 }
 
 function isText(bytes: Uint8Array, start: number, end: number, text: Uint8Array): boolean {
-  if (end - start !== text.length) return false;
+  if (start + text.length > end) return false;
   for (let i = 0; i < text.length; i += 1) {
     if (bytes[start + i] !== text[i]) return false;
   }
   return true;
 }
 
-/** A byte of the line, -1 behind its end. */
+/** A byte of the line, -1 outside of it: nothing follows where nothing was found. */
 function byteAt(bytes: Uint8Array, at: number, end: number): number {
-  return at < end ? (bytes[at] ?? 0) : -1;
+  return at >= 0 && at < end ? (bytes[at] ?? 0) : -1;
 }
 
 function skipBlanks(bytes: Uint8Array, start: number, end: number): number {
@@ -161,76 +163,81 @@ function skipBlanks(bytes: Uint8Array, start: number, end: number): number {
   return at;
 }
 
-/** The closing quote of the plain text whose opening quote is at `start`; -1 if there is none such. */
-function textEnd(bytes: Uint8Array, start: number, end: number): number {
+/** Where a value begins behind the name that ends at `start`; -1 if no colon is between. */
+function skipColon(bytes: Uint8Array, start: number, end: number): number {
+  const colon = skipBlanks(bytes, start, end);
+  return byteAt(bytes, colon, end) === COLON ? skipBlanks(bytes, colon + 1, end) : -1;
+}
+
+/** The place behind the plain text whose opening quotation mark is at `start`; -1 if there is none such. */
+function behindText(bytes: Uint8Array, start: number, end: number): number {
   if (byteAt(bytes, start, end) !== QUOTE) return -1;
   for (let at = start + 1; at < end; at += 1) {
     const byte = bytes[at] ?? 0;
-    if (byte === QUOTE) return at;
+    if (byte === QUOTE) return at + 1;
     if (byte < SPACE || byte > 0x7e || byte === BACKSLASH) return -1;
   }
   return -1;
 }
 
-function readHost(bytes: Uint8Array, start: number, end: number, peers: PeerTable): boolean {
+/** Reads the address of the peer that was begun; the place behind its quotation marks, -1 if it is for others to judge. */
+function readHost(bytes: Uint8Array, start: number, end: number, peers: PeerTable): number {
+  if (byteAt(bytes, start, end) !== QUOTE) return -1;
   const { hosts, macs, count } = peers;
   const at = count * ADDRESS_WORDS;
-  if (!readAddress(bytes, start, end, hosts, at)) return false;
+  const behind = readAddress(bytes, start + 1, end, hosts, at);
+  if (byteAt(bytes, behind, end) !== QUOTE) return -1;
   if (isIpv4At(hosts, at)) {
     const first = (hosts[at + 3] ?? 0) >>> 24;
-    if (first === 0 || first === 127 || first >= 224) return false;
+    if (first === 0 || first === 127 || first >= 224) return -1;
     /* As `vtepMac` has it. */
     macs[count * MAC_WORDS] = 0x0ef4;
     macs[count * MAC_WORDS + 1] = hosts[at + 3] ?? 0;
-    return true;
+    return behind + 1;
   }
   const first = (hosts[at] ?? 0) >>> 24;
-  if (first === 0 || first === 0xff) return false;
+  if (first === 0 || first === 0xff) return -1;
   putMac(macs, count * MAC_WORDS, vtepMac(peers.host(count)));
-  return true;
+  return behind + 1;
 }
 
-/** Reads a list of networks; the place of its closing bracket, -1 if it is of another kind. */
+/** Reads a list of networks; the place behind its closing bracket, -1 if it is of another kind. */
 function readCidrs(bytes: Uint8Array, start: number, end: number, peers: PeerTable): number {
   if (byteAt(bytes, start, end) !== OPEN_LIST) return -1;
   let at = skipBlanks(bytes, start + 1, end);
-  if (byteAt(bytes, at, end) === CLOSE_LIST) return at;
+  if (byteAt(bytes, at, end) === CLOSE_LIST) return at + 1;
   for (;;) {
-    const close = textEnd(bytes, at, end);
-    if (close < 0 || !readCidr(bytes, at + 1, close, peers)) return -1;
-    at = skipBlanks(bytes, close + 1, end);
-    const behind = byteAt(bytes, at, end);
-    if (behind === CLOSE_LIST) return at;
-    if (behind !== COMMA) return -1;
+    at = readCidr(bytes, at, end, peers);
+    if (at < 0) return -1;
+    at = skipBlanks(bytes, at, end);
+    const byte = byteAt(bytes, at, end);
+    if (byte === CLOSE_LIST) return at + 1;
+    if (byte !== COMMA) return -1;
     at = skipBlanks(bytes, at + 1, end);
   }
 }
 
-function readCidr(bytes: Uint8Array, start: number, end: number, peers: PeerTable): boolean {
-  let slash = start;
-  while (slash < end && bytes[slash] !== SLASH) slash += 1;
-  const length = readLength(bytes, slash + 1, end);
+/** Reads a network; the place behind its quotation marks, -1 if it is for others to judge. */
+function readCidr(bytes: Uint8Array, start: number, end: number, peers: PeerTable): number {
+  if (byteAt(bytes, start, end) !== QUOTE) return -1;
   const at = peers.nextCidr();
   const { cidrs } = peers;
-  if (length < MIN_PREFIX || !readAddress(bytes, start, slash, cidrs, at)) return false;
-  const isIpv4 = isIpv4At(cidrs, at);
-  /* Of IPv6, ::ffff:0:0/96 and whatever holds it. */
-  if (isIpv4 ? length > 32 : (cidrs[at] ?? 0) >>> 24 === 0) return false;
-  const wide = isIpv4 ? length + IPV4_LENGTH : length;
-  clearHostBits(cidrs, at, wide);
-  cidrs[at + ADDRESS_WORDS] = wide;
-  peers.addCidr();
-  return true;
-}
-
-/** A prefix length; -1 if it is none. */
-function readLength(bytes: Uint8Array, start: number, end: number): number {
-  if (start >= end || end - start > 3 || bytes[start] === ZERO) return -1;
+  const slash = readAddress(bytes, start + 1, end, cidrs, at);
+  if (byteAt(bytes, slash, end) !== SLASH) return -1;
   let length = 0;
-  for (let at = start; at < end; at += 1) {
-    const digit = (bytes[at] ?? 0) - ZERO;
-    if (digit < 0 || digit > 9) return -1;
+  let next = slash + 1;
+  for (; next < end && bytes[next] !== QUOTE; next += 1) {
+    const digit = (bytes[next] ?? 0) - ZERO;
+    if (digit < 0 || digit > 9 || (digit === 0 && length === 0) || length > 12) return -1;
     length = length * 10 + digit;
   }
-  return length <= 128 ? length : -1;
+  const isIpv4 = isIpv4At(cidrs, at);
+  if (next === end || length < MIN_PREFIX || length > (isIpv4 ? 32 : 128)) return -1;
+  const wide = isIpv4 ? length + IPV4_LENGTH : length;
+  clearHostBits(cidrs, at, wide);
+  /* ::ffff:0:0/96 and whatever holds it, as 100::/4 does, which is ::/4. */
+  if (!isIpv4 && (cidrs[at] ?? 0) >>> 24 === 0) return -1;
+  cidrs[at + ADDRESS_WORDS] = wide;
+  peers.addCidr();
+  return next + 1;
 }

@@ -142,7 +142,7 @@ describe("records of the usual kind, which are read without making objects", () 
   const cidr = fc.oneof(
     fc.tuple(address4, fc.integer({ min: 0, max: 33 })).map(([ip, length]) => `${ip}/${length}`),
     fc.tuple(address6, fc.integer({ min: 0, max: 130 })).map(([ip, length]) => `${ip}/${length}`),
-    fc.constantFrom("10.0.0.0/08", "10.0.0.0/", "/8", "10.0.0.0", "", "::ffff:1:2/120", "::/4"),
+    fc.constantFrom("10.0.0.0/08", "10.0.0.0/", "/8", "10.0.0.0", "", "::ffff:1:2/120", "::/4", "100::/4", "f00::1/5"),
   );
   const key = fc.constantFrom("nodeIP", "NODEIP", "podCIDRs", "mac", "name", "", "\u0000", 'a"b', "n\u00f6de");
   const value = fc.oneof(
@@ -189,6 +189,37 @@ describe("records of the usual kind, which are read without making objects", () 
         },
       ),
       { numRuns: 3000 },
+    );
+  });
+});
+
+describe("a file of records of both kinds", () => {
+  test("is read as its lines are one by one, however they end", () => {
+    const address = fc.nat(0xffff).map((n) => `192.0.${n >> 8}.${n & 255}`);
+    const cidrs = fc.array(
+      fc.nat(0xffff).map((n) => `10.${n >> 8}.${n & 255}.0/24`),
+      { maxLength: 3 },
+    );
+    /* A "mac" is for the careful reader; "" is an empty line. */
+    const line = fc.oneof(
+      fc.tuple(address, cidrs).map(([nodeIP, podCIDRs]) => JSON.stringify({ nodeIP, podCIDRs })),
+      fc.tuple(address, cidrs).map(([nodeIP, podCIDRs]) => JSON.stringify({ podCIDRs, name: "a", nodeIP })),
+      address.map((nodeIP) => JSON.stringify({ nodeIP, mac: "02:00:00:00:00:07" })),
+      fc.constant(""),
+    );
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 8 }), fc.constantFrom("\n", ""), (lines, last) => {
+        const records = lines.filter((one) => one !== "");
+        const text = [JSON.stringify({ generation: 1, complete: true, peers: records.length }), ...lines].join("\n");
+        const { peers } = parse(text + last);
+        const read = Array.from({ length: peers.count }, (_, row) => peers.peer(row));
+        const expected = lines.flatMap((one, i) => {
+          if (one === "") return [];
+          const place = `peers line ${i + 2}`;
+          return [readPeer(new Fields(parseJson(new TextEncoder().encode(one)), place), place)];
+        });
+        expect(read.map((one) => ({ ...one, place: one.place.replace(/^.* line/, "peers line") }))).toEqual(expected);
+      }),
     );
   });
 });

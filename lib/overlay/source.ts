@@ -1,6 +1,4 @@
 /** Getting the peers from where the configuration says they are, and telling cheaply whether they may have changed. */
-import { Fields } from "../cni/fields.ts";
-import { JsonError, parseJson } from "../cni/json.ts";
 import { listNames } from "../host/directory.ts";
 import { readAll } from "../host/io.ts";
 import { errnoText } from "../sys/errno.ts";
@@ -8,6 +6,7 @@ import * as sys from "../sys/sys.ts";
 import { PeerTable } from "./peer-table.ts";
 import { type PeerList, PeersUnknown, readPeer } from "./peers.ts";
 import { parsePeersFile } from "./peers-file.ts";
+import { parseRecord } from "./record.ts";
 import type { PeerSource } from "./settings.ts";
 
 /** 100,000 peers with names and networks of both families. */
@@ -50,8 +49,9 @@ function readFile(path: string): ReadPeers {
   const fd = opened(sys.open(path, sys.O_RDONLY | sys.O_NONBLOCK), path);
   try {
     /* Of the open file: another one may take its place meanwhile. */
-    const identity = statusText(sys.fstat(fd));
-    return { list: parsePeersFile(contents(fd, path, MAX_FILE_BYTES), path), identity };
+    const status = sys.fstat(fd);
+    const bytes = contents(fd, path, MAX_FILE_BYTES, status?.size ?? 0);
+    return { list: parsePeersFile(bytes, path), identity: statusText(status) };
   } finally {
     sys.close(fd);
   }
@@ -67,7 +67,7 @@ function readDirectory(path: string): ReadPeers {
       const fd = opened(sys.openat(directory, name, sys.O_RDONLY | sys.O_NONBLOCK, 0), place);
       try {
         identities.push(`${name} ${statusText(sys.fstat(fd))}`);
-        peers.add(readPeer(parseRecord(contents(fd, place, MAX_RECORD_BYTES), place), place), 0);
+        peers.add(readPeer(parseRecord(contents(fd, place, MAX_RECORD_BYTES, 0), place), place), 0);
       } finally {
         sys.close(fd);
       }
@@ -85,24 +85,14 @@ function namesIn(directory: number): string[] {
     .sort();
 }
 
-function parseRecord(bytes: Uint8Array, place: string): Fields {
-  try {
-    const json = parseJson(bytes);
-    if (json.kind === "object") return new Fields(json, place);
-  } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
-    throw new PeersUnknown(`${place} is not JSON: ${error.message}`);
-  }
-  throw new PeersUnknown(`${place} is no JSON object`);
-}
-
 function opened(fd: number, path: string): number {
   if (fd >= 0) return fd;
   throw new PeersUnknown(`cannot open ${path}: ${errnoText(-fd)}`);
 }
 
-function contents(fd: number, path: string, limit: number): Uint8Array {
-  const bytes = readAll(fd, limit, path);
+/** @param size how long it may be expected to be */
+function contents(fd: number, path: string, limit: number, size: number): Uint8Array {
+  const bytes = readAll(fd, limit, path, size);
   if (bytes.length > limit) throw new PeersUnknown(`${path} is longer than ${limit} bytes`);
   return bytes;
 }
