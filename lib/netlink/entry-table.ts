@@ -102,14 +102,18 @@ export class EntryTable {
 
   /** Makes room for a row of zeros and returns where in `words` it begins; `end` adds it. */
   begin(): number {
-    const at = this.count * ROW_WORDS;
+    const { count } = this;
+    const at = count * ROW_WORDS;
+    if (count < this.#begun) {
+      for (let i = at; i < at + ROW_WORDS; i += 1) this.words[i] = 0;
+      return at;
+    }
+    this.#begun = count + 1;
     if (at + ROW_WORDS > this.words.length) {
       const larger = new Int32Array(this.words.length * 2 + 16 * ROW_WORDS);
       larger.set(this.words);
       this.words = larger;
     }
-    if (this.count >= this.#begun) this.#begun = this.count + 1;
-    else for (let i = at; i < at + ROW_WORDS; i += 1) this.words[i] = 0;
     return at;
   }
 
@@ -124,6 +128,16 @@ export class EntryTable {
 
   kind(row: number): number {
     return (this.words[row * ROW_WORDS] ?? 0) & 255;
+  }
+
+  /** The rows of a kind. */
+  rowsOf(kind: number): number[] {
+    const rows: number[] = [];
+    const { words, count } = this;
+    for (let row = 0; row < count; row += 1) {
+      if (((words[row * ROW_WORDS] ?? 0) & 255) === kind) rows.push(row);
+    }
+    return rows;
   }
 
   setKind(row: number, kind: number): void {

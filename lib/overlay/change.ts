@@ -38,13 +38,14 @@ export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable)
   const { overlay, desired, list } = wanted;
   const index = indexOf(desired);
   const stamp = stampRoute(overlay.link, wanted.configuration, wanted.identity);
-  const stamps = rowsOf(found, STAMP);
+  const stamps = found.rowsOf(STAMP);
+  const foreign = found.rowsOf(FOREIGN);
   const stamped = stamps.length === 1 && isSameStamp(stamp, found.route(stamps[0] ?? 0));
   const difference = differenceOf(desired, index, found);
   /* An entry that goes or is replaced may be the last of its node's. */
   const atMost = difference.remove.length + difference.put.length;
   const lost = atMost > FEW_NODES / 2 && !list.force ? tooManyLost(desired, found, atMost) : 0;
-  const held = found.count - stamps.length - rowsOf(found, FOREIGN).length;
+  const held = found.count - stamps.length - foreign.length;
   const emptied = list.peers.count === 0 && held > 0 && !list.force;
   const heldBack = lost > 0 || emptied;
   const remove = heldBack ? new Int32Array(0) : difference.remove;
@@ -64,7 +65,7 @@ export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable)
     repaired.push(describeEntry(entry));
   }
   const kept = heldBack ? heldBackBecause(emptied ? -1 : lost, found) : "";
-  const problem = refused[0] ?? (kept === "" ? overriddenBy(overlay, index, found) : kept);
+  const problem = refused[0] ?? (kept === "" ? overriddenBy(overlay, index, found, foreign) : kept);
   return {
     problem,
     heldBack,
@@ -79,14 +80,6 @@ function putStamp(socket: NetlinkSocket, stamp: EntryTable): void {
   socket.run();
 }
 
-function rowsOf(table: EntryTable, kind: number): number[] {
-  const rows: number[] = [];
-  for (let row = 0; row < table.count; row += 1) {
-    if (table.kind(row) === kind) rows.push(row);
-  }
-  return rows;
-}
-
 /** Why entries were kept that the list does not have. @param lost how many nodes they are of, -1 for all */
 function heldBackBecause(lost: number, found: EntryTable): string {
   const nodes = hostsOf(found).length / ADDRESS_WORDS;
@@ -94,10 +87,9 @@ function heldBackBecause(lost: number, found: EntryTable): string {
 }
 
 /** Says of a route to a peer's pods that is not ours and comes before ours; "" if there is none. */
-function overriddenBy(overlay: Overlay, index: WordIndex, found: EntryTable): string {
+function overriddenBy(overlay: Overlay, index: WordIndex, found: EntryTable, foreign: readonly number[]): string {
   const key = new EntryTable(1);
-  for (let row = 0; row < found.count; row += 1) {
-    if (found.kind(row) !== FOREIGN) continue;
+  for (const row of foreign) {
     const at = row * ROW_WORDS;
     const wide = (found.words[at + HEAD] ?? 0) >>> 8;
     key.begin();

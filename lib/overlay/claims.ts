@@ -41,14 +41,15 @@ export function validatePeers(peers: PeerTable, own: OwnNode): number {
   const isIpv4 = own.nodeIp.family === 4;
   /* Ethernet addresses that hold IPv4 addresses differ as these do. */
   let compareMacs = false;
+  const twin = peers.twin();
+  if (twin >= 0) {
+    const first = peers.find(hosts, twin * ADDRESS_WORDS);
+    throw contradiction(peers, twin, first, `both have the address ${formatAddress(peers.host(twin))}`);
+  }
   for (let row = 0; row < peers.count; row += 1) {
-    const first = peers.find(hosts, row * ADDRESS_WORDS);
-    if (first !== row) {
-      throw contradiction(peers, row, first, `both have the address ${formatAddress(peers.host(row))}`);
-    }
-    const sameFamily = isIpv4At(hosts, row * ADDRESS_WORDS) === isIpv4;
-    if (!own.mixed && !sameFamily) throw wrongFamily(peers, row, own);
-    if (peers.hasOwnMac(row) || !isIpv4At(hosts, row * ADDRESS_WORDS)) compareMacs = true;
+    const isIpv4Host = isIpv4At(hosts, row * ADDRESS_WORDS);
+    if (!own.mixed && isIpv4Host !== isIpv4) throw wrongFamily(peers, row, own);
+    if (!isIpv4Host || peers.hasOwnMac(row)) compareMacs = true;
   }
   if (ownRow >= 0) checkOwnRecord(peers, ownRow, own);
   if (compareMacs) checkMacs(peers, ownRow, own);
@@ -105,14 +106,17 @@ class Claims {
       this.#owners[count] = THIS_NODE;
       count += 1;
     }
-    const { cidrs, firsts } = peers;
+    const { cidrs, firsts, cidrCount } = peers;
+    const ownFirst = ownRow < 0 ? cidrCount : (firsts[ownRow] ?? 0);
+    const ownEnd = ownRow < 0 ? cidrCount : (firsts[ownRow + 1] ?? 0);
+    this.#cidrs.set(cidrs.subarray(0, ownFirst * CIDR_WORDS), count * CIDR_WORDS);
+    this.#cidrs.set(cidrs.subarray(ownEnd * CIDR_WORDS, cidrCount * CIDR_WORDS), (count + ownFirst) * CIDR_WORDS);
+    const owners = this.#owners;
     for (let row = 0; row < peers.count; row += 1) {
       if (row === ownRow) continue;
-      for (let from = firsts[row] ?? 0; from < (firsts[row + 1] ?? 0); from += 1) {
-        for (let i = 0; i < CIDR_WORDS; i += 1) {
-          this.#cidrs[count * CIDR_WORDS + i] = cidrs[from * CIDR_WORDS + i] ?? 0;
-        }
-        this.#owners[count] = row;
+      const end = firsts[row + 1] ?? 0;
+      for (let cidr = firsts[row] ?? 0; cidr < end; cidr += 1) {
+        owners[count] = row;
         count += 1;
       }
     }
@@ -213,15 +217,16 @@ class Claims {
   /** The last network that begins at or before an address; -1 if none does. */
   #lastNotAfter(words: Int32Array, at: number): number {
     const order = this.#order;
-    const begins = (place: number): boolean => compareAt(this.#cidrs, (order[place] ?? 0) * CIDR_WORDS, words, at) <= 0;
+    const cidrs = this.#cidrs;
+    const last = order.length - 1;
     /* Nodes are mostly all before or all behind the pods' networks. */
-    if (order.length === 0 || !begins(0)) return -1;
-    if (begins(order.length - 1)) return order[order.length - 1] ?? 0;
+    if (last < 0 || compareAt(cidrs, (order[0] ?? 0) * CIDR_WORDS, words, at) > 0) return -1;
+    if (compareAt(cidrs, (order[last] ?? 0) * CIDR_WORDS, words, at) <= 0) return order[last] ?? 0;
     let low = 0;
-    let high = order.length;
+    let high = last;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (begins(middle)) low = middle + 1;
+      if (compareAt(cidrs, (order[middle] ?? 0) * CIDR_WORDS, words, at) <= 0) low = middle + 1;
       else high = middle;
     }
     return order[low - 1] ?? 0;

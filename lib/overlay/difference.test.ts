@@ -2,9 +2,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
-import { ADDRESS_WORDS, putAddress, wideLength } from "../ip/words.ts";
+import { ADDRESS_WORDS, addressAt, putAddress, wideLength } from "../ip/words.ts";
 import { type Entry, EntryTable, FOREIGN, ROUTE, STAMP } from "../netlink/entry-table.ts";
-import { differenceOf as differenceOfTables, hostsOf, indexOf, tooManyLost as tooManyLostOf } from "./difference.ts";
+import {
+  addressDifference,
+  differenceOf as differenceOfTables,
+  hostsOf,
+  indexOf,
+  tooManyLost as tooManyLostOf,
+} from "./difference.ts";
 import { classify, describeEntry, entriesFor as entriesOf, metricAt, type Overlay } from "./entries.ts";
 import { PeerTable } from "./peer-table.ts";
 import { type Peer, vtepMac } from "./peers.ts";
@@ -239,6 +245,52 @@ describe("a change that takes away many nodes at once", () => {
     const nodes = (list: readonly Entry[]) => hostsOf(EntryTable.of(list)).length / ADDRESS_WORDS;
     expect(nodes(entries(3))).toBe(3);
     expect(nodes(entriesFor(GPE, [peer(1), peer(2)], [0, 0]))).toBe(2);
+    expect(hostsOf(EntryTable.of(entries(9)), 4)).toEqual(hostsOf(EntryTable.of(entries(9))).subarray(0, 16));
+  });
+});
+
+describe("a metric", () => {
+  /* Routes of nodes that run have it: another one would be another route. */
+  test("is FNV-1a of the network's bytes, its length and the VNI", () => {
+    const length4 = fc.integer({ min: 0, max: 32 });
+    const network = fc.oneof(fc.tuple(fc.ipV4(), length4), fc.tuple(fc.ipV6(), fc.integer({ min: 0, max: 128 })));
+    fc.assert(
+      fc.property(network, fc.nat(0xffffff), ([ip, length], vni) => {
+        const dst = { address: address(ip), length };
+        fc.pre(!(dst.address.family === 6 && dst.address.bytes.subarray(0, 10).every((byte) => byte === 0)));
+        let hash = 0x811c9dc5n;
+        for (const byte of [...dst.address.bytes, length, vni & 255, (vni >> 8) & 255, vni >> 16]) {
+          hash = ((hash ^ BigInt(byte)) * 0x01000193n) & 0xffffffffn;
+        }
+        expect(metricOf(dst, vni)).toBe(Number(hash >> 2n) | 0x40000000);
+      }),
+    );
+    expect(metricOf(prefix("10.0.2.0/24"), 1)).toBe(1658822526);
+  });
+});
+
+describe("two lists of addresses", () => {
+  test("differ in what comes and what goes, in their order", () => {
+    const list = fc.uniqueArray(fc.oneof(fc.ipV4(), fc.constantFrom("fd31::1", "fd31::2", "192.0.2.1")), {
+      maxLength: 12,
+    });
+    const addresses = (texts: readonly string[]) => {
+      const words = new Int32Array((texts.length + 2) * ADDRESS_WORDS);
+      texts.forEach((text, i) => {
+        putAddress(words, i * ADDRESS_WORDS, address(text));
+      });
+      return { words, count: texts.length };
+    };
+    const texts = ({ words, count }: { words: Int32Array; count: number }) =>
+      Array.from({ length: count }, (_, i) => formatAddress(addressAt(words, i * ADDRESS_WORDS)));
+    fc.assert(
+      fc.property(list, list, fc.nat(12), (wanted, others, kept) => {
+        const found = [...new Set([...wanted.slice(0, kept), ...others])];
+        const { coming, going } = addressDifference(addresses(wanted), addresses(found));
+        expect(texts(coming)).toEqual(wanted.filter((one) => !found.includes(one)));
+        expect(texts(going)).toEqual(found.filter((one) => !wanted.includes(one)));
+      }),
+    );
   });
 });
 

@@ -143,18 +143,18 @@ const FNV_PRIME = 0x01000193;
 export function metricAt(words: Int32Array, at: number, wide: number, vni: number): number {
   const isIpv4 = isIpv4At(words, at);
   let hash = FNV_OFFSET;
-  for (let i = isIpv4 ? ADDRESS_WORDS - 1 : 0; i < ADDRESS_WORDS; i += 1) {
-    const word = words[at + i] ?? 0;
-    hash = Math.imul(hash ^ (word >>> 24), FNV_PRIME);
-    hash = Math.imul(hash ^ ((word >>> 16) & 255), FNV_PRIME);
-    hash = Math.imul(hash ^ ((word >>> 8) & 255), FNV_PRIME);
-    hash = Math.imul(hash ^ (word & 255), FNV_PRIME);
-  }
-  hash = Math.imul(hash ^ (isIpv4 ? wide - IPV4_LENGTH : wide), FNV_PRIME);
-  hash = Math.imul(hash ^ (vni & 255), FNV_PRIME);
-  hash = Math.imul(hash ^ ((vni >> 8) & 255), FNV_PRIME);
-  hash = Math.imul(hash ^ ((vni >> 16) & 255), FNV_PRIME);
+  for (let i = isIpv4 ? ADDRESS_WORDS - 1 : 0; i < ADDRESS_WORDS; i += 1) hash = hashed(hash, words[at + i] ?? 0);
+  const length = isIpv4 ? wide - IPV4_LENGTH : wide;
+  hash = hashed(hash, (length << 24) | ((vni & 255) << 16) | (vni & 0xff00) | ((vni >> 16) & 255));
   return (hash >>> 2) | 0x40000000;
+}
+
+/** Goes on with the four bytes of a word, the first in its highest bits. */
+function hashed(hash: number, word: number): number {
+  const first = Math.imul(hash ^ (word >>> 24), FNV_PRIME);
+  const second = Math.imul(first ^ ((word >>> 16) & 255), FNV_PRIME);
+  const third = Math.imul(second ^ ((word >>> 8) & 255), FNV_PRIME);
+  return Math.imul(third ^ (word & 255), FNV_PRIME);
 }
 
 /**
@@ -165,7 +165,7 @@ export function classify(overlay: Overlay, table: EntryTable): void {
   const { words } = table;
   for (let row = 0; row < table.count; row += 1) {
     const at = row * ROW_WORDS;
-    if (table.kind(row) < ROUTE) continue;
+    if (((words[at] ?? 0) & 255) < ROUTE) continue;
     const protocol = (words[at + FLAGS] ?? 0) >>> 8;
     const isOn = overlay.link !== 0 && words[at + LINK] === overlay.link;
     let kind = ROUTE;

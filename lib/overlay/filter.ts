@@ -2,7 +2,7 @@
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { compileRule } from "../filter/language.ts";
 import { isRule, refused } from "../filter/tables.ts";
-import { ADDRESS_WORDS, WordIndex } from "../ip/words.ts";
+import { ADDRESS_WORDS } from "../ip/words.ts";
 import { type Addresses, listAddresses, writeAddresses } from "../netlink/nftables/address-sets.ts";
 import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
 import {
@@ -16,6 +16,7 @@ import { NFPROTO_INET, type NftSet, TYPE_IPV4_ADDR, TYPE_IPV6_ADDR } from "../ne
 import { listRules, writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { ENOENT, SystemError } from "../sys/errno.ts";
+import { addressDifference } from "./difference.ts";
 import { filterChains, filterComment, filterTable, needsFilter, type OverlayChain } from "./filter-rules.ts";
 import { removeTable } from "./former.ts";
 import type { OverlaySettings } from "./settings.ts";
@@ -65,8 +66,8 @@ export class OverlayFilter {
     this.#transaction((socket) => {
       const state = this.#state();
       const found = state === "present" ? this.#peers() : { words: new Int32Array(0), count: 0 };
-      const coming = without(wanted, found);
-      this.#others = without(found, wanted);
+      const { coming, going } = addressDifference(wanted, found);
+      this.#others = going;
       if (state === "present" && coming.count === 0) return;
       socket.beginBatch();
       if (state !== "present") this.#writeTable(state === "other");
@@ -168,20 +169,4 @@ export class OverlayFilter {
     this.#socket = socket;
     return socket;
   }
-}
-
-/** The addresses of one list that the other one lacks. */
-function without(list: Addresses, other: Addresses): Addresses {
-  const index = new WordIndex(other.words, ADDRESS_WORDS, 0, ADDRESS_WORDS, other.count);
-  for (let row = 0; row < other.count; row += 1) index.add(row);
-  const words = new Int32Array(list.count * ADDRESS_WORDS);
-  let count = 0;
-  for (let row = 0; row < list.count; row += 1) {
-    if (index.find(list.words, row * ADDRESS_WORDS) >= 0) continue;
-    for (let i = 0; i < ADDRESS_WORDS; i += 1) {
-      words[count * ADDRESS_WORDS + i] = list.words[row * ADDRESS_WORDS + i] ?? 0;
-    }
-    count += 1;
-  }
-  return { words, count };
 }

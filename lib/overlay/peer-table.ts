@@ -5,7 +5,7 @@ import { ADDRESS_WORDS, addressAt, prefixAt, putAddress, WordIndex, wideLength }
 import type { Peer } from "./peers.ts";
 
 /** A network of pods: its address, and its length from 0 to 128. */
-export const CIDR_WORDS = ADDRESS_WORDS + 1;
+export const CIDR_WORDS = 5;
 
 export class PeerTable {
   /** How many peers there are. */
@@ -23,6 +23,7 @@ export class PeerTable {
   readonly #name: string;
   readonly #places: string[] = [];
   #index: WordIndex | null = null;
+  #twin = -1;
 
   /**
    * @param name what lines are counted in, for messages
@@ -87,9 +88,19 @@ export class PeerTable {
     let index = this.#index;
     if (index !== null) return index;
     index = new WordIndex(this.hosts, ADDRESS_WORDS, 0, ADDRESS_WORDS, this.count);
-    for (let row = 0; row < this.count; row += 1) index.add(row);
+    let twin = -1;
+    for (let row = 0; row < this.count; row += 1) {
+      if (index.add(row) !== row && twin < 0) twin = row;
+    }
+    this.#twin = twin;
     this.#index = index;
     return index;
+  }
+
+  /** The first peer with an address that one before it has; -1 if there is none. To be asked for when all are there. */
+  twin(): number {
+    this.index();
+    return this.#twin;
   }
 
   /** Adds a peer. One that was read from a line of the file is at that line; 0 if it says itself where it was read. */

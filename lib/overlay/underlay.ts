@@ -103,12 +103,14 @@ export function sameRoutes(peers: PeerTable, routes: EntryTable, ownRow: number)
     if (routes.kind(row) === FOREIGN) foreign.push(row);
   }
   const shared = new Int32Array(peers.count);
-  /* By route, counted from 1: the first peer; the first one stands for none at all. */
+  for (let row = 0; row < peers.count; row += 1) shared[row] = row;
+  if (foreign.length > FEW_ROUTES) return shared;
+  const matching = longestMatches(routes, foreign, peers);
+  /* By route, counted from 1: the first peer, counted from 1; the first one stands for none at all. */
   const firsts = new Int32Array(routes.count + 1);
   for (let row = 0; row < peers.count; row += 1) {
-    shared[row] = row;
-    if (foreign.length > FEW_ROUTES || row === ownRow) continue;
-    const route = 1 + longestMatch(routes, foreign, peers.hosts, row * ADDRESS_WORDS);
+    if (row === ownRow) continue;
+    const route = matching[row] ?? 0;
     const first = firsts[route] ?? 0;
     if (first === 0) firsts[route] = row + 1;
     else shared[row] = first - 1;
@@ -116,18 +118,23 @@ export function sameRoutes(peers: PeerTable, routes: EntryTable, ownRow: number)
   return shared;
 }
 
-/** The route of those given with the longest prefix that holds an address, -1 without one. */
-function longestMatch(routes: EntryTable, rows: readonly number[], hosts: Int32Array, host: number): number {
+/** For each peer the route of those given with the longest prefix that holds its address, counted from 1; 0 without one. */
+function longestMatches(routes: EntryTable, rows: readonly number[], peers: PeerTable): Int32Array {
   const { words } = routes;
-  let best = -1;
-  let length = -1;
+  const { hosts } = peers;
+  const best = new Int32Array(peers.count);
+  const lengths = new Int32Array(peers.count);
   for (const row of rows) {
     const at = row * ROW_WORDS;
     const wide = (words[at] ?? 0) >>> 8;
-    if (wide <= length || isIpv4At(words, at + KEY) !== isIpv4At(hosts, host)) continue;
-    if (!containsAt(words, at + KEY, wide, hosts, host)) continue;
-    best = row;
-    length = wide;
+    const isIpv4 = isIpv4At(words, at + KEY);
+    for (let i = 0; i < peers.count; i += 1) {
+      /* Lengths are counted from 1 here, that 0 is less than any. */
+      if ((lengths[i] ?? 0) > wide || !containsAt(words, at + KEY, wide, hosts, i * ADDRESS_WORDS)) continue;
+      if (isIpv4At(hosts, i * ADDRESS_WORDS) !== isIpv4) continue;
+      best[i] = row + 1;
+      lengths[i] = wide + 1;
+    }
   }
   return best;
 }
