@@ -22,8 +22,47 @@ describe("shrink", () => {
     );
   });
 
-  it("keeps what is retained and released, whatever is between", () => {
+  it("keeps texts that are retained and released, whatever is between", () => {
     expect(shrunk(RETAIN, RELEASE)).toEqual([RETAIN, RELEASE]);
+  });
+
+  describe("of objects and typed arrays", () => {
+    const retain = (value: string, of: string): string => `${value} = call ptr @sc_retain__x25_m1_Index(ptr ${of})`;
+    const release = (value: string): string => `call void @sc_release__x25_m1_Index(ptr ${value})`;
+    const read = (value: string, of: string): readonly string[] => [
+      `${value}0 = getelementptr inbounds %sc_o__x25_m1_Index, ptr ${of}, i64 0, i32 2`,
+      `${value}1 = load double, ptr ${value}0`,
+    ];
+
+    it("does not count them while a field is read", () => {
+      expect(shrunk(retain("%t2", "%t1"), ...read("%t3", "%t2"), release("%t2"))).toEqual([...read("%t3", "%t1")]);
+      const bytes = "%t2 = call ptr @scr_bytes_retain_v(ptr %t1)";
+      expect(shrunk(bytes, ...read("%t3", "%t2"), "call void @scr_bytes_release(ptr %t2)")).toEqual([
+        ...read("%t3", "%t1"),
+      ]);
+    });
+
+    it("does not count one within another, and keeps what is retained for longer", () => {
+      const kept = retain("%t4", "%t31");
+      const block = [retain("%t2", "%t1"), ...read("%t3", "%t2"), kept, release("%t2"), "ret void"];
+      expect(shrunk(...block)).toEqual([...read("%t3", "%t1"), kept, "ret void"]);
+      const nested = [
+        retain("%t2", "%t1"),
+        retain("%t3", "%t2"),
+        ...read("%t4", "%t3"),
+        release("%t3"),
+        release("%t2"),
+      ];
+      expect(shrunk(...nested)).toEqual([...read("%t4", "%t1")]);
+    });
+
+    it("keeps the count wherever anything could be freed in between", () => {
+      const between = ["call void @f()", release("%t9"), "%t9 = call double @g(double %t8)", "br label %j1", "j1:"];
+      for (const line of between) {
+        const block = [retain("%t2", "%t1"), ...read("%t3", "%t2"), line, release("%t2")];
+        expect(shrunk(...block)).toEqual(block);
+      }
+    });
   });
 
   it("converts the index of a typed array as a signed number where it is known to be in range", () => {
