@@ -3,7 +3,7 @@
  * noted, so that a refusal by the kernel names the object it is about.
  */
 
-import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
+import { CniError, IO_FAILURE, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import { itemAt, textAt } from "../lists.ts";
 import { MessageWriter, NLM_F_EXCL } from "../netlink/codec.ts";
 import { decodeChain, decodeElements, decodeTable } from "../netlink/nftables/decode.ts";
@@ -361,8 +361,15 @@ function openSocket(): NetlinkSocket {
   }
 }
 
-/** A refusal by the kernel of what was attempted. */
+/** A refusal by the kernel of what was attempted. Who may not ask is told so: another backend would be refused as well. */
 export function refused(error: NetlinkError, action: string): CniError {
+  if (error.errno === EPERM) {
+    return new CniError(
+      IO_FAILURE,
+      `cannot ${action}: ${error.message}`,
+      "the plugin needs CAP_NET_ADMIN over the node's network namespace: let the runtime run it as root of the node",
+    );
+  }
   const again = [EINTR, ENOBUFS, ENOMEM].includes(error.errno);
   return new CniError(again ? TRY_AGAIN_LATER : KERNEL_REFUSED, `cannot ${action}: ${error.message}`);
 }

@@ -1,6 +1,6 @@
 /** The socket against a kernel played by the test: what it sends, and what it makes of the answers. */
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { EINTR, ENOENT, ERESTART } from "../sys/errno.ts";
+import { EINTR, ENOENT, EPERM, ERESTART } from "../sys/errno.ts";
 import { MessageWriter, splitMessages } from "./codec.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError, NetlinkSocket } from "./socket.ts";
 
@@ -198,6 +198,25 @@ describe("many questions at once", () => {
       [2, 33],
     ]);
     expect(lastSent().map(({ flags }) => flags)).toEqual([1, 1, 1]);
+  });
+
+  test("one refusal stands for all where netfilter may not be asked at all", () => {
+    const socket = new NetlinkSocket(NETLINK_NETFILTER);
+    for (let i = 0; i < 3; i += 1) query(socket);
+    refuse(1, EPERM);
+    expect(socket.executeAll(() => undefined)).toEqual([EPERM, EPERM, EPERM]);
+    for (let i = 0; i < 2; i += 1) request(socket, DATA);
+    refuse(4, EPERM);
+    expect(() => socket.run()).toThrow(new NetlinkError(EPERM, "", 0));
+    socket.beginSeries();
+    for (let i = 0; i < 2; i += 1) request(socket, DATA);
+    refuse(6, EPERM);
+    expect(socket.executeSeries().map(({ errno }) => errno)).toEqual([EPERM]);
+    const route = new NetlinkSocket(NETLINK_ROUTE);
+    for (let i = 0; i < 2; i += 1) query(route);
+    refuse(1, EPERM);
+    answer(DATA, 2, 22);
+    expect(route.executeAll(() => undefined)).toEqual([EPERM, 0]);
   });
 
   test("requests among them are done when they are acknowledged", () => {

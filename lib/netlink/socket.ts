@@ -1,5 +1,5 @@
 /** A netlink socket: requests and their answers (netlink(7); Documentation/userspace-api/netlink/intro.rst). */
-import { EINTR } from "../sys/errno.ts";
+import { EINTR, EPERM } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import {
   type Message,
@@ -202,10 +202,16 @@ export class NetlinkSocket {
         }
         answered += 1;
         const error = decodeError(message, index);
+        if (error !== null && this.#isForAll(error.errno)) throw error;
         if (error !== null && failure === null) failure = error;
       }
     }
     if (failure !== null) throw failure;
+  }
+
+  /** Whether a refusal is the only answer to all that was sent: netfilter asks once whether we may ask (nfnetlink_rcv). */
+  #isForAll(errno: number): boolean {
+    return errno === EPERM && this.#protocol === NETLINK_NETFILTER;
   }
 
   /**
@@ -226,7 +232,9 @@ export class NetlinkSocket {
         const index = message.sequence - first;
         if (index < 0 || index >= count) continue;
         const last = message.type === NLMSG_ERROR;
-        if (last) errors[index] = 0 - readI32(message.body, 0);
+        const errno = last ? 0 - readI32(message.body, 0) : 0;
+        if (this.#isForAll(errno)) return errors.map(() => EPERM);
+        if (last) errors[index] = errno;
         else handler(message, index);
         if (last || queries[index] === true) answered += 1;
       }
@@ -258,7 +266,7 @@ export class NetlinkSocket {
         if (message.type !== NLMSG_ERROR || index < 0 || index >= count) continue;
         const error = decodeError(message, index);
         if (error !== null) refused.push(error);
-        if (index === count - 1) return refused;
+        if (index === count - 1 || (error !== null && this.#isForAll(error.errno))) return refused;
       }
     }
   }

@@ -1,0 +1,73 @@
+/** A plugin that may not change the network says so, soon, and goes no other way: nothing is half done. */
+import { describe, expect, test } from "vitest";
+import { difference, snapshot } from "../faults/snapshot.ts";
+import { expectError, type JsonObject } from "../harness.ts";
+import { type Mapping, withNode } from "../plugins/portmap-lab.ts";
+
+/** Starts a plugin as root without the right to change networks. */
+const WITHOUT = ["/usr/bin/setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--"];
+const SOON_MS = 3000;
+const REFUSED = /operation not permitted/;
+
+const mappings = (hostPort: number): Mapping[] => [{ hostPort, containerPort: 80, protocol: "tcp" }];
+const PUBLISHED: JsonObject = {
+  capabilities: { portMappings: true },
+  runtimeConfig: { portMappings: mappings(8080) },
+};
+const PLUGINS: readonly (readonly [string, JsonObject])[] = [
+  ["bridge", { ipMasq: true, macspoofchk: true }],
+  ["portmap", PUBLISHED],
+  ["portmap", { ...PUBLISHED, backend: "nftables" }],
+  ["bandwidth", { ingressRate: 1e7, egressRate: 1e7 }],
+  ["vxlan-overlay", { podCIDRs: ["10.88.0.0/24", "fd88::/64"], underlay: "192.0.2.1", peers: [] }],
+];
+
+describe("without CAP_NET_ADMIN", () => {
+  test.each(PLUGINS)("%s %j", (plugin, extra) =>
+    withNode({ bridge: { ipMasq: true } }, async (node) => {
+      const other = await node.pod({ mappings: mappings(8081) });
+      const pod = await node.bridged();
+      const empty = await node.namespace();
+      const before = await snapshot(node, {});
+      const call = async (command: string, containerId: string, netns: string) => {
+        const first = plugin === "bridge" && command === "ADD";
+        const result = await node.sandbox.call({
+          plugin,
+          command,
+          containerId,
+          ifname: "eth0",
+          netns,
+          config: {
+            ...(plugin === "bridge" ? node.bridgeConfig() : node.portmapConfig(null)),
+            ...extra,
+            type: plugin,
+            ...(first ? {} : { prevResult: pod.bridged }),
+            ...(command === "GC" ? { "cni.dev/valid-attachments": [] } : {}),
+          },
+          through: WITHOUT,
+        });
+        expect(result.durationMs, command).toBeLessThan(SOON_MS);
+        return result;
+      };
+      const inside = plugin === "bridge" ? empty.path : pod.netns.path;
+      const added = await call("ADD", "pwt-refused", inside);
+      expectError(added, { code: Number(added.json?.code), msg: REFUSED });
+      /* Not that the kernel has no nftables. */
+      expect([5, 100]).toContain(added.json?.code);
+      expect(difference(before, await snapshot(node, {}))).toEqual([]);
+      expectError(await call("STATUS", "", ""), { code: 50, msg: REFUSED });
+      for (const command of ["CHECK", "DEL", "GC"]) {
+        const result = await call(command, "pwt-refused", inside);
+        if (result.exitCode !== 0) expect(result.json, command).toHaveProperty("msg");
+      }
+      for (const command of ["DEL", "GC"]) {
+        const result = await call(command, other.containerId, other.netns.path);
+        if (plugin === "bridge" || plugin === "portmap") {
+          expectError(result, { code: Number(result.json?.code), msg: REFUSED });
+        }
+      }
+      const left = difference(before, await snapshot(node, {}));
+      expect(left).toEqual([]);
+    }),
+  );
+});
