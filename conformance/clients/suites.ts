@@ -46,15 +46,17 @@ export async function olderReference(): Promise<Suite> {
 /** The names of a suite's plugins. */
 export async function pluginsOf(suite: Suite): Promise<string[]> {
   const names: string[] = [];
-  for (const name of await readdir(suite.directory)) {
-    const runs = access(join(suite.directory, name), constants.X_OK);
+  /* Below `bin` there are also directories, of what is built for other machines. */
+  for (const entry of await readdir(suite.directory, { withFileTypes: true })) {
+    if (entry.isDirectory()) continue;
+    const runs = access(join(suite.directory, entry.name), constants.X_OK);
     if (
       await runs.then(
         () => true,
         () => false,
       )
     )
-      names.push(name);
+      names.push(entry.name);
   }
   return names.sort();
 }
