@@ -1,8 +1,6 @@
 /** The one error class of the project, and the codes of the CNI specification (section "Error"). Every layer throws it. */
 
 export const INCOMPATIBLE_VERSION = 1;
-export const UNSUPPORTED_FIELD = 2;
-export const UNKNOWN_CONTAINER = 3;
 export const INVALID_ENVIRONMENT = 4;
 export const IO_FAILURE = 5;
 export const DECODE_FAILURE = 6;

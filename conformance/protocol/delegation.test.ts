@@ -183,6 +183,17 @@ describe("what a delegate that succeeds says", () => {
     });
   });
 
+  test("what it says on stderr reaches ours, whether it succeeds or fails [DELEG-6]", async () => {
+    const talks = `echo "$CNI_COMMAND: a note" >&2; [ "$CNI_COMMAND" != CHECK ] || exit 1; [ "$CNI_COMMAND" != ADD ] || echo '${ANSWER}'`;
+    const path = await stub(talks);
+    const added = await bridge("ADD", { config: config("ipamstub"), path });
+    expect(added).toMatchObject({ exitCode: 0, stderr: "ADD: a note\n" });
+    const checked = await bridge("CHECK", { config: { ...config("ipamstub"), prevResult: added.json }, path });
+    expect(checked).toMatchObject({ exitCode: 1, stderr: "CHECK: a note\n" });
+    const deleted = await bridge("DEL", { config: config("ipamstub"), path });
+    expect(deleted).toMatchObject({ exitCode: 0, stdout: "", stderr: "DEL: a note\n" });
+  });
+
   test.each([
     ["with cniVersion", ANSWER],
     ["without cniVersion", '{"ips":[{"address":"10.123.9.6/24","gateway":"10.123.9.1"}],"dns":{}}'],

@@ -96,7 +96,9 @@ describe.each(PLUGINS)("%s", (plugin) => {
       const running = start({ plugin }, { CNI_COMMAND: command, ...env });
       const result = await running.done;
       expect(result.exitCode, result.stdout).toBe(1);
-      expect(JSON.parse(result.stdout)).toMatchObject({ code: 4, msg, cniVersion: "1.1.0" });
+      const error = JSON.parse(result.stdout) as Record<string, unknown>;
+      expect(error).toMatchObject({ code: 4, msg, cniVersion: "1.1.0" });
+      if (!msg.startsWith("required")) expect(error.details).toContain(`wrong variable ${Object.keys(env)[0]}`);
 
       const reference = referenceOf(plugin);
       if (reference === null || command === "GC" || command === "STATUS") return;

@@ -17,6 +17,8 @@ import type { Plugin } from "./plugin.ts";
 import { EMPTY_RESULT, type Result } from "./result.ts";
 import { decodeResult } from "./result-decode.ts";
 
+const MAX_PASSED_ON_BYTES = 65536;
+
 /** The other plugins a call can reach. */
 export class Delegates {
   readonly #own: readonly Plugin[];
@@ -129,6 +131,8 @@ export class Delegates {
 function execute(path: string, type: string, verb: Verb, config: Uint8Array): Uint8Array {
   sys.must(sys.setenv("CNI_COMMAND", verb), "set CNI_COMMAND");
   const { status, output, errors } = runProgram(path, [], true, config);
+  /* What it says to people is for ours as well, within what a pipe takes when nobody reads. */
+  if (errors.length > 0) sys.write(2, errors, 0, Math.min(errors.length, MAX_PASSED_ON_BYTES));
   if (status < 0) {
     throw new CniError(
       DELEGATE_FAILED,

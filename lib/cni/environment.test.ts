@@ -80,6 +80,20 @@ describe("the request", () => {
   });
 });
 
+test("a malformed variable is named in the details", () => {
+  const details = (variables: Variables): string => {
+    try {
+      readRequest(reader({ ...COMPLETE, ...variables }));
+    } catch (error) {
+      if (error instanceof CniError) return error.details;
+    }
+    return "no error";
+  };
+  expect(details({ CNI_CONTAINERID: "a/b" })).toBe("wrong variable CNI_CONTAINERID: a/b");
+  expect(details({ CNI_IFNAME: ".." })).toBe("wrong variable CNI_IFNAME");
+  expect(details({ CNI_IFNAME: "x".repeat(16) })).toMatch(/^wrong variable CNI_IFNAME: .*16 characters$/);
+});
+
 describe("names", () => {
   test("a container ID that is too long is told from one with wrong characters", () => {
     expect(failure({ ...COMPLETE, CNI_CONTAINERID: "x".repeat(200) })).toBe("no error");

@@ -53,7 +53,7 @@ export function readRequest(read: (name: string) => string): Request {
     if (!variable.requiredBy.includes(command) && variable.name !== "CNI_COMMAND") continue;
     const value = read(variable.name);
     if (value === "") missing.push(variable.name);
-    else variable.validate(value);
+    else validate(variable, value);
   }
   if (missing.length > 0) {
     throw new CniError(INVALID_ENVIRONMENT, `required env variables [${missing.join(",")}] missing`);
@@ -68,6 +68,17 @@ export function readRequest(read: (name: string) => string): Request {
     path: read("CNI_PATH").split(":"),
     netnsOverride: override === "1" || asciiLower(override) === "true",
   };
+}
+
+/** The specification wants the variable named; what the reference's library says of it does not, and is known as it is. */
+function validate(variable: Variable, value: string): void {
+  try {
+    variable.validate(value);
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    const more = error.details === "" ? "" : `: ${error.details}`;
+    throw new CniError(error.code, error.message, `wrong variable ${variable.name}${more}`);
+  }
 }
 
 /** Whether a text may be a network name or container ID: letters, digits and, but not first, "_", "." and "-". */
