@@ -7,7 +7,7 @@ import { readArgs } from "../../lib/cni/args.ts";
 import type { NetworkConfig } from "../../lib/cni/config.ts";
 import { arrayOf, Fields, invalidField } from "../../lib/cni/fields.ts";
 import type { ResultRoute } from "../../lib/cni/result.ts";
-import { addressField, decodeRoutes, prefixField } from "../../lib/cni/result-decode.ts";
+import { addressField, checkRouteFamilies, decodeRoutes, prefixField } from "../../lib/cni/result-decode.ts";
 import { compareVersions } from "../../lib/cni/version.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
 import {
@@ -55,10 +55,12 @@ export function readHostLocal(config: NetworkConfig, args: string): HostLocalCon
   checkDataDir(ipam);
   const sets = readRangeSets(config, ipam);
   checkFamilies(sets, config.cniVersion);
+  const routes = decodeRoutes(ipam);
+  checkRouteFamilies(routes);
   return {
     dataDir: dataDirOf(config),
     pools: assignWanted(sets, readWanted(config, args)),
-    routes: decodeRoutes(ipam),
+    routes,
     resolvConf: ipam.string("resolvConf", ""),
   };
 }

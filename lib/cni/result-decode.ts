@@ -1,7 +1,15 @@
 /** Reading a Result: the prevResult of a chain, or what a delegated plugin printed. */
 
-import { CniError, INCOMPATIBLE_VERSION } from "../errors.ts";
-import { type Address, type Family, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import { CniError, INCOMPATIBLE_VERSION, INVALID_CONFIG } from "../errors.ts";
+import {
+  type Address,
+  type Family,
+  formatAddress,
+  formatPrefix,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+} from "../ip/address.ts";
 import { Fields, invalidField } from "./fields.ts";
 import type { Json } from "./json.ts";
 import { type Dns, EMPTY_DNS, type Result, type ResultInterface, type ResultIp, type ResultRoute } from "./result.ts";
@@ -48,6 +56,22 @@ export function decodeRoutes(fields: Fields): ResultRoute[] {
   const routes: ResultRoute[] = [];
   for (const item of fields.objects("routes")) routes.push(decodeRoute(item));
   return routes;
+}
+
+/**
+ * Whether the addresses of each route are of one IP version (specification 0.3.0, "Routes"). Who hands a previous result on
+ * need not ask; who makes routes must, or the kernel takes the first bytes of the other version's address.
+ * @throws CniError 7
+ */
+export function checkRouteFamilies(routes: readonly ResultRoute[]): void {
+  for (const { dst, gw } of routes) {
+    if (gw === null || gw.family === dst.address.family) continue;
+    throw new CniError(
+      INVALID_CONFIG,
+      `route to ${formatPrefix(dst)} has a gateway of the other IP version: ${formatAddress(gw)}`,
+      `expected an IPv${dst.address.family} address`,
+    );
+  }
 }
 
 /** Reads one element of `routes`, in a configuration or a result. */

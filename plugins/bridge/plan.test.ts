@@ -354,6 +354,11 @@ describe("routes", () => {
     expect(complete({}, IPS, routes)).toHaveLength(3);
   });
 
+  test("one from one IP version to the other is refused", () => {
+    const mixed = route("192.0.2.0/24", { gw: address("fd77::9") });
+    expect(() => complete({}, IPS, [mixed])).toThrow(/192\.0\.2\.0\/24 has a gateway of the other IP version: fd77::9/);
+  });
+
   test("the same one in other words is one: its gateway named, or host bits set", () => {
     const named = route("192.0.2.0/24", { gw: address("10.77.0.1") });
     expect(complete({}, IPS, [route("192.0.2.0/24"), named, route("192.0.2.9/24")])).toEqual(["192.0.2.0/24 -"]);

@@ -9,6 +9,7 @@ import {
   type ResultRoute,
   resultRoute,
 } from "../../lib/cni/result.ts";
+import { checkRouteFamilies } from "../../lib/cni/result-decode.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
 import type { Backend } from "../../lib/filter/backend.ts";
 import { type IptablesPlan, masqueradeRules } from "../../lib/filter/iptables-rules.ts";
@@ -71,12 +72,13 @@ export function completeGateways(config: BridgeConfig, ips: readonly ResultIp[])
   return complete;
 }
 
-/** IPAM's routes, and with `isDefaultGateway` a default route for each family that has none. */
+/** IPAM's routes, and with `isDefaultGateway` a default route for each family that has none. @throws CniError 7 */
 export function completeRoutes(
   config: BridgeConfig,
   ips: readonly ResultIp[],
   routes: readonly ResultRoute[],
 ): ResultRoute[] {
+  checkRouteFamilies(routes);
   const all: ResultRoute[] = [];
   for (const route of routes) {
     let known = false;
