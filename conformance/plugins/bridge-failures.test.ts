@@ -74,14 +74,14 @@ const FAILURES: readonly Failure[] = [
   {
     name: "a route whose gateway is of the other family",
     lease: { ...LEASE, routes: [{ dst: "192.0.2.0/24", gw: "fd77::1" }] },
-    code: 100,
-    msg: /^cannot add route 192\.0\.2\.0\/24 via fd77::1 through eth0/,
+    code: 7,
+    msg: /^route to 192\.0\.2\.0\/24 has a gateway of the other IP version: fd77::1$/,
   },
   {
-    name: "the second of two routes, whose gateway is of the other family",
-    lease: { ...LEASE, routes: [{ dst: "192.0.2.0/24" }, { dst: "198.51.100.0/24", gw: "fd77::1" }] },
+    name: "the second of two routes, whose gateway is the broadcast address",
+    lease: { ...LEASE, routes: [{ dst: "192.0.2.0/24" }, { dst: "198.51.100.0/24", gw: "10.77.0.255" }] },
     code: 100,
-    msg: /^cannot add route 198\.51\.100\.0\/24 via fd77::1 through eth0/,
+    msg: /^cannot add route 198\.51\.100\.0\/24 via 10\.77\.0\.255 through eth0/,
   },
   {
     name: "the same address twice",
