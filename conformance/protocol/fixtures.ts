@@ -4,9 +4,9 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { binDirectory, type CallOptions, type Netns, referenceDirectory, type Sandbox } from "../harness.ts";
+import type { PluginName } from "./names.ts";
 
-export const PLUGINS = ["bandwidth", "bridge", "host-local", "loopback", "portmap", "vxlan-overlay"] as const;
-export type PluginName = (typeof PLUGINS)[number];
+export { PLUGINS, type PluginName } from "./names.ts";
 
 export const SUBNET = "10.123.0.0/24";
 /** The address that a host has between the nodes, if a test gives it one: `withUnderlay`. */
