@@ -32,7 +32,7 @@ CNI_BIN_DIR ?= /opt/cni/bin
 RELEASE := build/release
 IMAGE ?=
 
-.PHONY: build test conformance demo demo-overlay bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench
+.PHONY: build test conformance demo demo-overlay bench fuzz coverage lint format install release image architectures clean help plugins need-build need-test need-demo need-bench
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
@@ -57,6 +57,9 @@ bench: need-bench build ## time Podwire against the reference plugins; writes be
 
 fuzz: need-test build ## spoilt inputs with a seed of its own; SEED= and COUNT= choose
 	@PODWIRE_FUZZ_SEED=$(or $(SEED),$$RANDOM) PODWIRE_FUZZ_COUNT=$(or $(COUNT),20000) vitest run conformance/protocol/fuzz.test.ts
+
+coverage: need-build ## write conformance/COVERAGE.md: which test shows which rule of the specification
+	@node conformance/protocol/coverage.ts
 
 lint: need-build ## type check and lint
 	@tsc

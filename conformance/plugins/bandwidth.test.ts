@@ -67,7 +67,7 @@ describe("ADD", () => {
     expectSuccess(await lab.check(pod, { ingressRate: 8000, ingressBurst: 0, egressRate: 400e9, egressBurst: 4e18 }));
   });
 
-  test("raises a burst that is less than a packet, and says so", async () => {
+  test("raises a burst that is less than a packet, and says so [ERROR-4]", async () => {
     const pod = await lab.node.bridged();
     const limits = { ingressRate: 1e6, ingressBurst: 800 };
     const result = await lab.call("ADD", pod, lab.config(limits, { prevResult: pod.bridged }));

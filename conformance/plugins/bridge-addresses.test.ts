@@ -147,7 +147,7 @@ describe("routes", () => {
     ["a large table", { table: 100000 }, { table: "100000" }],
     ["table 0, the main one", { table: 0 }, { table: "main" }],
     ["table 254, the main one", { table: 254 }, { table: "main" }],
-  ])("the attribute %s", (_name, attributes, expected) =>
+  ])("the attribute %s [RESULT-7]", (_name, attributes, expected) =>
     withLab(async (lab) => {
       const pod = await lab.pod();
       const routes = [

@@ -245,7 +245,7 @@ describe("CHECK names what was broken", () => {
       expectError(await lab.check(pod, result), { code: 101, msg: "eth0 has MTU 1399, expected 1500" });
     }));
 
-  test("IPAM's own complaint is handed on", () =>
+  test("IPAM's own complaint is handed on [CHECK-10]", () =>
     attached({}, async ({ lab, pod, result }) => {
       await lab.run("DEL", pod, CONFIG, { plugin: `${lab.directory}/stubipam` });
       expectError(await lab.check(pod, result, CONFIG), { code: 131, msg: "no lease" });
@@ -307,7 +307,7 @@ describe("CHECK is content", () => {
     expectSuccess(await lab.check(pod, result, CONFIG));
   });
 
-  test("with what plugins behind it in the chain changed and reported", async () => {
+  test("with what plugins behind it in the chain changed and reported [CHECK-2]", async () => {
     const mac = "02:00:00:00:00:42";
     await pod.ip("link", "set", "eth0", "address", mac, "mtu", "1380");
     const interfaces = (result.interfaces as JsonObject[]).map((item) =>

@@ -312,7 +312,7 @@ describe("dns", () => {
     dns: { nameservers: ["10.77.0.53"], domain: "ipam.test", search: ["a"], options: ["b"] },
   };
 
-  test("IPAM's goes into the result", () =>
+  test("IPAM's goes into the result [PLUG-7 RESULT-8]", () =>
     withLab(async (lab) => {
       expect(await lab.add(await lab.pod(), {}, { lease })).toMatchObject({ dns: lease.dns });
     }));

@@ -27,7 +27,7 @@ async function pods(lab: Lab, count: number): Promise<Netns[]> {
 
 describe(`${COUNT} at once`, () => {
   test(
-    "first ADDs make one bridge, one gateway, and an address each; DELs remove it all",
+    "first ADDs make one bridge, one gateway, and an address each; DELs remove it all [LIFE-3]",
     () =>
       withLab(async (lab) => {
         const config = withHostLocal(lab);

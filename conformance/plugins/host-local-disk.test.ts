@@ -107,7 +107,7 @@ it("removes leases that name only the container, as before CNI 0.7", async () =>
   });
 });
 
-it("gives 100 containers at once 100 addresses, ten times", async () => {
+it("gives 100 containers at once 100 addresses, ten times [LIFE-3]", async () => {
   await withNetwork(smallRange(101), async (network) => {
     const ids = Array.from({ length: 100 }, (_, i) => `c${i}`);
     for (let round = 0; round < 10; round += 1) {

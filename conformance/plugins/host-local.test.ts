@@ -8,20 +8,23 @@ import { smallRange, withNetwork } from "./host-local-harness.ts";
 const SUBNET = { subnet: "10.9.0.0/24" };
 
 describe("ADD", () => {
-  it.each(VERSIONS)("gives an address, its gateway and the routes at CNI %s", async (cniVersion) => {
-    const ipam = { ...SUBNET, routes: [{ dst: "0.0.0.0/0" }, { dst: "192.168.0.0/16", gw: "10.9.0.9" }] };
-    await withNetwork(ipam, async (network) => {
-      const result = expectSuccess(await network.call("ADD", "c1", { cniVersion }));
-      const routes = ipam.routes;
-      if (cniVersion < "0.3.0") {
-        expect(result.ip4).toEqual({ ip: "10.9.0.2/24", gateway: "10.9.0.1", routes });
-      } else {
-        const version = cniVersion < "1.0.0" ? { version: "4" } : {};
-        expect(result.ips).toEqual([{ ...version, address: "10.9.0.2/24", gateway: "10.9.0.1" }]);
-        expect(result.routes).toEqual(routes);
-      }
-    });
-  });
+  it.each(VERSIONS)(
+    "gives an address, its gateway and the routes at CNI %s [DELEG-1 IPAM-1 IPAM-2]",
+    async (cniVersion) => {
+      const ipam = { ...SUBNET, routes: [{ dst: "0.0.0.0/0" }, { dst: "192.168.0.0/16", gw: "10.9.0.9" }] };
+      await withNetwork(ipam, async (network) => {
+        const result = expectSuccess(await network.call("ADD", "c1", { cniVersion }));
+        const routes = ipam.routes;
+        if (cniVersion < "0.3.0") {
+          expect(result.ip4).toEqual({ ip: "10.9.0.2/24", gateway: "10.9.0.1", routes });
+        } else {
+          const version = cniVersion < "1.0.0" ? { version: "4" } : {};
+          expect(result.ips).toEqual([{ ...version, address: "10.9.0.2/24", gateway: "10.9.0.1" }]);
+          expect(result.routes).toEqual(routes);
+        }
+      });
+    },
+  );
 
   it("takes the keys of all forms, the runtime's first, each set giving one address", async () => {
     const ipam = { ...SUBNET, rangeStart: "10.9.0.20", gateway: "10.9.0.77", ranges: [[{ subnet: "fd00:9::/64" }]] };

@@ -23,7 +23,7 @@ describe.each(BACKENDS)("backend %s", (backend) => {
   const masquerade = { ipMasq: true, ipMasqBackend: backend };
 
   test.each([true, false])(
-    "what leaves the pod network has the node's address, the rest the pod's; bridge-nf %s",
+    "what leaves the pod network has the node's address, the rest the pod's; bridge-nf %s [PLUG-5]",
     (bridgeNf) =>
       withNode({ bridgeNf, bridge: masquerade }, async (node) => {
         await serve(node);

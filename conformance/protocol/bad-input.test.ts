@@ -60,7 +60,7 @@ const NOT_JSON: readonly (readonly [string, () => string | Uint8Array])[] = [
 ];
 
 describe.each(PLUGINS)("%s", (plugin) => {
-  test.each(NOT_JSON)("%s: code 6 for every command", async (_name, make) => {
+  test.each(NOT_JSON)("%s: code 6 for every command [CODE-6]", async (_name, make) => {
     const stdin = make();
     for (const command of COMMANDS) {
       const result = await sandbox.call({ ...validCall(plugin, command, sandbox, pod), stdin });
@@ -94,7 +94,7 @@ describe.each(PLUGINS)("%s", (plugin) => {
     ["a letter outside ASCII", "né"],
     ["300 characters", "x".repeat(300)],
     ["a million characters", "x".repeat(1_000_000)],
-  ])("a name that is %s: code 7", async (_name, name) => {
+  ])("a name that is %s: code 7 [CONF-5 CODE-7]", async (_name, name) => {
     for (const command of COMMANDS) {
       const config = { ...validConfig(plugin, "1.1.0", sandbox), name };
       const result = await sandbox.call({ ...validCall(plugin, command, sandbox, pod), config });
@@ -237,7 +237,7 @@ describe("values out of all proportion", () => {
 
   test.each(
     [";", "IP", "IP=x", "IP=1=2", "=", "IP=10.123.0.5;", "X=1", "IP=\u0001", `IP=${"1".repeat(100_000)}`].map(named),
-  )("CNI_ARGS %s for host-local: an error, no lease", async (_name, args) => {
+  )("CNI_ARGS %s for host-local: an error, no lease [PARAM-5]", async (_name, args) => {
     const result = await sandbox.call({ ...validCall("host-local", "ADD", sandbox, pod), args });
     expect(result.exitCode, result.stdout).toBe(1);
     expect([4, 7]).toContain(result.json?.code);

@@ -55,7 +55,7 @@ async function stub(script: string): Promise<string> {
 const ANSWER = '{"cniVersion":"1.1.0","ips":[{"address":"10.123.9.5/24"}]}';
 
 describe("finding the delegate", () => {
-  test("not in CNI_PATH", async () => {
+  test("not in CNI_PATH [DELEG-2]", async () => {
     const path = `${sandbox.directory}:/nowhere`;
     const result = await bridge("ADD", { config: config("no-such-plugin"), path });
     expectError(result, {
@@ -64,7 +64,7 @@ describe("finding the delegate", () => {
     });
   });
 
-  test("nowhere, when STATUS asks: the network is not available", async () => {
+  test("nowhere, when STATUS asks: the network is not available [STATUS-9]", async () => {
     expectError(await bridge("STATUS", { config: config("no-such-plugin") }), {
       code: 50,
       msg: /^failed to find plugin "no-such-plugin"/,
@@ -72,7 +72,7 @@ describe("finding the delegate", () => {
   });
 
   test.each(["../bridge", "/bin/true", "a/b", "./x", ".", "..", "host-local/../../x"])(
-    "the name %j is refused",
+    "the name %j is refused [PLUG-1]",
     async (type) => {
       const result = await bridge("ADD", { config: config(type), path: "/bin:/usr/bin" });
       expectError(result, { code: 7 });
@@ -95,14 +95,14 @@ describe("finding the delegate", () => {
     expectError(result, { code: 7, msg: /"ipam.type"/ });
   });
 
-  test("empty parts of CNI_PATH and directories of that name are passed over", async () => {
+  test("empty parts of CNI_PATH and directories of that name are passed over [PARAM-6 DELEG-2]", async () => {
     const trap = join(sandbox.directory, "bin-trap");
     await mkdir(join(trap, "ipamstub"), { recursive: true });
     const path = `:${trap}::${await stub('printf \'{"code":77,"msg":"found"}\'; exit 1')}:`;
     expectError(await bridge("ADD", { config: config("ipamstub"), path }), { code: 77, msg: "found" });
   });
 
-  test("the first directory counts, also when the name is one of our own plugins", async () => {
+  test("the first directory counts, also when the name is one of our own plugins [PLUG-6 DELEG-2]", async () => {
     const directory = await sandbox.script(
       "host-local",
       '#!/bin/sh\nprintf \'{"code":78,"msg":"not ours"}\'; exit 1\n',
@@ -226,7 +226,7 @@ describe("what a delegate gets", () => {
     return { path, seen: async (what) => readFile(join(notes, what), "utf8") };
   }
 
-  test("the whole environment, with variables that CNI does not know", async () => {
+  test("the whole environment, with variables that CNI does not know [DELEG-3]", async () => {
     const { path, seen } = await recorder();
     const env = {
       TRACEPARENT: "00-abc-def-01",
@@ -252,7 +252,7 @@ describe("what a delegate gets", () => {
     await bridge("DEL", { config: config("ipamstub"), path });
   });
 
-  test("stdin to the byte", async () => {
+  test("stdin to the byte [DELEG-4]", async () => {
     const { path, seen } = await recorder();
     const stdin = `{ "cniVersion" : "1.1.0",\n\t"name":"pwt-delegation", "type":"bridge","bridge":"pwt0","rate":18446744073709551615,
       "unknown":{"\\u00e9":[1.0,-0,1e5]},"twice":1,"twice":2,\r\n"ipam":{"type":"ipamstub","note":"\u00e9\\u0000 \\/"}}\n\n`;
@@ -262,7 +262,7 @@ describe("what a delegate gets", () => {
     await bridge("DEL", { stdin, path });
   });
 
-  test("every verb, with CNI_COMMAND set to it", async () => {
+  test("every verb, with CNI_COMMAND set to it [DELEG-7 GC-4]", async () => {
     const { path, seen } = await recorder();
     const added = await bridge("ADD", { config: config("ipamstub"), path });
     expect(added.exitCode, added.stdout).toBe(0);
@@ -281,18 +281,21 @@ describe("what a delegate gets", () => {
     expect((await seen("verbs")).trim().split("\n")).toEqual(wanted);
   });
 
-  test.each(["CHECK", "STATUS", "GC", "DEL"])("its failure of %s is ours", async (command) => {
-    const path = await stub(
-      `[ "$CNI_COMMAND" = ADD ] && echo '${ANSWER}' && exit 0; [ -n "$GOOD" ] && exit 0; echo '{"code":140,"msg":"not now"}'; exit 1`,
-    );
-    const added = await bridge("ADD", { config: config("ipamstub"), path });
-    expect(added.exitCode, added.stdout).toBe(0);
-    const given = { ...config("ipamstub"), prevResult: added.json, "cni.dev/valid-attachments": [] };
-    expectError(await bridge(command, { config: given, path }), { code: 140, msg: "not now" });
-    expect((await bridge("DEL", { config: given, path, env: { GOOD: "1" } })).exitCode).toBe(0);
-  });
+  test.each(["CHECK", "STATUS", "GC", "DEL"])(
+    "its failure of %s is ours [CHECK-10 STATUS-9 GC-4 DELEG-7]",
+    async (command) => {
+      const path = await stub(
+        `[ "$CNI_COMMAND" = ADD ] && echo '${ANSWER}' && exit 0; [ -n "$GOOD" ] && exit 0; echo '{"code":140,"msg":"not now"}'; exit 1`,
+      );
+      const added = await bridge("ADD", { config: config("ipamstub"), path });
+      expect(added.exitCode, added.stdout).toBe(0);
+      const given = { ...config("ipamstub"), prevResult: added.json, "cni.dev/valid-attachments": [] };
+      expectError(await bridge(command, { config: given, path }), { code: 140, msg: "not now" });
+      expect((await bridge("DEL", { config: given, path, env: { GOOD: "1" } })).exitCode).toBe(0);
+    },
+  );
 
-  test("after a failed ADD, a DEL", async () => {
+  test("after a failed ADD, a DEL [DELEG-8]", async () => {
     const notes = join(sandbox.directory, `bin-notes-${serial}`);
     await mkdir(notes);
     const path = await stub(

@@ -99,7 +99,7 @@ describe.each(["bridge", "loopback", "vxlan-overlay"] as const)(
       return path;
     }
 
-    test.each(cases)("%s: ADD fails with code 8 and leaves nothing", async (name) => {
+    test.each(cases)("%s: ADD fails with code 8 and leaves nothing [PARAM-3]", async (name) => {
       const netns = await pathFor(name);
       const before = await traces(sandbox, pod);
       for (const command of ["ADD", "CHECK"]) {
@@ -118,7 +118,7 @@ describe.each(["bridge", "loopback", "vxlan-overlay"] as const)(
       expect(await traces(sandbox, pod)).toEqual(before);
     });
 
-    test.each(cases)("%s: DEL succeeds all the same", async (name) => {
+    test.each(cases)("%s: DEL succeeds all the same [DEL-2 DEL-8]", async (name) => {
       const netns = `${await pathFor(`${name}`).catch(() => join(sandbox.directory, `bin-${plugin}-${name.replaceAll(" ", "-")}`))}`;
       const before = await traces(sandbox, pod);
       const result = await sandbox.call({ ...validCall(plugin, "DEL", sandbox, pod), netns, timeoutMs: 5000 });

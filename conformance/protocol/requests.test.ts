@@ -46,7 +46,7 @@ describe.each(PLUGINS)("%s", (plugin) => {
   });
 
   describe("VERSION", () => {
-    test("one line, from no other variable, whatever stdin holds", async () => {
+    test("one line, from no other variable, whatever stdin holds [PROBE-1 PROBE-3 PROBE-4 PROBE-5]", async () => {
       for (const stdin of ["", "{", '{"cniVersion":"0.3.1"}']) {
         const result = await call({ plugin, command: "VERSION", path: null, stdin });
         expect(result).toMatchObject({ exitCode: 0, stderr: "" });
@@ -91,24 +91,27 @@ describe.each(PLUGINS)("%s", (plugin) => {
       ["DEL", { CNI_IFNAME: "a b" }, "interface name contains / or : or whitespace characters"],
       ["DEL", { CNI_IFNAME: "a\tb" }, "interface name contains / or : or whitespace characters"],
       ["DEL", { CNI_IFNAME: "a\u2003b" }, "interface name contains / or : or whitespace characters"],
-    ] as const)("%s %j: %s", async (command, env, msg) => {
-      /* stdin is open and stays empty: who reads it before looking at the environment hangs. */
-      const running = start({ plugin }, { CNI_COMMAND: command, ...env });
-      const result = await running.done;
-      expect(result.exitCode, result.stdout).toBe(1);
-      const error = JSON.parse(result.stdout) as Record<string, unknown>;
-      expect(error).toMatchObject({ code: 4, msg, cniVersion: "1.1.0" });
-      if (!msg.startsWith("required")) expect(error.details).toContain(`wrong variable ${Object.keys(env)[0]}`);
+    ] as const)(
+      "%s %j: %s [ADD-6 ADD-7 CHECK-12 CHECK-13 STATUS-10 DEL-6 DEL-7 GC-7 PARAM-2 PARAM-4 OLD-7 CODE-4]",
+      async (command, env, msg) => {
+        /* stdin is open and stays empty: who reads it before looking at the environment hangs. */
+        const running = start({ plugin }, { CNI_COMMAND: command, ...env });
+        const result = await running.done;
+        expect(result.exitCode, result.stdout).toBe(1);
+        const error = JSON.parse(result.stdout) as Record<string, unknown>;
+        expect(error).toMatchObject({ code: 4, msg, cniVersion: "1.1.0" });
+        if (!msg.startsWith("required")) expect(error.details).toContain(`wrong variable ${Object.keys(env)[0]}`);
 
-      const reference = referenceOf(plugin);
-      if (reference === null || command === "GC" || command === "STATUS") return;
-      /* Older releases of the reference look at what is malformed last of all: there, nothing else is wrong. */
-      const complete = { CNI_CONTAINERID: "a", CNI_NETNS: "/x", CNI_IFNAME: "eth0", CNI_PATH: "/x" };
-      const config = validConfig(plugin, "1.0.0", sandbox);
-      const others = msg.startsWith("required") ? env : { ...complete, ...env };
-      const other = await call({ plugin: reference, path: null, command, env: others, config });
-      expect({ code: other.json?.code, msg: other.json?.msg }).toEqual({ code: 4, msg });
-    });
+        const reference = referenceOf(plugin);
+        if (reference === null || command === "GC" || command === "STATUS") return;
+        /* Older releases of the reference look at what is malformed last of all: there, nothing else is wrong. */
+        const complete = { CNI_CONTAINERID: "a", CNI_NETNS: "/x", CNI_IFNAME: "eth0", CNI_PATH: "/x" };
+        const config = validConfig(plugin, "1.0.0", sandbox);
+        const others = msg.startsWith("required") ? env : { ...complete, ...env };
+        const other = await call({ plugin: reference, path: null, command, env: others, config });
+        expect({ code: other.json?.code, msg: other.json?.msg }).toEqual({ code: 4, msg });
+      },
+    );
   });
 
   describe("then the configuration, before the verb is looked at", () => {
@@ -125,7 +128,7 @@ describe.each(PLUGINS)("%s", (plugin) => {
       ['{"name":"a b"}', 7, /^invalid characters found in network name$/],
       ['{"name":"-a"}', 7, /^invalid characters found in network name$/],
       ['{"name":"../x"}', 7, /^invalid characters found in network name$/],
-    ] as const)("%j: code %d", async (stdin, code, msg) => {
+    ] as const)("%j: code %d [CONF-5]", async (stdin, code, msg) => {
       for (const command of [...COMMANDS, "NONSENSE"]) {
         expectError(await sandbox.call({ ...validCall(plugin, command, sandbox, pod), stdin }), { code, msg });
       }
@@ -146,7 +149,7 @@ describe.each(PLUGINS)("%s", (plugin) => {
   });
 
   describe("then the verb", () => {
-    test.each(["NONSENSE", "add", "UPDATE", "ADD ", "x".repeat(10_000)])("%j is unknown", async (command) => {
+    test.each(["NONSENSE", "add", "UPDATE", "ADD ", "x".repeat(10_000)])("%j is unknown [PARAM-1]", async (command) => {
       const result = await sandbox.call({ ...validCall(plugin, command, sandbox, pod) });
       expectError(result, { code: 4, msg: `unknown CNI_COMMAND: ${command.slice(0, 80)}`, cniVersion: "1.1.0" });
       const reference = referenceOf(plugin);
@@ -172,7 +175,7 @@ describe.each(PLUGINS)("%s", (plugin) => {
         const since = VERBS_SINCE[command] ?? "";
         const known = version ?? "0.1.0";
         if (VERSIONS.indexOf(known) >= VERSIONS.indexOf(since)) continue;
-        test(`${command} does not exist in ${version ?? "a configuration without version"}`, async () => {
+        test(`${command} does not exist in ${version ?? "a configuration without version"} [OLD-5]`, async () => {
           const config = validConfig(plugin, version, sandbox);
           const result = await sandbox.call({ ...validCall(plugin, command, sandbox, pod), config });
           expectError(result, { code: 1, msg: `config version does not allow ${command}`, cniVersion: known });
@@ -181,7 +184,7 @@ describe.each(PLUGINS)("%s", (plugin) => {
     }
 
     test.each(["9.8.7", "1.1.1", "0.0.1", "0.4", "1.0", "v1.0.0", "1.0.0 ", "abc", "1.0.0.0", "-1.0.0"])(
-      "%j is not spoken",
+      "%j is not spoken [CODE-1]",
       async (version) => {
         const config = validConfig(plugin, version, sandbox);
         for (const command of ["ADD", "DEL"]) {
@@ -227,7 +230,7 @@ describe.each(PLUGINS)("%s", (plugin) => {
   });
 
   describe("an error object", () => {
-    test.each(VERSIONS)("carries the configuration's version %s", async (version) => {
+    test.each(VERSIONS)("carries the configuration's version %s [ERROR-1 ERROR-2]", async (version) => {
       const config = { cniVersion: version, name: "a b" };
       const result = await sandbox.call({ ...validCall(plugin, "ADD", sandbox, pod), config });
       expectError(result, { code: 7, cniVersion: version });

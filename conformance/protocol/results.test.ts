@@ -50,7 +50,7 @@ function expectShape(result: JsonObject, version: string): void {
 }
 
 describe.each(VERSIONS)("version %s", (version) => {
-  test("host-local gives what the reference gives", async (ctx) => {
+  test("host-local gives what the reference gives [DELEG-1 IPAM-1 IPAM-2 RESULT-7]", async (ctx) => {
     const ranges = [[{ subnet: "10.77.0.0/24" }], [{ subnet: "fd77::/64", gateway: "fd77::fe" }]];
     const routes = [{ dst: "0.0.0.0/0" }, { dst: "10.0.0.0/8", gw: "10.77.0.9" }, { dst: "::/0", gw: "fd77::fe" }];
     const resolvConf = "/dev/null";
@@ -161,7 +161,7 @@ describe.each(VERSIONS)("version %s", (version) => {
   );
 
   const chained = ["loopback", "vxlan-overlay"] as const;
-  test.each(chained)("%s in a chain hands prevResult on", (plugin) =>
+  test.each(chained)("%s in a chain hands prevResult on [RESULT-2 OLD-4]", (plugin) =>
     withSandbox(async (own) => {
       const inside = await own.pod();
       await withUnderlay(own.host);

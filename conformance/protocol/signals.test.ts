@@ -22,7 +22,7 @@ afterAll(async () => {
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 describe.each(PLUGINS)("%s waiting for stdin", (plugin) => {
-  test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("%s: an error object of code 11", async (signal) => {
+  test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("%s: an error object of code 11 [CODE-11]", async (signal) => {
     const options = { ...validCall(plugin, "ADD", sandbox, pod), inside: sandbox.host };
     const running = start(options, callEnvironment(options, binDirectory));
     running.write('{"cniVersion":');
@@ -111,7 +111,7 @@ describe("standard streams that are closed", () => {
     }
   });
 
-  test("stdin: code 5", () => {
+  test("stdin: code 5 [CODE-5]", () => {
     const result = addWith("<&-", "no-stdin");
     expect(result.status).toBe(1);
     expect(JSON.parse(result.stdout)).toMatchObject({
