@@ -12,6 +12,7 @@ export const EXECUTION: readonly Group[] = [
       may("LIFE-5", "plugin", "more DELs may follow a DEL"),
       should("LIFE-6", "author", "the configuration stays the same from ADD to DEL, and for all attachments"),
       must("LIFE-7", "runtime", "removes the namespace"),
+      must("LIFE-8", "runtime", "calls GC alone: no ADD or DEL meanwhile"),
     ],
   },
   {
