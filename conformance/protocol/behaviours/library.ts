@@ -1,4 +1,4 @@
-/** What the reference's tests of its libraries show: the call's frame, types and versions, delegation, shared helpers. */
+/** What the reference's tests of its libraries show: the call's frame, types and versions, delegation, what plugins share. */
 import { type Area, absent, shown } from "./behaviour.ts";
 
 export const LIBRARY: readonly Area[] = [
@@ -130,7 +130,7 @@ export const LIBRARY: readonly Area[] = [
     ],
   },
   {
-    name: "shared helpers",
+    name: "what plugins share",
     behaviours: [
       shown(
         "addresses and routes are put on an interface",
