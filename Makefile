@@ -44,7 +44,7 @@ test: need-test ## type check, lint, build, run all tests (as root)
 
 conformance: need-test build image ## real container runtimes with both suites of plugins, and faults at every system call (as root)
 	@PODWIRE_CLIENTS=all vitest run --project clients
-	@PODWIRE_FAULTS=all vitest run conformance/faults
+	@PODWIRE_FAULTS=all vitest run conformance/faults conformance/trouble
 
 demo: need-demo build ## pods on a bridge, a published port, a flush: what each call does, in namespaces of their own
 	@exec node hack/demo.ts
