@@ -20,6 +20,11 @@ describe("failures as error objects", () => {
     expect(asCniError(new SystemError(errno, "open x"))).toMatchObject({ code, message });
   });
 
+  test("what a person can do about it is told where there is something", () => {
+    expect(asCniError(new SystemError(ENOSPC, "open x")).details).toMatch(/df -i/);
+    expect(asCniError(new SystemError(ENOENT, "open x")).details).toBe("");
+  });
+
   test("anything else is a defect: code 999", () => {
     expect(asCniError(new TypeError("x is undefined"))).toMatchObject({
       code: 999,

@@ -14,7 +14,7 @@ import {
 } from "../errors.ts";
 import { readAll, warn, writeAll } from "../host/io.ts";
 import { textAt } from "../lists.ts";
-import { EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, SystemError } from "../sys/errno.ts";
+import { adviceFor, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { MAX_CONFIG_BYTES, readConfig, versionForErrors } from "./config.ts";
 import { Delegates } from "./delegate.ts";
@@ -70,7 +70,7 @@ export function asCniError(error: Error): CniError {
   if (error instanceof CniError) return error;
   if (error instanceof SystemError) {
     const again = [EAGAIN, EINTR, ENOMEM, ENOBUFS, EMFILE, ENFILE].includes(error.errno);
-    return new CniError(again ? TRY_AGAIN_LATER : IO_FAILURE, error.message);
+    return new CniError(again ? TRY_AGAIN_LATER : IO_FAILURE, error.message, adviceFor(error.errno));
   }
   return new CniError(INTERNAL, `internal error: ${error.message}`, "this is a defect of Podwire: please report it");
 }

@@ -85,6 +85,13 @@ export function errnoText(errno: number): string {
   return `error ${errno}`;
 }
 
+/** What a person can do about a failure of a file system; "" if its name says it all. */
+export function adviceFor(errno: number): string {
+  if (errno === ENOSPC) return "the file system has no room or no inodes left: see df and df -i";
+  if (errno === EROFS) return "see dmesg for an error of the disk, then mount the file system for writing again";
+  return errno === ELOOP ? "no symbolic link is followed there: look who made it, and remove it" : "";
+}
+
 /** Whether an error number tells that the system is short of something, and nothing about the file that was asked for. */
 export function isShortage(errno: number): boolean {
   return errno === EIO || errno === ENOMEM || errno === EMFILE || errno === ENFILE || errno === EINTR;
