@@ -9,7 +9,7 @@ import { formatSpans, isGateway, type Range, spanIndex, usableAddresses } from "
 import { itemAt, textAt } from "../../lib/lists.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import type { Pool } from "./config.ts";
-import { type Attachment, type Owner, residentOf, sameOwner } from "./lease.ts";
+import { type Attachment, describeOwner, type Owner, residentOf, sameOwner } from "./lease.ts";
 import { type Lap, lapOf, nextFree, refill } from "./order.ts";
 import type { Store } from "./store.ts";
 import { exhausted, holderOf, reclaim, type Survey, survey } from "./survey.ts";
@@ -170,7 +170,7 @@ function choose(store: Store, pool: Pool, number: number): Address {
 }
 
 function taken(text: string, number: number, ranges: readonly Range[], holder: Attachment | null = null): CniError {
-  const who = holder === null ? "another container" : `container ${holder.owner.containerId} (${holder.owner.ifname})`;
+  const who = holder === null ? "another container" : describeOwner(holder.owner);
   return new CniError(
     CONFLICT,
     `failed to allocate for range ${number}: requested IP address ${text} is not available in range set ${formatSpans(ranges)}`,

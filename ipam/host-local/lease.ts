@@ -17,6 +17,14 @@ export interface Owner {
   readonly ifname: string;
 }
 
+/** Who holds a lease that cannot be read. It keeps its address, since somebody may have that. */
+export const UNKNOWN_OWNER: Owner = { containerId: "", ifname: "" };
+
+/** An owner for people. */
+export function describeOwner(owner: Owner): string {
+  return owner.containerId === "" ? "an owner that cannot be read" : `container ${owner.containerId} (${owner.ifname})`;
+}
+
 /** One attachment and the addresses it holds. The lease files are the truth: an address counts only if its file agrees. */
 export interface Attachment {
   readonly owner: Owner;

@@ -13,7 +13,7 @@ import { ENOENT, errnoText } from "../../lib/sys/errno.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { allocate } from "./allocate.ts";
 import { dataDirOf, type Pool, readHostLocal } from "./config.ts";
-import { type Owner, sameOwner } from "./lease.ts";
+import { describeOwner, type Owner, sameOwner, UNKNOWN_OWNER } from "./lease.ts";
 import { parseResolvConf } from "./resolv-conf.ts";
 import { openStore, type Store } from "./store.ts";
 import { exhausted, survey } from "./survey.ts";
@@ -86,7 +86,7 @@ function check(call: Call): void {
     for (const address of expected) {
       const holder = store.leaseOwner(address);
       if (holder !== null && holds(holder, owner)) continue;
-      const found = holder === null ? "no lease" : `a lease of container ${holder.containerId} (${holder.ifname})`;
+      const found = holder === null ? "no lease" : `a lease of ${describeOwner(holder)}`;
       throw notFound(owner, `${address}: expected its lease in ${store.path}, found ${found}`);
     }
     if (addresses.length === 0) throw notFound(owner, `it has no lease in ${store.path}`);
@@ -172,7 +172,7 @@ function gc(call: Call): void {
     const stale: string[] = [];
     for (const address of store.leaseNames()) {
       const owner = store.leaseOwner(address);
-      if (owner !== null && !isValid(owner)) stale.push(address);
+      if (owner !== null && owner !== UNKNOWN_OWNER && !isValid(owner)) stale.push(address);
     }
     releaseUnrecorded(store, stale);
   });

@@ -15,9 +15,11 @@ import {
   makeDirectories,
   openDirectory,
   openOrMakeDirectory,
-  readTextAt,
+  readableTextAt,
+  UNREADABLE,
   writeTextAt,
 } from "../../lib/host/directory.ts";
+import { warn } from "../../lib/host/io.ts";
 import { lockExclusive } from "../../lib/host/lock.ts";
 import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.ts";
@@ -34,6 +36,7 @@ import {
   parseRecord,
   recordName,
   sameOwner,
+  UNKNOWN_OWNER,
 } from "./lease.ts";
 import { formatIndex, Ground, INDEX_BYTES, type Lap, parseIndex, RING_CAPACITY } from "./order.ts";
 
@@ -110,8 +113,8 @@ export class Store extends Ground {
     this.#probes = 0;
     if (this.#own < 0) return false;
     if (this.#indexFd < 0) {
-      const flags = create ? sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW : sys.O_RDONLY | sys.O_NOFOLLOW;
-      this.#indexFd = sys.openat(this.#own, INDEX_NAME, flags, 0o600);
+      const flags = create ? sys.O_RDWR | sys.O_CREAT : sys.O_RDONLY;
+      this.#indexFd = sys.openat(this.#own, INDEX_NAME, flags | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0o600);
       if (this.#indexFd === -ELOOP) throw new SystemError(ELOOP, `open the index of ${this.path}`);
     }
     const buffer = new Uint8Array(INDEX_BYTES);
@@ -193,10 +196,10 @@ export class Store extends Ground {
     return this.#names;
   }
 
-  /** Who holds an address; null if nobody does, or the file does not tell. */
+  /** Who holds an address; null if nobody does, or the file does not tell; UNKNOWN_OWNER if it cannot be read. */
   leaseOwner(address: string): Owner | null {
-    const text = readTextAt(this.#leases, address, MAX_LEASE_BYTES);
-    return text === null ? null : parseLease(text);
+    const text = readableTextAt(this.#leases, address, MAX_LEASE_BYTES);
+    return text === UNREADABLE ? UNKNOWN_OWNER : parseLease(text ?? "");
   }
 
   /** When a lease was made, in milliseconds since boot; negative if before this boot. */
@@ -215,7 +218,7 @@ export class Store extends Ground {
   /** Removes a lease if the owner, or nobody that can be told, holds it; its address goes to the end of the queue. */
   dropLease(address: string, owner: Owner): void {
     const holder = this.leaseOwner(address);
-    if (holder !== null && !sameOwner(holder, owner)) return;
+    if (holder !== null && holder !== UNKNOWN_OWNER && !sameOwner(holder, owner)) return;
     const removed = sys.unlinkat(this.#leases, address, 0);
     if (removed === -ENOENT || removed === -EISDIR) return;
     sys.must(removed, `remove ${this.path}/${address}`);
@@ -230,13 +233,14 @@ export class Store extends Ground {
 
   /** The address that was given last from the range set of that number; null if that is not known. */
   lastReserved(setNumber: number): Address | null {
-    return parseAddress((readTextAt(this.#leases, `last_reserved_ip.${setNumber}`, 64) ?? "").trim());
+    return parseAddress((readableTextAt(this.#leases, `last_reserved_ip.${setNumber}`, 64) ?? "").trim());
   }
 
   /** Notes it in the reference's way. In place: a truncation to nothing would make ext4 write to disk at once. */
   setLastReserved(setNumber: number, address: string): void {
     const name = `last_reserved_ip.${setNumber}`;
-    const fd = sys.openat(this.#leases, name, sys.O_WRONLY | sys.O_CREAT | sys.O_NOFOLLOW, 0o600);
+    const flags = sys.O_WRONLY | sys.O_CREAT | sys.O_NOFOLLOW | sys.O_NONBLOCK;
+    const fd = sys.openat(this.#leases, name, flags, 0o600);
     if (fd === -ELOOP) throw new SystemError(ELOOP, `open ${this.path}/${name}`);
     /* It is a hint, and no reason to fail. */
     if (fd < 0) return;
@@ -255,7 +259,7 @@ export class Store extends Ground {
 
   recordNamed(name: string): Attachment | null {
     if (this.#own < 0) return null;
-    const text = readTextAt(this.#own, name, MAX_RECORD_BYTES);
+    const text = readableTextAt(this.#own, name, MAX_RECORD_BYTES);
     if (text === null) return null;
     const attachment = parseRecord(text);
     if (attachment === null) this.#incomplete = true;
@@ -292,7 +296,8 @@ export class Store extends Ground {
     if (this.#changed) this.#writeIndex();
     const name = recordName(attachment.owner);
     const removed = sys.unlinkat(this.#own, name, 0);
-    if (removed < 0 && removed !== -ENOENT)
+    /* A directory of that name is somebody else's. */
+    if (removed < 0 && removed !== -ENOENT && removed !== -EISDIR)
       throw new SystemError(-removed, `remove the record ${name} of ${this.path}`);
   }
 
@@ -302,12 +307,21 @@ export class Store extends Ground {
    */
   #adopt(): void {
     const holders = new Set<string>();
+    let unread = false;
     /* The reference would take its content for a lease. */
     sys.unlinkat(this.#leases, TEMPORARY, 0);
     for (const address of this.leaseNames()) {
       const owner = this.leaseOwner(address);
       if (owner === null) {
         sys.unlinkat(this.#leases, address, 0);
+        continue;
+      }
+      if (owner === UNKNOWN_OWNER) {
+        this.#incomplete = true;
+        unread = true;
+        warn(
+          `host-local: ${this.path}/${address} cannot be read and keeps its address: see dmesg, and remove the file\n`,
+        );
         continue;
       }
       const name = recordName(owner);
@@ -324,6 +338,8 @@ export class Store extends Ground {
       }
     }
     this.#namesRead = false;
+    /* A record may be all that tells whose a lease is. */
+    if (unread) return;
     for (const name of this.recordNames()) {
       if (!holders.has(name)) this.dropRecord(name);
     }

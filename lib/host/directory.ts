@@ -2,7 +2,19 @@
  * Files in a directory that is held open. No name is followed if it is a symbolic link, and a file appears under its name
  * whole or not at all; nothing waits for the disk.
  */
-import { EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, SystemError } from "../sys/errno.ts";
+import {
+  EEXIST,
+  EINVAL,
+  EIO,
+  EISDIR,
+  ELOOP,
+  ENOENT,
+  ENOTDIR,
+  ENXIO,
+  ESPIPE,
+  isShortage,
+  SystemError,
+} from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { readAll, writeAll } from "./io.ts";
 
@@ -76,10 +88,11 @@ export function listNames(directory: number): string[] {
   }
 }
 
-/** The text of a small file; null if there is none, or a symbolic link or a directory instead. @throws SystemError */
+/** The text of a small file; null if there is none, "" if it is no file: a symbolic link, a directory, a pipe. @throws SystemError */
 export function readTextAt(directory: number, name: string, limit: number): string | null {
   const fd = sys.openat(directory, name, sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0);
-  if (fd === -ENOENT || fd === -ELOOP) return null;
+  if (fd === -ENOENT) return null;
+  if (fd === -ELOOP || fd === -ENXIO) return "";
   sys.must(fd, `open ${name}`);
   try {
     let buffer = new Uint8Array(Math.min(limit, SMALL_FILE));
@@ -89,10 +102,23 @@ export function readTextAt(directory: number, name: string, limit: number): stri
       length = sys.pread(fd, buffer, 0);
     }
     /* Never "there is none" for what cannot be read now: its owner would be forgotten. */
-    if (length === -EISDIR) return null;
+    if (length === -EISDIR || length === -ESPIPE) return "";
     return new TextDecoder().decode(buffer.subarray(0, sys.must(length, `read ${name}`)));
   } finally {
     sys.close(fd);
+  }
+}
+
+/** What `readableTextAt` gives instead of a text. */
+export const UNREADABLE = "\u0000";
+
+/** `readTextAt`, but UNREADABLE where the disk or a security module does not give the file away. */
+export function readableTextAt(directory: number, name: string, limit: number): string | null {
+  try {
+    return readTextAt(directory, name, limit);
+  } catch (error) {
+    if (!(error instanceof SystemError) || (isShortage(error.errno) && error.errno !== EIO)) throw error;
+    return UNREADABLE;
   }
 }
 
@@ -129,7 +155,7 @@ export function writeTextAt(
     sys.unlinkat(directory, temporary, 0);
     fd = createAt(directory, temporary);
   }
-  sys.must(fd, `write ${what}`);
+  sys.must(fd, `write ${what}, as ${temporary}`);
   let done = -1;
   try {
     writeAll(fd, new TextEncoder().encode(text), what);

@@ -29,7 +29,8 @@ function stateFile(): string {
 export function lockState(): number {
   sys.close(openOrMakeDirectory(sys.AT_FDCWD, ROOT));
   const path = stateFile();
-  const fd = sys.must(sys.openat(sys.AT_FDCWD, path, sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW, 0o600), `open ${path}`);
+  const flags = sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW | sys.O_NONBLOCK;
+  const fd = sys.must(sys.openat(sys.AT_FDCWD, path, flags, 0o600), `open ${path}`);
   try {
     lockExclusive(fd, path, LOCK_DEADLINE_MS);
   } catch (error) {
@@ -60,7 +61,7 @@ export function remember(fd: number, settings: OverlaySettings): void {
 
 /** The configurations that the overlays of this namespace were last made from, as JSON. */
 export function remembered(): string[] {
-  const fd = sys.open(stateFile(), sys.O_RDONLY | sys.O_NOFOLLOW);
+  const fd = sys.open(stateFile(), sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK);
   if (fd < 0) return [];
   try {
     return linesIn(fd).map((line) =>

@@ -21,6 +21,7 @@ export const ENFILE = 23;
 export const EMFILE = 24;
 export const ETXTBSY = 26;
 export const ENOSPC = 28;
+export const ESPIPE = 29;
 export const EROFS = 30;
 export const ERANGE = 34;
 export const ENAMETOOLONG = 36;

@@ -173,9 +173,12 @@ function found(result: number, path: string): FileStatus | null {
   return result < 0 ? null : statusOf();
 }
 
-/** Opens a file to be read; negative if it is not there, or not for us. @throws SystemError if the system cannot tell */
+/**
+ * Opens a file to be read; negative if it is not there, or not for us. Waits for nobody: a pipe without a writer is empty.
+ * @throws SystemError if the system cannot tell
+ */
 export function openToRead(path: string): number {
-  const fd = open(path, O_RDONLY);
+  const fd = open(path, O_RDONLY | O_NONBLOCK);
   if (fd < 0 && isShortage(-fd)) throw new SystemError(-fd, `open ${path}`);
   return fd;
 }
