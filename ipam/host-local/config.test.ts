@@ -26,6 +26,15 @@ describe("ranges", () => {
     );
   });
 
+  it("are a thousand at most, in however many sets", () => {
+    const range = (i: number) => ({ subnet: `10.${i >> 8}.${i & 255}.0/24` });
+    const ranges = (count: number) => Array.from({ length: count }, (_, i) => range(i));
+    expect(sets({ ranges: [ranges(1000)] })).toHaveLength(1);
+    const tooMany = "there are 1001 ranges of at most 1000";
+    expect(() => sets({ ranges: [ranges(1001)] })).toThrow(tooMany);
+    expect(() => sets({ ranges: ranges(1001).map((one) => [one]) })).toThrow(tooMany);
+  });
+
   it("stay within any network, as ipaddr.js has it", () => {
     const networks = fc.tuple(fc.ipV4(), fc.integer({ min: 1, max: 30 }));
     fc.assert(

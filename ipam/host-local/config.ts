@@ -65,6 +65,9 @@ export function readHostLocal(config: NetworkConfig, args: string): HostLocalCon
   };
 }
 
+/** Each is compared with all others; nobody's node comes near. */
+const MAX_RANGES = 1000;
+
 /** The data directory, whatever else the configuration holds: all that DEL and GC need. */
 export function dataDirOf(config: NetworkConfig): string {
   const ipam = config.fields.find("ipam");
@@ -97,6 +100,9 @@ function readRangeSets(config: NetworkConfig, ipam: Fields): Range[][] {
       'give "ipam.ranges", "ipam.subnet" or the capability argument "ipRanges"',
     );
   }
+  let count = 0;
+  for (const fields of written) count += fields.length;
+  if (count > MAX_RANGES) throw ipam.invalid("ranges", `there are ${count} ranges of at most ${MAX_RANGES}`);
   const sets: Range[][] = [];
   for (const fields of written) {
     const set = readRangeSet(fields, sets.length);
