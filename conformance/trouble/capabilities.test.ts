@@ -6,7 +6,8 @@ import { type Mapping, withNode } from "../plugins/portmap-lab.ts";
 
 /** Starts a plugin as root without the right to change networks. */
 const WITHOUT = ["/usr/bin/setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--"];
-const SOON_MS = 3000;
+/** Far less than what waits for something that never comes. */
+const SOON_MS = 10_000;
 const REFUSED = /operation not permitted/;
 
 const mappings = (hostPort: number): Mapping[] => [{ hostPort, containerPort: 80, protocol: "tcp" }];

@@ -12,7 +12,8 @@ import { BACKENDS, type Mapping, recordsOf, withNode } from "../plugins/portmap-
 import { ALL_KINDS, isUntouched, type Kind, plant } from "./planting.ts";
 
 const SUBNET = { subnet: "10.9.0.0/24" };
-const SOON_MS = 3000;
+/** Far less than what waits for something that never comes. */
+const SOON_MS = 10_000;
 const GC_ALL = { more: { "cni.dev/valid-attachments": [] } };
 
 const LINKS: readonly Kind[] = ["a link", "a link to nothing", "a link to itself"];
