@@ -40,6 +40,8 @@ export class RecordStore {
       if (directory < 0) return null;
       try {
         lockExclusive(directory, `${ROOT}/${name}`, LOCK_DEADLINE_MS);
+        /* A program of iptables goes on when the call that has started it is killed: nobody else's turn comes before its end. */
+        sys.must(sys.bequeath(directory), `keep ${ROOT}/${name} locked`);
       } catch (error) {
         sys.close(directory);
         throw error;

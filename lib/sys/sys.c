@@ -157,6 +157,8 @@ int32_t sys_fchmod(int32_t fd, int32_t mode) { return RESULT(fchmod(fd, (mode_t)
 
 int32_t sys_fsync(int32_t fd) { return RESULT(fsync(fd)); }
 
+int32_t sys_bequeath(int32_t fd) { return RESULT(fcntl(fd, F_SETFD, 0)); }
+
 /* Sets the modification time of an open file or directory to a whole second; the access time stays. */
 int32_t sys_set_mtime(int32_t fd, double seconds)
 {

@@ -21,6 +21,7 @@ declare function sys_mkdirat(directory: number, path: string, mode: number): num
 declare function sys_ftruncate(fd: number, size: number): number;
 declare function sys_fchmod(fd: number, mode: number): number;
 declare function sys_fsync(fd: number): number;
+declare function sys_bequeath(fd: number): number;
 declare function sys_set_mtime(fd: number, seconds: number): number;
 declare function sys_faccessat(directory: number, path: string, mode: number): number;
 declare function sys_readlinkat(directory: number, path: string, buffer: Uint8Array): number;
@@ -216,6 +217,11 @@ export function fchmod(fd: number, mode: number): number {
 /** Waits until an open file or directory is on the disk. */
 export function fsync(fd: number): number {
   return sys_fsync(fd);
+}
+
+/** Lets programs started from now on have an open file too: whatever lock is on it is held until they have ended as well. */
+export function bequeath(fd: number): number {
+  return sys_bequeath(fd);
 }
 
 /** Sets the modification time of an open file or directory, in whole seconds since 1970. */
