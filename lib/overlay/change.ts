@@ -33,8 +33,11 @@ export interface Change {
   readonly repaired: readonly string[];
 }
 
-/** @param found all that the kernel holds, told apart */
-export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable): Change {
+/**
+ * @param found all that the kernel holds, told apart
+ * @param beforeStamp what else is to be done with peers that have gone; not called while they are kept
+ */
+export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable, beforeStamp: () => void): Change {
   const { overlay, desired, list } = wanted;
   const index = indexOf(desired);
   const stamp = stampRoute(overlay.link, wanted.configuration, wanted.identity);
@@ -51,12 +54,17 @@ export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable)
   const remove = heldBack ? new Int32Array(0) : difference.remove;
   const changes = remove.length + difference.put.length;
   const refused: string[] = [];
-  if (changes > 0 || !stamped) {
+  const restamped = changes > 0 || !stamped;
+  if (restamped) {
     for (const row of stamps) writeDeleteTunnelRoute(socket, found, row);
     socket.executeAll(ignore);
     send(socket, overlay, found, remove, true, refused);
     send(socket, overlay, desired, difference.put, false, refused);
-    if (refused.length === 0 && !heldBack) putStamp(socket, EntryTable.of([{ kind: "route", route: stamp }]));
+  }
+  /* Whoever is killed here has left no stamp, and the next call does the rest. */
+  if (!heldBack) beforeStamp();
+  if (restamped && refused.length === 0 && !heldBack) {
+    putStamp(socket, EntryTable.of([{ kind: "route", route: stamp }]));
   }
   const repaired: string[] = [];
   for (let i = 0; stamped && i < changes && i < MAX_REPORTED; i += 1) {
@@ -70,7 +78,7 @@ export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable)
     problem,
     heldBack,
     hasPeers: desired.count > 0 || held > remove.length,
-    changed: changes > 0 || !stamped,
+    changed: restamped,
     repaired,
   };
 }

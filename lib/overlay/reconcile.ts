@@ -132,8 +132,7 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
   listOthers(socket, overlay, found);
   const configuration = `${settings.text}\n${footing(device, lower, alias, mtu)}`;
   const wanted = { overlay, desired, list: read.list, configuration, identity: read.identity };
-  const changed = change(socket, wanted, found);
-  if (!changed.heldBack) filter.dropOthers();
+  const changed = change(socket, wanted, found, () => filter.dropOthers());
   const narrowed = isCurrent && present.link.mtu > mtu && mtu !== settings.mtu;
   const mtuBefore = narrowed ? present.link.mtu : 0;
   const anew = changed.changed || filter.changed;
