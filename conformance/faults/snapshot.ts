@@ -1,77 +1,122 @@
-/** Everything that attachments have on a node and in a pod's namespace, as lines that can be compared. */
-import { execa } from "execa";
+/** Everything that attachments and an overlay have on a node and in pods' namespaces, as lines that can be compared. */
+import { execute } from "../call.ts";
 import type { JsonObject, Netns } from "../harness.ts";
-import { type Node, recordsOf } from "../plugins/portmap-lab.ts";
 
-/** Between the answers of one program and the next. */
+/** Between the answers of one program and the next, and between namespaces. */
 const SEPARATOR = "=====";
+const NEXT_NAMESPACE = "#####";
+const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
+const LIMIT_MS = 60_000;
 
-/** Links, addresses, routes and queueing disciplines of a namespace. */
-const NETWORK = [
-  "ip -j -d link show",
-  "ip -j address show",
-  "ip -j -4 route show table all",
-  "ip -j -6 route show table all",
-  "tc -j qdisc show",
-  /* A clsact is anybody's to use: what counts is the filters in it. */
-  `tc qdisc show | sed -n 's/^qdisc clsact .* dev \\([^ ]*\\) .*/\\1/p' | while read -r link; do
-     for hook in ingress egress; do tc filter show dev "$link" "$hook" | sed "s/^/$link $hook /"; done
-   done`,
-].join(`; echo ${SEPARATOR}; `);
+/** Links with addresses, and routes of a namespace. */
+const NETWORK = `
+  ip -j -d address show; echo ${SEPARATOR}
+  ip -j -d route show table all; echo ${SEPARATOR}`;
 
-const NODE = `; echo ${SEPARATOR}; nft -j -s list ruleset; echo ${SEPARATOR}; find "$RECORDS" "$DATA" 2>/dev/null`;
+/** What else a node has; its queueing disciplines first. */
+const NODE = `
+  queues=$(tc -j qdisc show)
+  echo "$queues"; echo ${SEPARATOR}
+  case $queues in *clsact*)
+    tc qdisc show | sed -n 's/^qdisc clsact .* dev \\([^ ]*\\) .*/\\1/p' | while read -r link; do
+      for hook in ingress egress; do tc filter show dev "$link" "$hook" | sed "s/^/$link $hook /"; done
+    done;;
+  esac; echo ${SEPARATOR}
+  nft -j -s list ruleset; echo ${SEPARATOR}
+  find $FILES 2> /dev/null; echo ${SEPARATOR}
+  cd /proc/sys/net; grep -s . ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/cni0/route_localnet; echo ${SEPARATOR}`;
 
-/** @param pods namespaces, by what the lines are to call them */
-export async function snapshot(node: Node, pods: Readonly<Record<string, Netns>>): Promise<string[]> {
-  const records = (await recordsOf(node.host)) ?? "/nonexistent";
-  const data = node.sandbox.dataDir;
-  const [host, ...inside] = await Promise.all([
-    answers(node.host, NETWORK + NODE, { RECORDS: records, DATA: data }),
-    ...Object.values(pods).map((netns) => answers(netns, NETWORK, {})),
-  ]);
-  const [rules = "{}", files = ""] = (host ?? []).slice(6);
-  const lines = [
-    ...networkLines("node", host ?? []),
-    ...ruleLines(JSON.parse(rules) as JsonObject),
-    ...files.split("\n").map((path) => path.trim().replace(records, "records").replace(data, "data")),
-  ];
+/** What an overlay has more than others. */
+const OVERLAY = `
+  ip -j neigh show nud permanent; echo ${SEPARATOR}
+  bridge -j fdb show; echo ${SEPARATOR}`;
+
+/** What is to be looked at. */
+export interface Scene {
+  readonly node: Netns;
+  /** Pods' namespaces, by what the lines are to call them. */
+  readonly pods: Readonly<Record<string, Netns>>;
+  /** Files and directories, by what the lines are to call them. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly overlay: boolean;
+}
+
+/** Takes one. A shell starts all the programs: they are most of what a fault costs. */
+export async function snapshot({ node, pods, files, overlay }: Scene): Promise<string[]> {
   const names = Object.keys(pods);
-  inside.forEach((texts, i) => {
-    lines.push(...networkLines(names[i] ?? "", texts));
+  const inside = Object.values(pods).map(
+    ({ path }) => `echo "${NEXT_NAMESPACE}"; nsenter --net=${path} sh -c "$NETWORK"`,
+  );
+  const script = [`eval "$NETWORK"`, NODE, overlay ? OVERLAY : "", ...inside].join("\n");
+  const env = { NETWORK, FILES: Object.values(files).join(" ") };
+  const args = [`--net=${node.path}`, "--", "sh", "-c", script];
+  const { stdout } = await execute("/usr/bin/nsenter", args, { ...env, PATH }, "", LIMIT_MS);
+  const [host = "", ...others] = stdout.split(NEXT_NAMESPACE);
+  const parts = host.split(SEPARATOR);
+  const [rules = "{}", found = "", settings = "", neighbours = "", entries = ""] = parts.slice(4);
+  const lines = [
+    ...networkLines("node", parts),
+    ...ruleLines(JSON.parse(rules) as JsonObject),
+    ...fileLines(found, files),
+    ...settings.split("\n").map((line) => (line.trim() === "" ? "" : `node: setting ${line.trim()}`)),
+    ...(overlay ? overlayLines(list(neighbours), list(entries)) : []),
+  ];
+  others.forEach((text, i) => {
+    lines.push(...networkLines(names[i] ?? "", text.split(SEPARATOR)));
   });
-  /* The records' directory is there as long as one record is. */
-  return lines.filter((line) => line !== "" && line !== "records").sort();
+  return lines.filter((line) => line !== "").sort();
 }
 
-async function answers(netns: Netns, script: string, env: Record<string, string>): Promise<string[]> {
-  const { stdout } = await execa("nsenter", [`--net=${netns.path}`, "--", "sh", "-c", script], { env, reject: false });
-  return String(stdout).split(SEPARATOR);
+/** Gives lines that are there several times a number, so that nothing is in order twice. */
+export function numbered(lines: readonly string[]): string[] {
+  const seen = new Map<string, number>();
+  return lines.map((line) => {
+    const count = (seen.get(line) ?? 0) + 1;
+    seen.set(line, count);
+    return count === 1 ? line : `${line} (${count})`;
+  });
 }
 
-function networkLines(
-  where: string,
-  [links, addresses, routes4, routes6, queues, filters]: readonly string[],
-): string[] {
+function fileLines(found: string, files: Readonly<Record<string, string>>): string[] {
+  const named = Object.entries(files);
+  return found.split("\n").map((line) => {
+    const path = line.trim();
+    const [name, directory] = named.find(([, prefix]) => path.startsWith(prefix)) ?? ["", ""];
+    /* A directory is there as long as something is in it. */
+    return path === directory && name.endsWith("/") ? "" : path.replace(directory, name);
+  });
+}
+
+function networkLines(where: string, [addresses, routes, queues, filters]: readonly string[]): string[] {
   const lines: string[] = [];
-  for (const link of list(links)) {
-    const kind = (link.linkinfo as JsonObject | undefined)?.info_kind ?? "";
-    lines.push(`${where}: link ${link.ifname} ${kind} of ${link.master ?? "none"} alias ${link.ifalias ?? "none"}`);
-  }
   for (const link of list(addresses)) {
+    const kind = (link.linkinfo as JsonObject | undefined)?.info_kind ?? "";
+    lines.push(`${where}: link ${link.ifname} ${kind} of ${link.master ?? "none"}`);
+    lines.push(`${where}: mtu of ${link.ifname} ${link.mtu}`);
+    if (link.ifalias !== undefined) lines.push(`${where}: alias of ${link.ifname} ${link.ifalias}`);
     for (const info of (link.addr_info ?? []) as JsonObject[]) {
       if (info.scope !== "link") lines.push(`${where}: address ${info.local}/${info.prefixlen} on ${link.ifname}`);
     }
   }
-  for (const route of [...list(routes4), ...list(routes6)]) {
+  for (const route of list(routes)) {
     /* The kernel makes its own as it finds addresses to be nobody else's. */
     const isKernels = route.type !== "unicast" || /^(fe80|ff00)/.test(String(route.dst));
-    if (!isKernels)
-      lines.push(`${where}: route ${route.type} ${route.dst} via ${route.gateway ?? "-"} dev ${route.dev}`);
+    if (!isKernels) lines.push(`${where}: route ${route.dst} via ${route.gateway ?? "-"} dev ${route.dev}`);
   }
   for (const { kind, dev } of list(queues)) if (kind !== "clsact") lines.push(`${where}: qdisc ${kind} on ${dev}`);
+  /* A clsact is anybody's to use: what counts is the filters in it. */
   for (const filter of (filters ?? "").split("\n"))
     if (filter.trim() !== "") lines.push(`${where}: filter ${filter.replace(/index \d+/, "index N")}`);
   return lines;
+}
+
+function overlayLines(neighbours: readonly JsonObject[], entries: readonly JsonObject[]): string[] {
+  return [
+    ...neighbours.map(({ dst, dev, lladdr }) => `node: neighbour ${dst} dev ${dev} is ${lladdr}`),
+    ...entries
+      .filter(({ ifname }) => String(ifname).startsWith("overlay"))
+      .map(({ mac, ifname, dst }) => `node: forwarding entry ${mac} dev ${ifname} to ${dst}`),
+  ];
 }
 
 function list(text: string | undefined): JsonObject[] {
@@ -103,7 +148,22 @@ function plain(value: unknown): string {
 
 /** What one snapshot has and another has not, with a sign before it. */
 export function difference(wanted: readonly string[], found: readonly string[]): string[] {
-  const less = wanted.filter((line) => !found.includes(line)).map((line) => `- ${line}`);
-  const more = found.filter((line) => !wanted.includes(line)).map((line) => `+ ${line}`);
-  return [...less, ...more];
+  return differenceBetween(wanted, wanted, found);
 }
+
+/** What a snapshot lacks of what two others have both, and has more than either of them. */
+export function differenceBetween(
+  one: readonly string[],
+  other: readonly string[],
+  found: readonly string[],
+): string[] {
+  const [ones, others, all] = [new Set(one), new Set(other), new Set(found)];
+  const less = one.filter((line) => others.has(line) && !all.has(line) && !OPTIONAL.test(line));
+  const more = found.filter((line) => !ones.has(line) && !others.has(line));
+  return [...less.map((line) => `- ${line}`), ...more.map((line) => `+ ${line}`)];
+}
+
+/** The overlay's mark that all is done: it goes first and comes last. */
+export const STAMP = "STAMP";
+/** What nobody misses: that mark, and notes of host-local's, without which it looks for itself. */
+const OPTIONAL = /STAMP|last_reserved_ip|\/index$/;

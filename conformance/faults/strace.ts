@@ -1,7 +1,8 @@
 /** Calls of the executables under strace, which kills them at a system call or makes that call fail. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type CallOptions, type CallResult, call } from "../call.ts";
+import { type CallOptions, call } from "../call.ts";
+import type { Faulty } from "./bench.ts";
 
 /** The nth call of a name: strace counts the calls of each name by themselves. */
 export interface Point {
@@ -14,11 +15,9 @@ export interface Point {
 /** What happens at a point: "signal=KILL", "error=EIO". */
 export type Effect = string;
 
-export interface Traced extends CallResult {
+export interface Traced extends Faulty {
   /** strace's lines, a system call each. */
   readonly lines: readonly string[];
-  /** Whether the call came to the point. */
-  readonly met: boolean;
 }
 
 /** Errors that calls of a name can have; names that are not here are told in NEVER_FAIL, or get what `errorsOf` says. */
@@ -63,6 +62,21 @@ const NEVER_FAIL: readonly string[] = [
   ...["mprotect", "madvise", "close", "kill", "tkill", "alarm", "setitimer", "umask", "prlimit64"],
 ];
 
+/** Calls that change nothing outside the process: killed at one, a plugin leaves what it leaves if killed at the next. */
+const INNER: readonly string[] = [
+  ...["mmap", "munmap", "mremap", "brk", "mprotect", "madvise", "arch_prctl", "set_tid_address", "clock_gettime"],
+  ...["rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "setitimer", "alarm", "getpid", "gettid"],
+  ...["fstat", "fstatfs", "stat", "lstat", "newfstatat", "readlink", "readlinkat", "access", "faccessat", "faccessat2"],
+  ...["read", "pread64", "getdents64", "lseek", "socket", "socketpair", "setsockopt", "recvfrom", "recvmsg", "poll"],
+  ...["fcntl", "ioctl", "setns", "flock", "close", "getcwd", "geteuid", "getuid", "memfd_create"],
+];
+
+/** Whether a call may change what others see. */
+export function isOuter(point: Point): boolean {
+  if (point.name === "openat" || point.name === "open") return point.line.includes("O_CREAT");
+  return !INNER.includes(point.name);
+}
+
 export function errorsOf(point: Point): readonly string[] {
   if (NEVER_FAIL.includes(point.name)) return [];
   return ERRORS[point.name] ?? (["mmap", "brk", "mremap"].includes(point.name) ? ["ENOMEM"] : ["EIO"]);
@@ -100,5 +114,6 @@ export async function callTraced(
     ...result,
     lines: text.split("\n").filter((line) => /^\w+\(/.test(line)),
     met: /INJECTED|killed by SIGKILL/.test(text),
+    over: null,
   };
 }

@@ -1,8 +1,45 @@
-/** The plugins that faults are tried on, each with all it can do. An overlay's reconcile belongs here once it is built. */
-import { BACKENDS } from "../plugins/portmap-lab.ts";
-import type { Subject } from "./laboratory.ts";
+/** The plugins that faults are tried on, each with all it can do. */
+import type { Backend } from "../plugins/portmap-lab.ts";
+import type { Subject, Verb } from "./laboratory.ts";
+import { OverlayLaboratory, type OverlaySubject } from "./overlay-laboratory.ts";
+import { PodLaboratory, type PodSubject } from "./pod-laboratory.ts";
 
 const MEGABIT = 1e6;
+const ALL_VERBS: readonly Verb[] = ["ADD", "DEL", "GC", "CHECK"];
+
+/** On a node that other pods are on, and on one that nobody is on: there only ADD is another one. */
+function pod(name: string, subject: Omit<PodSubject, "cold">, cold = false): Subject {
+  return {
+    name: cold ? `${name}, cold node` : name,
+    verbs: cold ? ["ADD"] : ALL_VERBS,
+    create: () => PodLaboratory.create({ ...subject, cold }),
+  };
+}
+
+/** bridge with all its protections, and addresses of both families from host-local in the same process. */
+function bridge(backend: Backend): Omit<PodSubject, "cold"> {
+  return {
+    plugin: "bridge",
+    bridge: { ipMasq: true, ipMasqBackend: backend, macspoofchk: true, ipSpoofCheck: true },
+    chained: null,
+    repeated: "fresh",
+    linksGoLast: false,
+  };
+}
+
+function portmap(backend: Backend): Omit<PodSubject, "cold"> {
+  return {
+    plugin: "portmap",
+    bridge: {},
+    chained: (which) => ({
+      backend,
+      capabilities: { portMappings: true },
+      runtimeConfig: { portMappings: mappings(which === "pod" ? 8080 : 8090) },
+    }),
+    repeated: "both",
+    linksGoLast: false,
+  };
+}
 
 function mappings(first: number) {
   return [
@@ -12,30 +49,7 @@ function mappings(first: number) {
   ];
 }
 
-export const BRIDGE: Subject = {
-  name: "bridge",
-  plugin: "bridge",
-  bridge: { ipMasq: true, macspoofchk: true, ipSpoofCheck: true },
-  chained: null,
-  repeated: "fresh",
-  linksGoLast: false,
-};
-
-export const PORTMAP: readonly Subject[] = BACKENDS.map((backend) => ({
-  name: `portmap (${backend})`,
-  plugin: "portmap",
-  bridge: {},
-  chained: (pod) => ({
-    backend,
-    capabilities: { portMappings: true },
-    runtimeConfig: { portMappings: mappings(pod === "pod" ? 8080 : 8090) },
-  }),
-  repeated: "both",
-  linksGoLast: false,
-}));
-
-export const BANDWIDTH: Subject = {
-  name: "bandwidth",
+const LIMITS: Omit<PodSubject, "cold"> = {
   plugin: "bandwidth",
   bridge: {},
   chained: () => ({
@@ -45,3 +59,29 @@ export const BANDWIDTH: Subject = {
   repeated: "same",
   linksGoLast: true,
 };
+
+function withBoth(
+  name: string,
+  subject: (backend: Backend) => Omit<PodSubject, "cold">,
+  cold = false,
+): Record<Backend, Subject> {
+  const of = (backend: Backend): Subject => pod(`${name} (${backend})`, subject(backend), cold);
+  return { nftables: of("nftables"), iptables: of("iptables") };
+}
+
+export const BRIDGE = withBoth("bridge", bridge);
+export const PORTMAP = withBoth("portmap", portmap);
+export const BANDWIDTH = pod("bandwidth", LIMITS);
+export const COLD_BRIDGE = withBoth("bridge", bridge, true);
+export const COLD_PORTMAP = withBoth("portmap", portmap, true);
+
+/** The list of peers changes before each call. */
+export function overlay(subject: OverlaySubject): Subject {
+  const { datapath, delegate, cold } = subject;
+  const name = `vxlan-overlay (${datapath}${delegate ? ", alone" : ""})`;
+  return {
+    name: cold ? `${name}, cold node` : name,
+    verbs: cold ? ["ADD"] : ALL_VERBS,
+    create: () => OverlayLaboratory.create(subject),
+  };
+}

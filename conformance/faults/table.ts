@@ -1,12 +1,16 @@
 /** How many faults a run has tried, for its last lines. */
 
+export type FaultKind = "killed" | "errors";
+
 /** What one test has tried. */
 export interface FaultCount {
   readonly subject: string;
   readonly verb: string;
-  readonly kind: "killed" | "errors";
+  readonly kind: FaultKind;
   /** Faults that the call came to. */
   readonly points: number;
+  /** Those after which something was not as it should be. */
+  readonly leaks: number;
 }
 
 declare module "vitest" {
@@ -15,21 +19,32 @@ declare module "vitest" {
   }
 }
 
-const VERBS: readonly string[] = ["ADD", "DEL", "GC", "CHECK"];
-
-/** Plugin by verb: "kills+errors" in each field. Nothing if nothing was tried. */
+/** A line for each plugin and verb. Nothing if nothing was tried. */
 export function faultTable(counts: readonly FaultCount[]): string[] {
   if (counts.length === 0) return [];
-  const sum = (subject: string, verb: string, kind: string): number =>
-    counts
-      .filter((count) => count.subject === subject && count.verb === verb && count.kind === kind)
-      .reduce((total, count) => total + count.points, 0);
-  const rows = [...new Set(counts.map((count) => count.subject))].sort().map((subject) => {
-    const fields = VERBS.map((verb) => `${sum(subject, verb, "killed")}+${sum(subject, verb, "errors")}`);
-    return [subject, ...fields];
-  });
-  const all = counts.reduce((total, count) => total + count.points, 0);
-  const line = (row: readonly string[]): string =>
-    row.map((field, i) => (i === 0 ? field.padEnd(20) : field.padStart(12))).join("");
-  return [`faults: ${all} points (kills+errors)`, line(["", ...VERBS]), ...rows.map(line)];
+  const rows = new Map<string, FaultCount[]>();
+  for (const count of counts) {
+    const key = JSON.stringify([count.subject, count.verb]);
+    rows.set(key, [...(rows.get(key) ?? []), count]);
+  }
+  const body = [...rows].map(([key, row]) => [...(JSON.parse(key) as string[]), ...sums(row)]);
+  body.sort((a, b) => (a[0] ?? "").localeCompare(b[0] ?? ""));
+  const [killed, errors, leaks] = sums(counts);
+  const points = Number(killed) + Number(errors);
+  return [
+    `faults: ${points} points, ${leaks} leaks`,
+    ...[["subject", "operation", "killed", "errors", "leaks"], ...body, ["all", "", killed, errors, leaks]].map(line),
+  ];
+}
+
+/** Killed, errors, leaks. */
+function sums(counts: readonly FaultCount[]): string[] {
+  const sum = (numbers: readonly number[]): string => `${numbers.reduce((total, number) => total + number, 0)}`;
+  const points = (kind: FaultKind): number[] =>
+    counts.filter((count) => count.kind === kind).map((count) => count.points);
+  return [sum(points("killed")), sum(points("errors")), sum(counts.map((count) => count.leaks))];
+}
+
+function line(row: readonly (string | undefined)[]): string {
+  return row.map((field = "", i) => (i < 2 ? field.padEnd(i === 0 ? 48 : 10) : field.padStart(8))).join("");
 }

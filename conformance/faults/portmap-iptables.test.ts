@@ -1,0 +1,5 @@
+/** portmap under faults, with iptables. */
+import { PORTMAP } from "./subjects.ts";
+import { describeFaults } from "./suite.ts";
+
+describeFaults(PORTMAP.iptables);
