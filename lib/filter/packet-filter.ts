@@ -151,9 +151,11 @@ export class PacketFilter {
     fresh: readonly FilterElement[],
     exclusive: boolean,
   ): boolean {
-    this.tables.begin();
     const rebuilt = missingTables(sight.tables, (table) => isAbout(record, table));
-    if (rebuilt.length > 0) rebuild(this.tables, sight.tables, rebuilt, liveRecords(store));
+    /* Before the batch: what was begun and is not committed is in the way of taking back. */
+    const records = rebuilt.length > 0 ? liveRecords(store) : [];
+    this.tables.begin();
+    if (rebuilt.length > 0) rebuild(this.tables, sight.tables, rebuilt, records);
     this.tables.deleteElements(outside(leaving, rebuilt));
     let i = 0;
     for (const chain of record.chains) {

@@ -42,12 +42,12 @@ export class RecordStore {
         lockExclusive(directory, `${ROOT}/${name}`, LOCK_DEADLINE_MS);
         /* A program of iptables goes on when the call that has started it is killed: nobody else's turn comes before its end. */
         sys.must(sys.bequeath(directory), `keep ${ROOT}/${name} locked`);
+        /* The one who had the lock may have removed the directory with its last record. */
+        if ((sys.fstat(directory)?.links ?? 0) > 0) return new RecordStore(directory, name, make);
       } catch (error) {
         sys.close(directory);
         throw error;
       }
-      /* The one who had the lock may have removed the directory with its last record. */
-      if ((sys.fstat(directory)?.links ?? 0) > 0) return new RecordStore(directory, name, make);
       sys.close(directory);
     }
   }
