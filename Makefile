@@ -32,7 +32,7 @@ CNI_BIN_DIR ?= /opt/cni/bin
 RELEASE := build/release
 IMAGE ?=
 
-.PHONY: build test conformance demo demo-overlay bench fuzz coverage lint format install release image architectures clean help plugins need-build need-test need-demo need-bench
+.PHONY: build test conformance conformance-kernels coverage demo demo-overlay bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
@@ -45,6 +45,9 @@ test: need-test ## type check, lint, build, run all tests (as root)
 conformance: need-test build image ## real container runtimes with both suites of plugins, and faults at every system call (as root)
 	@PODWIRE_CLIENTS=all vitest run --project clients
 	@PODWIRE_FAULTS=all vitest run conformance/faults conformance/trouble
+
+conformance-kernels: need-test need-kernels build ## the suites inside Debian's kernels, emulated; writes conformance/KERNELS.md
+	@exec node conformance/kernels/run.ts
 
 demo: need-demo build ## pods on a bridge, a published port, a flush: what each call does, in namespaces of their own
 	@exec node hack/demo.ts
@@ -90,7 +93,7 @@ plugins: ## print the names of the executables
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-need-build need-test need-demo need-bench: need-%:
+need-build need-test need-demo need-bench need-kernels: need-%:
 	@hack/need.sh $*
 
 # The compiler writes LLVM code; hack/toolchain/zig turns it and the runtime into a static executable.

@@ -1,6 +1,12 @@
 import { defineConfig } from "vitest/config";
+import GuestReporter from "./conformance/kernels/reporter.ts";
 
-const timeouts = { testTimeout: 60_000, hookTimeout: 60_000 };
+/** How many times longer everything may take: an emulated machine is slow. */
+const patience = Number(process.env.PODWIRE_PATIENCE ?? "1");
+const timeouts = { testTimeout: 60_000 * patience, hookTimeout: 60_000 * patience };
+
+/** In an emulated machine: where results are told. */
+const guest = process.env.PODWIRE_GUEST;
 
 /** What measures rates, which other work on the machine would spoil. */
 const rates = "conformance/plugins/bandwidth-traffic.test.ts";
@@ -8,14 +14,21 @@ const rates = "conformance/plugins/bandwidth-traffic.test.ts";
 /** What runs the executables under real container runtimes. */
 const clients = "conformance/clients/**/*.test.ts";
 
+/** What is for emulated machines alone: they have no IPv6, or modules are taken from them. */
+const kernels = "conformance/kernels/guest/*.test.ts";
+
 /**
  * Four projects (`vitest --project unit`): `unit` runs the sources under Node, `conformance` runs the built executables,
  * `clients` has real container runtimes run them, and `rates` is those of them that need the machine for themselves, when
- * the others are through.
+ * the others are through. In an emulated machine there is `guest` as well.
  */
 export default defineConfig({
   test: {
-    reporters: ["default", "./conformance/summary-reporter.ts"],
+    reporters: [
+      "default",
+      "./conformance/summary-reporter.ts",
+      ...(guest === undefined ? [] : [new GuestReporter(guest)]),
+    ],
     globalSetup: ["./conformance/machine-state.ts"],
     pool: "forks",
     /* The black-box suites start thousands of processes: more workers than two only make each other's timeouts. */
@@ -25,7 +38,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["{lib,ipam,plugins,hack}/**/*.test.ts"],
+          include: ["{lib,ipam,plugins,hack}/**/*.test.ts", "conformance/kernels/*.test.ts"],
           ...timeouts,
         },
       },
@@ -34,7 +47,7 @@ export default defineConfig({
         test: {
           name: "conformance",
           include: ["conformance/**/*.test.ts"],
-          exclude: [rates, clients],
+          exclude: [rates, clients, "conformance/kernels/**"],
           ...timeouts,
         },
       },
@@ -57,6 +70,9 @@ export default defineConfig({
           ...timeouts,
         },
       },
+      ...(guest === undefined
+        ? []
+        : [{ extends: true as const, test: { name: "guest", include: [kernels], ...timeouts } }]),
     ],
   },
 });

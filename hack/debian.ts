@@ -11,6 +11,8 @@ export interface Bundle {
   /** Where to; what is there already is replaced. */
   readonly target: string;
   readonly packages: readonly string[];
+  /** What they depend on, and that in turn, is taken too where its name matches; only what is named, if left out. */
+  readonly following?: RegExp;
   /** What the version of the first package must begin with; anything if left out. */
   readonly wanted?: string;
 }
@@ -36,15 +38,16 @@ export async function unpackBundles(release: string, bundles: readonly Bundle[])
   }
 }
 
-type Apt = (...command: string[]) => Promise<unknown>;
+/** Runs an option and arguments of apt-get, or of apt-cache for "show": what it prints. */
+type Apt = (...command: string[]) => Promise<string>;
 
 async function ownApt(work: string, release: string): Promise<Apt> {
   await mkdir(join(work, "state/lists/partial"), { recursive: true });
   await mkdir(join(work, "cache/archives/partial"), { recursive: true });
   await writeFile(join(work, "sources.list"), `deb ${await mirror()} ${release} main\n`);
-  return (...command) =>
-    execa(
-      "apt-get",
+  return async (...command) => {
+    const { stdout } = await execa(
+      command[0] === "show" ? "apt-cache" : "apt-get",
       [
         ...["-q", "-o", `Dir::State=${work}/state`, "-o", "Dir::State::status=/var/lib/dpkg/status"],
         ...["-o", `Dir::Cache=${work}/cache`, "-o", `Dir::Etc::sourcelist=${work}/sources.list`],
@@ -53,10 +56,27 @@ async function ownApt(work: string, release: string): Promise<Apt> {
       ],
       { cwd: work, stdin: "ignore", timeout: 300_000 },
     );
+    return stdout;
+  };
+}
+
+/** The names of packages and of those they depend on, whole chains of them, whose names match. */
+async function withDependencies(apt: Apt, packages: readonly string[], following: RegExp): Promise<string[]> {
+  const names = [...packages];
+  for (const name of names) {
+    const depends = /^Depends: (.*)$/m.exec(await apt("show", name))?.[1] ?? "";
+    for (const part of depends.split(/[,|]/)) {
+      const other = part.trim().split(/[\s(:]/)[0] ?? "";
+      if (following.test(other) && !names.includes(other)) names.push(other);
+    }
+  }
+  return names;
 }
 
 async function unpack(apt: Apt, work: string, release: string, bundle: Bundle): Promise<void> {
-  await apt("download", ...bundle.packages);
+  const { packages, following } = bundle;
+  const names = following === undefined ? packages : await withDependencies(apt, packages, following);
+  await apt("download", ...names);
   const archives = (await readdir(work)).filter((name) => name.endsWith(".deb"));
   const versions = new Map<string, string>();
   for (const archive of archives) {
@@ -66,9 +86,8 @@ async function unpack(apt: Apt, work: string, release: string, bundle: Bundle): 
     await execa("dpkg-deb", ["-x", archive, "unpacked"], { cwd: work });
     await rm(join(work, archive));
   }
-  for (const name of bundle.packages)
-    if (!versions.has(name)) throw new Error(`apt-get download ${name} left no package`);
-  const [first] = bundle.packages;
+  for (const name of names) if (!versions.has(name)) throw new Error(`apt-get download ${name} left no package`);
+  const [first] = packages;
   const version = versions.get(first ?? "");
   if (bundle.wanted !== undefined && !version?.startsWith(bundle.wanted))
     throw new Error(`${release} has ${first} ${version} now, not ${bundle.wanted}`);

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what is missing for one purpose, and says nothing when nothing is.
-#   hack/need.sh build|demo|test|bench
+#   hack/need.sh build|demo|test|bench|kernels
 # Debian packages come from apt-get, asked only when a command is missing; everything else from npm, by the
 # lock file.
 set -euo pipefail
@@ -25,6 +25,9 @@ needs() {
 		test  jq                    jq
 		test  tcpdump               tcpdump
 		test  /usr/lib/cni/bridge   containernetworking-plugins
+		kernels qemu-system-x86_64  qemu-system-x86
+		kernels busybox             busybox-static
+		kernels modprobe            kmod
 		bench ip                    iproute2
 		bench unshare               util-linux
 		bench nft                   nftables

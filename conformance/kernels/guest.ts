@@ -1,0 +1,131 @@
+/** An emulated machine: a kernel, an initramfs made of its modules and init.sh, and the host's files, read-only. */
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join, resolve } from "node:path";
+import { execa } from "execa";
+import type { Kernel } from "./fetch.ts";
+
+const repository = resolve(import.meta.dirname, "../..");
+
+/** What init.sh needs before it sees the host's files, each with all that it depends on; built in is as good. */
+const EARLY_MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_rng"];
+const MEMORY_MIB = 3072;
+const CPUS = 2;
+/** Seconds for the kernel to start and to stop, on a busy host. */
+const BOOT_SECONDS = 240;
+
+export interface Boot {
+  /** What is added to the kernel's command line. */
+  readonly append: string;
+  /** Test files, relative to the repository. */
+  readonly suites: readonly string[];
+  /** How many seconds they may take together; then the machine is ended. */
+  readonly limitSeconds: number;
+  /** How many times longer than on the host a test may take. */
+  readonly patience: number;
+}
+
+/** What a machine has said, whether it came to its end or not. */
+export interface Report {
+  /** The lines that the reporter and start.sh have sent. */
+  readonly lines: readonly string[];
+  /** All that was on its console. */
+  readonly console: string;
+}
+
+/**
+ * Starts a machine and waits for its end, at most so long as it may take.
+ * @param executables directory of the plugins under test
+ */
+export async function runGuest(kernel: Kernel, boot: Boot, executables: string): Promise<Report> {
+  const directory = await mkdtemp(join(tmpdir(), `pwt-${process.pid}-`));
+  try {
+    const initramfs = await makeInitramfs(directory, kernel, parameters(boot, executables));
+    const results = join(directory, "results");
+    await writeFile(results, "");
+    const child = execa("qemu-system-x86_64", qemuArguments(kernel, boot, initramfs, results), {
+      ...{ stdin: "ignore", reject: false, all: true, stripFinalNewline: false, cleanup: true },
+      ...{ timeout: (boot.limitSeconds + BOOT_SECONDS) * 1000, killSignal: "SIGKILL" },
+    });
+    const { all } = await child;
+    const text = await readFile(results, "utf8");
+    return { lines: text.split("\n").filter((line) => line !== ""), console: String(all ?? "") };
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** No network device: what the suites need, they make. `max` is every feature that the emulation has. */
+function qemuArguments(kernel: Kernel, boot: Boot, initramfs: string, results: string): string[] {
+  const share = (path: string, tag: string) => [
+    ...["-virtfs", `local,path=${path},mount_tag=${tag},security_model=none,readonly=on,multidevs=remap`],
+  ];
+  return [
+    ...["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", `${CPUS}`, "-m", `${MEMORY_MIB}`],
+    ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"],
+    ...["-device", "virtio-rng-pci", "-serial", "stdio", "-serial", `file:${results}`],
+    ...["-kernel", kernel.image, "-initrd", initramfs],
+    /* Mitigations would make each system call many times slower, and keep nobody out of anything here. */
+    ...["-append", `console=ttyS0 quiet panic=-1 mitigations=off ${boot.append}`],
+    ...share("/", "host"),
+    ...share(kernel.modules, "modules"),
+  ];
+}
+
+/** Shell assignments for init.sh and start.sh. */
+function parameters(boot: Boot, executables: string): string {
+  const values = {
+    REPOSITORY: repository,
+    EXECUTABLES: executables,
+    KEEP: [repository, ...(executables.startsWith(`${repository}/`) ? [] : [executables])].join(" "),
+    SUITES: boot.suites.join(" "),
+    LIMIT: boot.limitSeconds,
+    PATIENCE: boot.patience,
+  };
+  return Object.entries(values)
+    .map(([name, value]) => `${name}='${value}'\n`)
+    .join("");
+}
+
+/** Makes the initramfs in a directory: busybox, init.sh, the early modules uncompressed and in order. */
+async function makeInitramfs(directory: string, kernel: Kernel, assignments: string): Promise<string> {
+  const root = join(directory, "root");
+  for (const name of ["bin", "dev", "modules", "proc", "sys"]) await mkdir(join(root, name), { recursive: true });
+  const { stdout: busybox } = await execa("which", ["busybox"]);
+  await copyFile(busybox, join(root, "bin/busybox"));
+  await copyFile(join(import.meta.dirname, "init.sh"), join(root, "init"));
+  await chmod(join(root, "init"), 0o755);
+  await writeFile(join(root, "parameters"), assignments);
+  const order: string[] = [];
+  const needed = modulesInOrder(await readFile(join(kernel.modules, "modules.dep"), "utf8"), EARLY_MODULES);
+  for (const path of needed) {
+    const name = basename(path).replace(/\.xz$/, "");
+    const source = join(kernel.modules, path);
+    if (path.endsWith(".xz")) {
+      const { stdout } = await execa("busybox", ["xzcat", source], { encoding: "buffer", stripFinalNewline: false });
+      await writeFile(join(root, "modules", name), stdout);
+    } else await copyFile(source, join(root, "modules", name));
+    order.push(name);
+  }
+  await writeFile(join(root, "modules/order"), order.map((name) => `${name}\n`).join(""));
+  const archive = join(directory, "initramfs");
+  await execa("sh", ["-c", `find . | busybox cpio -o -H newc > ${archive}`], { cwd: root });
+  return archive;
+}
+
+/**
+ * The files of modules and of those that they depend on, in an order to load them in. Those that are not listed are built
+ * in.
+ * @param listing the text of modules.dep: "path: path-of-dependency ...", what is needed first last
+ */
+export function modulesInOrder(listing: string, names: readonly string[]): string[] {
+  const order: string[] = [];
+  for (const name of names) {
+    const line = listing.split("\n").find((entry) => new RegExp(`(^|/)${name}\\.ko(\\.\\w+)?:`).test(entry));
+    if (line === undefined) continue;
+    const [path = "", dependencies = ""] = line.split(":");
+    for (const file of [...dependencies.split(" ").reverse(), path])
+      if (file !== "" && !order.includes(file)) order.push(file);
+  }
+  return order;
+}

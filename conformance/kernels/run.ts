@@ -1,0 +1,121 @@
+/**
+ * Runs the black-box suites inside Debian's kernels, each in a machine that is emulated in software, one after another, and
+ * writes KERNELS.md. With a choice in PODWIRE_KERNELS (releases) or PODWIRE_SUITES (parts of file names) it only prints.
+ */
+import { mkdir, writeFile } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { execa } from "execa";
+import { boots, type NamedBoot } from "./boots.ts";
+import { findKernel, type Kernel, RELEASES } from "./fetch.ts";
+import { type Report, runGuest } from "./guest.ts";
+import { type Column, type Outcome, reasons, table } from "./table.ts";
+
+const repository = resolve(import.meta.dirname, "../..");
+const executables = resolve(process.env.PODWIRE_BIN ?? join(repository, "bin"));
+const logs = join(repository, "build/kernels");
+
+async function main(): Promise<number> {
+  if (process.arch !== "x64") throw new Error("the kernels are for amd64, and run the host's programs: so must it be");
+  await mkdir(logs, { recursive: true });
+  const releases = chosen(RELEASES, process.env.PODWIRE_KERNELS);
+  const kernels: Kernel[] = [];
+  for (const release of releases) kernels.push(await findKernel(release));
+  const columns: Column[] = [];
+  for (const kernel of kernels) columns.push(await column(kernel));
+  const suites = [...new Set(boots.flatMap((boot) => boot.suites.map(suiteName)))];
+  const lines = [
+    ...table(
+      columns,
+      suites.filter((suite) => columns.some(({ outcomes }) => outcomes.some((item) => item.suite === suite))),
+    ),
+  ];
+  const failures = reasons(columns, "failed");
+  console.log(["", ...lines, ...failures.map((line) => `failed: ${line}`), ""].join("\n"));
+  if (process.env.PODWIRE_KERNELS === undefined && process.env.PODWIRE_SUITES === undefined)
+    await writeFile(join(import.meta.dirname, "../KERNELS.md"), await document(columns, lines));
+  return failures.length === 0 ? 0 : 1;
+}
+
+/** The entries that contain one of the words; all without words. */
+function chosen(entries: readonly string[], words: string | undefined): string[] {
+  const list = (words ?? "").split(/[ ,]+/).filter((word) => word !== "");
+  return entries.filter((entry) => list.length === 0 || list.some((word) => entry.includes(word)));
+}
+
+function suiteName(file: string): string {
+  return basename(file, ".test.ts");
+}
+
+async function column(kernel: Kernel): Promise<Column> {
+  const outcomes: Outcome[] = [];
+  const begin = performance.now();
+  for (const boot of boots) {
+    const suites = chosen(boot.suites, process.env.PODWIRE_SUITES);
+    if (suites.length === 0) continue;
+    const name = `${kernel.release}-${boot.name}`;
+    console.log(`${kernel.version} (${kernel.release}), ${boot.name}: ${suites.length} test files`);
+    const started = performance.now();
+    const report = await runGuest(kernel, { ...boot, suites }, executables);
+    await writeFile(join(logs, `${name}.log`), report.console);
+    await writeFile(join(logs, `${name}.jsonl`), report.lines.map((line) => `${line}\n`).join(""));
+    const found = outcomesOf(boot, suites, report);
+    outcomes.push(...found);
+    const count = (state: string) => found.filter((outcome) => outcome.state === state).length;
+    const seconds = Math.round((performance.now() - started) / 1000);
+    console.log(
+      `  ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped in ${seconds} s; build/kernels/${name}.log`,
+    );
+  }
+  return {
+    ...{ release: kernel.release, version: kernel.version, outcomes },
+    seconds: (performance.now() - begin) / 1000,
+  };
+}
+
+/** What a machine's lines say; a machine that did not come to its end, or a suite without tests, is a failure too. */
+function outcomesOf(boot: NamedBoot, suites: readonly string[], report: Report): Outcome[] {
+  const outcomes: Outcome[] = [];
+  let exit: number | null = null;
+  for (const line of report.lines) {
+    const item = parse(line);
+    if (item === null) continue;
+    if (typeof item.exit === "number") exit = item.exit;
+    else outcomes.push(item as unknown as Outcome);
+  }
+  const fail = (suite: string, note: string) => outcomes.push({ suite, test: "(whole)", state: "failed", note });
+  for (const suite of suites.map(suiteName))
+    if (!outcomes.some((outcome) => outcome.suite === suite)) fail(suite, "no test of it has ended");
+  if (exit === null) fail(suiteName(suites.at(-1) ?? ""), `the machine ${boot.name} was ended before its suites had`);
+  else if (exit !== 0 && !outcomes.some((outcome) => outcome.state === "failed"))
+    fail(suiteName(suites.at(-1) ?? ""), `vitest ended with ${exit}, see the log`);
+  return outcomes;
+}
+
+function parse(line: string): Record<string, unknown> | null {
+  try {
+    return JSON.parse(line) as Record<string, unknown>;
+  } catch {
+    return null;
+  }
+}
+
+async function document(columns: readonly Column[], lines: readonly string[]): Promise<string> {
+  const { stdout } = await execa("qemu-system-x86_64", ["--version"]);
+  const emulator = /version (\S+)/.exec(stdout)?.[1] ?? "";
+  const list = (title: string, entries: readonly string[]) =>
+    entries.length === 0 ? [] : ["", `## ${title}`, "", ...entries.map((entry) => `- ${entry}`)];
+  return [
+    "# The suites inside Debian's kernels",
+    "",
+    "`make conformance-kernels` writes this file. Each kernel is Debian's own package with its own modules, in a machine that",
+    `qemu ${emulator} emulates in software, without a network device. \`no-ipv6\` runs with \`ipv6.disable=1\`, \`missing-modules\``,
+    "in a machine from which modules are taken away one by one; all other suites in one boot as Debian has it.",
+    "",
+    ...lines,
+    ...list("Failed", reasons(columns, "failed")),
+    ...list("Skipped", reasons(columns, "skipped")),
+    "",
+  ].join("\n");
+}
+
+process.exitCode = await main();

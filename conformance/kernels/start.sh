@@ -1,0 +1,13 @@
+#!/bin/bash
+# Runs the suites in the emulated machine, as its first process after the initramfs; results go to the second serial line.
+. /run/parameters
+export HOME=/root TMPDIR=/tmp LANG=C.UTF-8 CI=true NO_COLOR=1
+export PATH="$REPOSITORY/node_modules/node/bin:$REPOSITORY/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+export PODWIRE_BIN="$EXECUTABLES" PODWIRE_GUEST=/dev/ttyS1 PODWIRE_PATIENCE="$PATIENCE"
+stty -F /dev/ttyS1 raw -echo
+cd "$REPOSITORY" || exit
+# shellcheck disable=SC2086  # a list of words
+timeout -s KILL "$LIMIT" vitest run --project conformance --project guest --no-isolate $SUITES </dev/null 2>&1 | cat
+echo "{\"exit\": ${PIPESTATUS[0]}, \"uptime\": $(cut -d. -f1 /proc/uptime)}" >/dev/ttyS1
+echo o >/proc/sysrq-trigger
+sleep 60
