@@ -151,13 +151,19 @@ function throwIfForeignChainMissing(said: string, family: Family): void {
   );
 }
 
-/** @param table "" for all */
+/**
+ * What is there. A kernel without nf_tables has nothing of what an iptables that is made of them would show.
+ * @param table "" for all
+ */
 function saveOrThrow(family: Family, variant: IptablesVariant, table: string): SavedTable[] {
   const path = programOrThrow(family, variant, "save");
   const list = table === "" ? [] : ["-t", table];
   const outcome = started(path, runProgram(path, list, false, new Uint8Array(0)));
   const text = new TextDecoder().decode(outcome.output);
-  if (outcome.status !== 0) throw refused(`${nameOf(family)}-save`, outcome, "nothing was changed");
+  if (outcome.status !== 0) {
+    if (lacksNftables(firstLine(outcome.errors))) return [];
+    throw refused(`${nameOf(family)}-save`, outcome, "nothing was changed");
+  }
   /* "# Table `nat' is incompatible, use 'nft' tool." */
   if (text.includes("' is incompatible, use 'nft'")) {
     throw new CniError(
@@ -201,7 +207,15 @@ function throwIfLocked(outcome: Outcome, family: Family): void {
 
 function refused(program: string, outcome: Outcome, details: string): CniError {
   const said = firstLine(outcome.errors);
-  return new CniError(KERNEL_REFUSED, `${program} ${howItEnded(outcome.status)}: ${said}`, details);
+  const advice = lacksNftables(said)
+    ? "this iptables is made of nf_tables, which the kernel lacks: CONFIG_NF_TABLES (module nf_tables); load the module, or use a kernel that has it"
+    : details;
+  return new CniError(KERNEL_REFUSED, `${program} ${howItEnded(outcome.status)}: ${said}`, advice);
+}
+
+/** Whether an iptables that is made of nf_tables says that there are none. */
+function lacksNftables(said: string): boolean {
+  return said.includes("rule set generation id: Invalid argument");
 }
 
 /** The line of the input that "iptables-restore: line 3 failed" speaks of; "" if it speaks of none. */

@@ -21,7 +21,7 @@ import {
 import type { Element, Expression, Field, NftSet, Rule } from "../netlink/nftables/objects.ts";
 import { listElements, listRules, writeGetChain, writeGetElement, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
-import { EEXIST, EINTR, ENOBUFS, ENOENT, ENOMEM, EPERM, isShortage, SystemError } from "../sys/errno.ts";
+import { EEXIST, EINTR, EINVAL, ENOBUFS, ENOENT, ENOMEM, EPERM, isShortage, SystemError } from "../sys/errno.ts";
 import { elementOf, formatData } from "./elements.ts";
 import { isShared } from "./hostports.ts";
 import { compileRule, compileRules } from "./language.ts";
@@ -99,6 +99,7 @@ export class FilterTables {
       }
     });
     for (const errno of errors) {
+      if (errno === EINVAL) throw noNftables("netlink does not know it");
       if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
     }
     const states = tables.map((_table, i): TableState => {
@@ -263,10 +264,15 @@ export class FilterTables {
       const label = this.#labels[error.index] ?? "change the packet filter";
       if (error.errno === EEXIST && label.startsWith("add to")) return false;
       if (error.errno === ENOENT && !label.startsWith("make") && !label.startsWith("add rule")) return false;
-      throw refused(error, label);
+      const cause = refused(error, label);
+      throw error.errno === ENOENT ? new CniError(cause.code, cause.message, MODULES) : cause;
     }
   }
 }
+
+/** For a kernel that does not know what a chain or a rule is made of, and says no more than that. */
+const MODULES =
+  "the kernel lacks what this takes: load the modules nft_chain_nat, nft_ct, nft_fib_inet, nft_masq and nft_nat, or use a kernel that has them";
 
 /** The elements of one set, with the comment of each. */
 interface Group {
@@ -357,8 +363,16 @@ function openSocket(): NetlinkSocket {
   } catch (error) {
     /* Only a kernel that says so has none: nobody is to be sent to iptables for want of memory. */
     if (!(error instanceof SystemError) || error.errno === EPERM || isShortage(error.errno)) throw error;
-    throw new CniError(KERNEL_REFUSED, `this kernel has no nf_tables: ${error.message}`);
+    throw noNftables(error.message);
   }
+}
+
+function noNftables(reason: string): CniError {
+  return new CniError(
+    KERNEL_REFUSED,
+    `this kernel has no nf_tables: ${reason}`,
+    "it lacks CONFIG_NF_TABLES (module nf_tables); load the module, or use a kernel that has it",
+  );
 }
 
 /** A refusal by the kernel of what was attempted. Who may not ask is told so: another backend would be refused as well. */

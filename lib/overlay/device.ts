@@ -15,6 +15,7 @@ import { formatMac } from "../ip/mac.ts";
 import { listAddresses, writeDeleteAddress, writeNewAddress } from "../netlink/address.ts";
 import { setFeature } from "../netlink/ethtool.ts";
 import { writeNamedUp } from "../netlink/ifb.ts";
+import { lacksKind } from "../netlink/kinds.ts";
 import { getLinkByName, writeDeleteLink } from "../netlink/link.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import { getVxlan, listVxlans, type Vxlan, writeLinkMtu, writeNewVxlan, writeVni } from "../netlink/vxlan.ts";
@@ -147,6 +148,7 @@ function makeDevice(socket: NetlinkSocket, settings: OverlaySettings, plan: Devi
     if (errno === EEXIST) throw portTaken(socket, settings, null);
     /* Linux before 5.18 has no filter: then packets of other VNIs are taken as well. */
     if (vniFilter && (errno === EINVAL || errno === EOPNOTSUPP)) vniFilter = false;
+    else if (errno === EOPNOTSUPP) throw lacksKind("VXLAN devices", "CONFIG_VXLAN (module vxlan)");
     else throw new NetlinkError(errno, `make VXLAN device ${name} with MTU ${plan.mtu}`, 0);
   }
   const device = getVxlan(socket, name);

@@ -1,5 +1,6 @@
 /** The bridge itself. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
+import { unknownKind } from "../../netlink/kinds.ts";
 import { getLinkByName, type Link, writeNewBridge } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST, EOPNOTSUPP } from "../../sys/errno.ts";
@@ -18,6 +19,8 @@ export function applyBridge(kernel: Kernel, object: BridgeObject): void {
       kernel.host.run();
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error;
+      const unknown = unknownKind(error, "bridges", "CONFIG_BRIDGE (module bridge)");
+      if (unknown !== null) throw unknown;
       if (object.vlanFiltering && error.errno === EOPNOTSUPP) throw noVlanFiltering();
       if (error.errno !== EEXIST) throw error;
     }

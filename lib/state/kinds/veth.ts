@@ -2,6 +2,7 @@
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { POD_LINK_GROUP } from "../../filter/ruleset.ts";
 import { formatMac } from "../../ip/mac.ts";
+import { unknownKind } from "../../netlink/kinds.ts";
 import {
   getLinkByIndex,
   getLinkByName,
@@ -24,6 +25,8 @@ export function applyVeth(kernel: Kernel, object: VethObject): void {
   } catch (error) {
     if (!(error instanceof NetlinkError)) throw error;
     if (error.errno === EXFULL) throw bridgeFull(object.bridge);
+    const unknown = unknownKind(error, "veth pairs", "CONFIG_VETH (module veth)");
+    if (unknown !== null) throw unknown;
     if (error.errno !== EEXIST) throw error;
     removeStale(kernel, object);
     create(kernel, object);
