@@ -161,7 +161,7 @@ function saveOrThrow(family: Family, variant: IptablesVariant, table: string): S
   const outcome = started(path, runProgram(path, list, false, new Uint8Array(0)));
   const text = new TextDecoder().decode(outcome.output);
   if (outcome.status !== 0) {
-    if (lacksNftables(firstLine(outcome.errors))) return [];
+    if (lacksNftables(outcome)) return [];
     throw refused(`${nameOf(family)}-save`, outcome, "nothing was changed");
   }
   /* "# Table `nat' is incompatible, use 'nft' tool." */
@@ -206,16 +206,18 @@ function throwIfLocked(outcome: Outcome, family: Family): void {
 }
 
 function refused(program: string, outcome: Outcome, details: string): CniError {
-  const said = firstLine(outcome.errors);
-  const advice = lacksNftables(said)
-    ? "this iptables is made of nf_tables, which the kernel lacks: CONFIG_NF_TABLES (module nf_tables); load the module, or use a kernel that has it"
-    : details;
-  return new CniError(KERNEL_REFUSED, `${program} ${howItEnded(outcome.status)}: ${said}`, advice);
+  const ended = `${program} ${howItEnded(outcome.status)}`;
+  if (!lacksNftables(outcome)) return new CniError(KERNEL_REFUSED, `${ended}: ${firstLine(outcome.errors)}`, details);
+  return new CniError(
+    KERNEL_REFUSED,
+    `${ended}: it is made of nf_tables, which this kernel lacks`,
+    "the kernel lacks CONFIG_NF_TABLES (module nf_tables); load the module, or use a kernel that has it",
+  );
 }
 
-/** Whether an iptables that is made of nf_tables says that there are none. */
-function lacksNftables(said: string): boolean {
-  return said.includes("rule set generation id: Invalid argument");
+/** Whether an iptables that is made of nf_tables says that there are none; warnings may come before it. */
+function lacksNftables(outcome: Outcome): boolean {
+  return new TextDecoder().decode(outcome.errors).includes("rule set generation id: Invalid argument");
 }
 
 /** The line of the input that "iptables-restore: line 3 failed" speaks of; "" if it speaks of none. */

@@ -99,7 +99,9 @@ export class FilterTables {
       }
     });
     for (const errno of errors) {
-      if (errno === EINVAL) throw noNftables("netlink does not know it");
+      if (errno === EINVAL && tables.length > 0) throw noNftables("netlink does not know it");
+      /* Without nf_tables nothing of what an owner is asked to give back is there. */
+      if (errno === EINVAL) continue;
       if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
     }
     const states = tables.map((_table, i): TableState => {
@@ -117,7 +119,8 @@ export class FilterTables {
         found.push(foundElement(table, set, element));
       }
     } catch (error) {
-      if (error instanceof NetlinkError && error.errno === ENOENT) return [];
+      /* EINVAL is a kernel without nf_tables. */
+      if (error instanceof NetlinkError && (error.errno === ENOENT || error.errno === EINVAL)) return [];
       if (error instanceof NetlinkError) throw refused(error, `list ${table} ${TABLE} ${set}`);
       throw error;
     }

@@ -1,7 +1,7 @@
 /** The node's VXLAN device: there, as it should be, and nobody else's. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../errors.ts";
 import { takenBy } from "../host/listeners.ts";
-import { ensureSysctl } from "../host/sysctl.ts";
+import { ensureSysctl, hasIpv6 } from "../host/sysctl.ts";
 import {
   type Address,
   bits,
@@ -40,6 +40,7 @@ export interface DevicePlan {
  */
 export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, plan: DevicePlan): Vxlan {
   requireRoom(settings, plan.mtu);
+  requireIpv6(settings);
   const name = deviceName(settings);
   let device = ownDevice(socket, settings);
   if (device !== null && differenceInDevice(device, settings, plan) !== null) {
@@ -75,6 +76,17 @@ function requireRoom(settings: OverlaySettings, mtu: number): void {
     KERNEL_REFUSED,
     `between the nodes there is room for packets of ${mtu} bytes, but IPv${hasIpv6 ? 6 : 4} needs ${least}`,
     `make the links between the nodes carry larger packets; the overlay takes ${overhead(settings.datapath, 4)} bytes over IPv4 and ${overhead(settings.datapath, 6)} over IPv6`,
+  );
+}
+
+/** @throws CniError 100 if this node's pods are to have IPv6 and the kernel has none */
+function requireIpv6(settings: OverlaySettings): void {
+  const wanted = settings.podCidrs.find((cidr) => cidr.address.family === 6);
+  if (wanted === undefined || hasIpv6()) return;
+  throw new CniError(
+    KERNEL_REFUSED,
+    `this kernel has no IPv6, but "podCIDRs" has ${formatPrefix(wanted)}`,
+    "/proc/sys/net/ipv6 is missing: start the node with IPv6 enabled, or remove the IPv6 networks from the configuration",
   );
 }
 
