@@ -91,7 +91,7 @@ plugins: ## print the names of the executables
 	@echo $(PLUGINS)
 
 help: ## print this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
 
 need-build need-test need-demo need-bench need-kernels: need-%:
 	@hack/need.sh $*

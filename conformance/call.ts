@@ -8,6 +8,8 @@ export const repository = resolve(fileURLToPath(new URL("..", import.meta.url)))
 /** Where the executables under test are. */
 export const binDirectory = resolve(process.env.PODWIRE_BIN ?? join(repository, "bin"));
 const GRACE_MS = 5000;
+/** How many times longer things may take: an emulated machine is slow. */
+export const patience = Number(process.env.PODWIRE_PATIENCE ?? "1");
 
 export type JsonObject = { [key: string]: unknown };
 
@@ -57,7 +59,7 @@ export async function call(options: CallOptions): Promise<CallResult> {
   const stdin = options.stdin ?? (options.config === undefined ? "" : JSON.stringify(options.config));
   const started = performance.now();
   const env = callEnvironment(options, bin);
-  const program = await execute(file ?? executable, args, env, stdin, options.timeoutMs ?? 30_000);
+  const program = await execute(file ?? executable, args, env, stdin, (options.timeoutMs ?? 30_000) * patience);
   return { ...program, json: parseObject(program.stdout), durationMs: performance.now() - started };
 }
 

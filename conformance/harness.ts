@@ -8,7 +8,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "vitest";
-import { type CallOptions, type CallResult, call, type JsonObject } from "./call.ts";
+import { type CallOptions, type CallResult, call, type JsonObject, patience } from "./call.ts";
 import { Netns, temporaryDirectory } from "./netns.ts";
 
 export * from "./call.ts";
@@ -128,7 +128,7 @@ export function versionsFrom(first: string): readonly string[] {
 
 /** Waits for a condition; false if it did not come true in time. */
 export async function until(condition: () => boolean | Promise<boolean>, limitMs: number): Promise<boolean> {
-  const deadline = performance.now() + limitMs;
+  const deadline = performance.now() + limitMs * patience;
   while (!(await condition())) {
     if (performance.now() > deadline) return false;
     await new Promise((resolve) => setTimeout(resolve, 10));

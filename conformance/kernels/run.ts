@@ -2,16 +2,18 @@
  * Runs the black-box suites inside Debian's kernels, each in a machine that is emulated in software, one after another, and
  * writes KERNELS.md. With a choice in PODWIRE_KERNELS (releases) or PODWIRE_SUITES (parts of file names) it only prints.
  */
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { execa } from "execa";
 import { boots, type NamedBoot } from "./boots.ts";
 import { findKernel, type Kernel, RELEASES } from "./fetch.ts";
-import { type Report, runGuest } from "./guest.ts";
+import { runGuest } from "./guest.ts";
 import { type Column, type Outcome, reasons, table } from "./table.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
 const executables = resolve(process.env.PODWIRE_BIN ?? join(repository, "bin"));
+/** "1": machines that passed in the last run, which was cut short, are not started again; "kept": none is started. */
+const resume = process.env.PODWIRE_RESUME ?? "";
 const logs = join(repository, "build/kernels");
 
 async function main(): Promise<number> {
@@ -20,20 +22,30 @@ async function main(): Promise<number> {
   const releases = chosen(RELEASES, process.env.PODWIRE_KERNELS);
   const kernels: Kernel[] = [];
   for (const release of releases) kernels.push(await findKernel(release));
-  const columns: Column[] = [];
-  for (const kernel of kernels) columns.push(await column(kernel));
+  const columns = await sideBySide(kernels, Number(process.env.PODWIRE_GUESTS ?? "1"));
   const suites = [...new Set(boots.flatMap((boot) => boot.suites.map(suiteName)))];
-  const lines = [
-    ...table(
-      columns,
-      suites.filter((suite) => columns.some(({ outcomes }) => outcomes.some((item) => item.suite === suite))),
-    ),
-  ];
+  const lines = table(columns, suites);
   const failures = reasons(columns, "failed");
   console.log(["", ...lines, ...failures.map((line) => `failed: ${line}`), ""].join("\n"));
   if (process.env.PODWIRE_KERNELS === undefined && process.env.PODWIRE_SUITES === undefined)
     await writeFile(join(import.meta.dirname, "../KERNELS.md"), await document(columns, lines));
   return failures.length === 0 ? 0 : 1;
+}
+
+/** Every kernel's column, with so many machines at a time. */
+async function sideBySide(kernels: readonly Kernel[], machines: number): Promise<Column[]> {
+  const columns: Column[] = [];
+  let next = 0;
+  const work = async (): Promise<void> => {
+    while (next < kernels.length) {
+      const place = next;
+      next += 1;
+      const kernel = kernels[place];
+      if (kernel !== undefined) columns[place] = await column(kernel);
+    }
+  };
+  await Promise.all(Array.from({ length: machines }, work));
+  return columns;
 }
 
 /** The entries that contain one of the words; all without words. */
@@ -48,35 +60,43 @@ function suiteName(file: string): string {
 
 async function column(kernel: Kernel): Promise<Column> {
   const outcomes: Outcome[] = [];
-  const begin = performance.now();
+  let seconds = 0;
   for (const boot of boots) {
     const suites = chosen(boot.suites, process.env.PODWIRE_SUITES);
     if (suites.length === 0) continue;
     const name = `${kernel.release}-${boot.name}`;
-    console.log(`${kernel.version} (${kernel.release}), ${boot.name}: ${suites.length} test files`);
-    const started = performance.now();
-    const report = await runGuest(kernel, { ...boot, suites }, executables);
-    await writeFile(join(logs, `${name}.log`), report.console);
-    await writeFile(join(logs, `${name}.jsonl`), report.lines.map((line) => `${line}\n`).join(""));
-    const found = outcomesOf(boot, suites, report);
+    const label = `${kernel.version} (${kernel.release}), ${boot.name}`;
+    console.log(`${label}: started, ${suites.length} test files`);
+    const kept = resume !== "" ? await endedBefore(name, suites) : null;
+    if (resume === "kept" && kept === null) continue;
+    const said = kept ?? (await runGuest(kernel, { ...boot, suites }, executables, join(logs, `${name}.log`)));
+    await writeFile(join(logs, `${name}.jsonl`), said.map((line) => `${line}\n`).join(""));
+    const found = outcomesOf(boot, suites, said);
     outcomes.push(...found);
     const count = (state: string) => found.filter((outcome) => outcome.state === state).length;
-    const seconds = Math.round((performance.now() - started) / 1000);
+    const uptime = said.map(parse).find((item) => typeof item?.uptime === "number")?.uptime ?? boot.limitSeconds;
+    seconds += Number(uptime);
     console.log(
-      `  ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped in ${seconds} s; build/kernels/${name}.log`,
+      `${label}: ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped in ${uptime} s; build/kernels/${name}.log`,
     );
   }
-  return {
-    ...{ release: kernel.release, version: kernel.version, outcomes },
-    seconds: (performance.now() - begin) / 1000,
-  };
+  return { release: kernel.release, version: kernel.version, outcomes, seconds };
+}
+
+/** The lines of a machine of the last run, if all the suites went through in it; else null. */
+async function endedBefore(name: string, suites: readonly string[]): Promise<string[] | null> {
+  const text = await readFile(join(logs, `${name}.jsonl`), "utf8").catch(() => "");
+  const lines = text.split("\n").filter((line) => line !== "");
+  const items = lines.map(parse);
+  const whole = suites.map(suiteName).every((suite) => items.some((item) => item?.suite === suite));
+  return whole && items.some((item) => item?.exit === 0) ? lines : null;
 }
 
 /** What a machine's lines say; a machine that did not come to its end, or a suite without tests, is a failure too. */
-function outcomesOf(boot: NamedBoot, suites: readonly string[], report: Report): Outcome[] {
+function outcomesOf(boot: NamedBoot, suites: readonly string[], said: readonly string[]): Outcome[] {
   const outcomes: Outcome[] = [];
   let exit: number | null = null;
-  for (const line of report.lines) {
+  for (const line of said) {
     const item = parse(line);
     if (item === null) continue;
     if (typeof item.exit === "number") exit = item.exit;

@@ -7,7 +7,7 @@ export PODWIRE_BIN="$EXECUTABLES" PODWIRE_GUEST=/dev/ttyS1 PODWIRE_PATIENCE="$PA
 stty -F /dev/ttyS1 raw -echo
 cd "$REPOSITORY" || exit
 # shellcheck disable=SC2086  # a list of words
-timeout -s KILL "$LIMIT" vitest run --project conformance --project guest --no-isolate $SUITES </dev/null 2>&1 | cat
+timeout -s KILL "$LIMIT" vitest run --project conformance --project guest --no-isolate --maxWorkers 1 $SUITES </dev/null 2>&1 | cat
 echo "{\"exit\": ${PIPESTATUS[0]}, \"uptime\": $(cut -d. -f1 /proc/uptime)}" >/dev/ttyS1
 echo o >/proc/sysrq-trigger
 sleep 60
