@@ -129,7 +129,7 @@ async function document(columns: readonly Column[], lines: readonly string[]): P
     "",
     "`make conformance-kernels` writes this file. Each kernel is Debian's own package with its own modules, in a machine that",
     `qemu ${emulator} emulates in software, without a network device. \`no-ipv6\` runs with \`ipv6.disable=1\`, \`missing-modules\``,
-    "in a machine from which modules are taken away one by one; all other suites in one boot as Debian has it.",
+    "in a machine from which modules are taken away one by one; all other suites as Debian has it. A dash is what was not run.",
     "",
     ...lines,
     ...list("Failed", reasons(columns, "failed")),

@@ -72,8 +72,9 @@ test("both families: pods and the node, masquerade, spoof check, a published por
       expect(await a.pod.ping(address)).toBe(true);
     await node.traffic.serve({ netns: a.pod, label: "web", port: 80, protocol: "tcp" });
     const published = expectSuccess(await node.run("portmap", "ADD", a.pod, { prevResult: a.result }));
+    /* As the answers have to pass the node, a pod on the same bridge is seen as the gateway. */
     for (const address of ["10.77.0.1", "fd77::1"])
-      expect(await ask(node, b.pod, address)).toMatch(/^web saw (10\.77\.0\.3|fd77::3)$/);
+      expect(await ask(node, b.pod, address)).toMatch(/^web saw (10\.77\.0\.1|fd77::1)$/);
     expectSuccess(await node.run("portmap", "CHECK", a.pod, { prevResult: published }));
     expectSuccess(await node.run("portmap", "DEL", a.pod, { prevResult: published }));
     for (const { pod, result } of [a, b]) {
