@@ -1,8 +1,9 @@
 /** A plugin that may not change the network says so, soon, and goes no other way: nothing is half done. */
 import { describe, expect, test } from "vitest";
-import { difference, snapshot } from "../faults/snapshot.ts";
+import { difference } from "../faults/snapshot.ts";
 import { expectError, type JsonObject } from "../harness.ts";
 import { type Mapping, withNode } from "../plugins/portmap-lab.ts";
+import { nodeSnapshot } from "./snapshot.ts";
 
 /** Starts a plugin as root without the right to change networks. */
 const WITHOUT = ["/usr/bin/setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--"];
@@ -29,7 +30,7 @@ describe("without CAP_NET_ADMIN", () => {
       const other = await node.pod({ mappings: mappings(8081) });
       const pod = await node.bridged();
       const empty = await node.namespace();
-      const before = await snapshot(node, {});
+      const before = await nodeSnapshot(node, {});
       const call = async (command: string, containerId: string, netns: string) => {
         const first = plugin === "bridge" && command === "ADD";
         const result = await node.sandbox.call({
@@ -55,7 +56,7 @@ describe("without CAP_NET_ADMIN", () => {
       expectError(added, { code: Number(added.json?.code), msg: REFUSED });
       /* Not that the kernel has no nftables. */
       expect([5, 100]).toContain(added.json?.code);
-      expect(difference(before, await snapshot(node, {}))).toEqual([]);
+      expect(difference(before, await nodeSnapshot(node, {}))).toEqual([]);
       expectError(await call("STATUS", "", ""), { code: 50, msg: REFUSED });
       for (const command of ["CHECK", "DEL", "GC"]) {
         const result = await call(command, "pwt-refused", inside);
@@ -67,7 +68,7 @@ describe("without CAP_NET_ADMIN", () => {
           expectError(result, { code: Number(result.json?.code), msg: REFUSED });
         }
       }
-      const left = difference(before, await snapshot(node, {}));
+      const left = difference(before, await nodeSnapshot(node, {}));
       expect(left).toEqual([]);
     }),
   );

@@ -5,10 +5,11 @@
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { difference, snapshot } from "../faults/snapshot.ts";
+import { difference } from "../faults/snapshot.ts";
 import { binDirectory, type CallResult, expectError, expectSuccess, type JsonObject } from "../harness.ts";
 import { BACKENDS, type Node, type Pod, withNode } from "../plugins/portmap-lab.ts";
 import { type Ailment, Disk } from "./disk.ts";
+import { nodeSnapshot } from "./snapshot.ts";
 
 const RECORDS = "/run/podwire";
 
@@ -94,7 +95,7 @@ class Bench {
   /** Everything in the kernel, and what is on the disk. */
   async state(): Promise<string[]> {
     const files = (await this.disk.files()).filter((name) => !/(^|\/)net-\d+$/.test(name));
-    return [...(await snapshot(this.node, {})), ...files.map((name) => `disk: ${name}`)];
+    return [...(await nodeSnapshot(this.node, {})), ...files.map((name) => `disk: ${name}`)];
   }
 }
 
@@ -178,7 +179,7 @@ describe("vxlan-overlay", () => {
 
   test.each<Ailment>(["without inodes", "read-only"])("on a disk that is %s", (ailment) =>
     withOverlay(async ({ node, disk, call }) => {
-      const before = await snapshot(node, {});
+      const before = await nodeSnapshot(node, {});
       await disk.ail(ailment);
       for (const command of ["STATUS", "GC"]) {
         const refused = await call(command);
@@ -186,7 +187,7 @@ describe("vxlan-overlay", () => {
         expect(String(refused.json?.msg)).toContain(`open ${RECORDS}/overlay-`);
       }
       expectSuccess(await call("DEL"));
-      expect(difference(before, await snapshot(node, {}))).toEqual([]);
+      expect(difference(before, await nodeSnapshot(node, {}))).toEqual([]);
       await disk.heal(ailment);
       expectSuccess(await call("STATUS"));
       expect((await disk.files()).filter((name) => STATE.test(name))).toHaveLength(1);

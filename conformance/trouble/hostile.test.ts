@@ -5,11 +5,12 @@
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { difference, snapshot } from "../faults/snapshot.ts";
+import { difference } from "../faults/snapshot.ts";
 import { binDirectory, type CallResult, expectError, expectSuccess, type JsonObject, Sandbox } from "../harness.ts";
 import { type Node, withNode } from "../plugins/portmap-lab.ts";
 import { PLUGINS, type PluginName, traces, validCall, validConfig } from "../protocol/fixtures.ts";
 import { Disk } from "./disk.ts";
+import { nodeSnapshot } from "./snapshot.ts";
 
 const PATHS = ["../../x", "..", ".", "a/b", "/etc/passwd", "eth0/../../x", "a\u0000b", "-rf"];
 
@@ -56,7 +57,7 @@ describe("a delegate that is any program", () => {
   test.each(delegating)("%s", (_name, plugin, extra) =>
     withNode({}, async (node) => {
       const pod = await node.namespace();
-      const before = await snapshot(node, { pod });
+      const before = await nodeSnapshot(node, { pod });
       const outside = await node.sandbox.script("evil", EVIL);
       const inside = join(outside, "bin");
       await mkdir(inside);
@@ -82,7 +83,7 @@ describe("a delegate that is any program", () => {
         }
       }
       await expect(stat(join(outside, "started"))).rejects.toThrow();
-      const left = difference(before, await snapshot(node, { pod }));
+      const left = difference(before, await nodeSnapshot(node, { pod }));
       expect(left.filter((line) => !isForAll(line))).toEqual([]);
     }),
   );
@@ -114,7 +115,7 @@ describe("a result that names what is others'", () => {
       const neighbour = await node.pod({ mappings: [{ hostPort: 8081, containerPort: 80, protocol: "tcp" }] });
       const own = await node.namespace();
       const places = { neighbour: neighbour.netns, client: node.client };
-      const before = [...(await snapshot(node, places)), ...(await mtus(node))];
+      const before = [...(await nodeSnapshot(node, places)), ...(await mtus(node))];
       const host = ((neighbour.bridged.interfaces ?? []) as JsonObject[])[1];
       const prevResult = {
         cniVersion: "1.1.0",
@@ -143,7 +144,7 @@ describe("a result that names what is others'", () => {
         });
         expect(result.signal).toBeNull();
         if (command === "DEL") expectSuccess(result);
-        const now = [...(await snapshot(node, places)), ...(await mtus(node))];
+        const now = [...(await nodeSnapshot(node, places)), ...(await mtus(node))];
         expect(
           before.filter((line) => !now.includes(line)),
           command,
@@ -177,7 +178,7 @@ describe("links in the place of what is kept on tmpfs", () => {
         if (kind === "net") await mkdir(target);
         else await writeFile(target, "precious");
         await symlink(target, join(disk.directory, `${kind}-${inode}`));
-        const before = await snapshot(node, {});
+        const before = await nodeSnapshot(node, {});
         const base =
           plugin === "bridge" ? node.bridgeConfig() : { ...node.portmapConfig(null), prevResult: pod.bridged };
         const result = await node.sandbox.call({
@@ -190,7 +191,7 @@ describe("links in the place of what is kept on tmpfs", () => {
           through: disk.through,
         });
         expectError(result, { code: 5, msg: /is a symbolic link/, details: /remove it/ });
-        expect(difference(before, await snapshot(node, {}))).toEqual([]);
+        expect(difference(before, await nodeSnapshot(node, {}))).toEqual([]);
         if (kind === "net") expect(await readdir(target)).toEqual([]);
         else expect(await readFile(target, "utf8")).toBe("precious");
       } finally {
@@ -259,7 +260,7 @@ describe("much too much", () => {
     withNode({}, async (node) => {
       const pod = plugin === "bridge" ? null : await node.bridged();
       const netns = pod?.netns ?? (await node.namespace());
-      const before = await snapshot(node, {});
+      const before = await nodeSnapshot(node, {});
       const ipam = {
         dataDir: node.sandbox.dataDir,
         ...((extra.ipam ?? { type: "host-local", subnet: "10.88.0.0/16" }) as JsonObject),
@@ -284,7 +285,7 @@ describe("much too much", () => {
         expectError(added, { code: Number(added.json?.code) });
         expect(added.json?.code).not.toBe(999);
         expect(added.stdout.length).toBeLessThan(5000);
-        const left = difference(before, await snapshot(node, {}));
+        const left = difference(before, await nodeSnapshot(node, {}));
         expect(left.filter((line) => !isForAll(line))).toEqual([]);
       }
       const deleted = await run("DEL");

@@ -4,10 +4,11 @@
  * attachment whose DEL has not begun, and those whose ADD is yet to come.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { difference, snapshot } from "../faults/snapshot.ts";
+import { difference } from "../faults/snapshot.ts";
 import { type JsonObject, Netns, until } from "../harness.ts";
 import { addressOf } from "../plugins/portmap-lab.ts";
 import { Chain, type Failure, FIRST_PORT, type Member, type Outcome } from "./chain.ts";
+import { nodeSnapshot } from "./snapshot.ts";
 
 const FULL = process.env.PODWIRE_FAULTS === "all";
 const [PODS, WORKERS] = FULL ? [500, 50] : [100, 20];
@@ -158,7 +159,7 @@ describe(`${PODS} pods by ${WORKERS} workers`, () => {
       storm.valid.add(first);
       expect(await storm.add(first), JSON.stringify(storm.failures)).toBe(true);
       await storm.del(first);
-      const before = await snapshot(node, {});
+      const before = await nodeSnapshot(node, {});
 
       const members: Member[] = [];
       await byWorkers([...Array(PODS).keys()], async (index) => {
@@ -200,7 +201,7 @@ describe(`${PODS} pods by ${WORKERS} workers`, () => {
       expect(storm.failures).toEqual([]);
       let left: string[] = [];
       await until(async () => {
-        left = difference(before, await snapshot(node, {}));
+        left = difference(before, await nodeSnapshot(node, {}));
         return left.length === 0;
       }, 20_000);
       expect(left).toEqual([]);
@@ -216,7 +217,7 @@ describe(`${PODS} pods by ${WORKERS} workers`, () => {
 
 /** The leases, published ports and limits that are there are those of these pods, no more and no fewer. */
 async function expectOnly(chain: Chain, members: readonly Member[]): Promise<void> {
-  const lines = await snapshot(chain.node, {});
+  const lines = await nodeSnapshot(chain.node, {});
   const wanted = members.flatMap(addressesOf).sort();
   const leases = lines.flatMap((line) => /^data\/pwt-net\/((?:10\.|fd)[0-9a-f.:]+)$/.exec(line)?.[1] ?? []);
   expect(leases.sort()).toEqual(wanted);
