@@ -31,7 +31,7 @@ import { displace, overlapsToAskFor, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import { heirsOf, overlapping, siblingWith, standInLine, waiting, withClaims } from "./siblings.ts";
 import { RecordStore } from "./store.ts";
-import { FilterTables, type FoundElement, keepsChanging, type Sight, type TableState } from "./tables.ts";
+import { FilterTables, type FoundElement, keepsChanging, noNftables, type Sight, type TableState } from "./tables.ts";
 
 /** How often a change is begun again because a stranger has changed our tables in between. */
 const TRIES = 5;
@@ -305,6 +305,7 @@ export class PacketFilter {
   /** Asks the kernel for nf_tables. @throws CniError 100 if it has none */
   requireNftables(): void {
     this.#has(["inet"]);
+    if (this.tables.absent) throw noNftables("netlink does not know it");
   }
 
   /** Asks for both tables once, since a call that needs one mostly asks for the other next. */

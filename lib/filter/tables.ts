@@ -53,6 +53,8 @@ const ENTRANCE = "prerouting";
 export class FilterTables {
   #socket: NetlinkSocket | null = null;
   #labels: string[] = [];
+  /** Whether a look has shown that the kernel has no nf_tables. */
+  absent = false;
 
   /** Opened when it is first needed. @throws CniError 100 if the kernel has no netfilter */
   get socket(): NetlinkSocket {
@@ -99,10 +101,9 @@ export class FilterTables {
       }
     });
     for (const errno of errors) {
-      if (errno === EINVAL && tables.length > 0) throw noNftables("netlink does not know it");
-      /* Without nf_tables nothing of what an owner is asked to give back is there. */
-      if (errno === EINVAL) continue;
-      if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
+      /* Without nf_tables nothing is there, which is fine for whoever gives something back. */
+      if (errno === EINVAL) this.absent = true;
+      else if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
     }
     const states = tables.map((_table, i): TableState => {
       if (errors[2 * i] !== 0) return "missing";
@@ -264,6 +265,8 @@ export class FilterTables {
       return true;
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error;
+      if (this.absent && this.#labels.length === 0) return true;
+      if (this.absent) throw noNftables("netlink does not know it");
       const label = this.#labels[error.index] ?? "change the packet filter";
       if (error.errno === EEXIST && label.startsWith("add to")) return false;
       if (error.errno === ENOENT && !label.startsWith("make") && !label.startsWith("add rule")) return false;
@@ -370,7 +373,8 @@ function openSocket(): NetlinkSocket {
   }
 }
 
-function noNftables(reason: string): CniError {
+/** @param reason in the kernel's words */
+export function noNftables(reason: string): CniError {
   return new CniError(
     KERNEL_REFUSED,
     `this kernel has no nf_tables: ${reason}`,
