@@ -43,8 +43,8 @@ const ERRORS: readonly Effect[] = [
 
 /** Every program that a plugin starts is killed, or fails, or outlives the plugin. */
 export const PROGRAM_FAULTS: readonly Plan[] = [
-  { kind: "killed", title: "killed around every program of", trials: (bench, verb) => trials(bench, verb, KILLS) },
-  { kind: "errors", title: "an error from every program of", trials: (bench, verb) => trials(bench, verb, ERRORS) },
+  { kind: "killed", title: "killed around every program", trials: (bench, verb) => trials(bench, verb, KILLS) },
+  { kind: "errors", title: "an error from every program", trials: (bench, verb) => trials(bench, verb, ERRORS) },
 ];
 
 async function trials(bench: Bench, verb: Verb, effects: readonly Effect[]): Promise<Trial[]> {

@@ -19,7 +19,7 @@ const LIMIT_MS = 1_800_000;
 /** What one test tries. */
 export interface Plan {
   readonly kind: FaultKind;
-  /** "killed at every system call of" and the verb. */
+  /** "killed at every system call" */
   readonly title: string;
   /** Learns the verb's course by calls without fault, and says what is to be tried. */
   readonly trials: (bench: Bench, verb: Verb) => Promise<Trial[]>;
@@ -32,7 +32,7 @@ export function describeFaults(subject: Subject, plans: readonly Plan[] = SYSTEM
     for (const verb of subject.verbs) {
       for (const { kind, title, trials } of plans) {
         test(
-          `${title} ${verb}`,
+          `each step of ${verb}: ${title}`,
           async ({ task }) => {
             await bench.begin(verb);
             const { points, leaks } = await run(bench, await trials(bench, verb));
@@ -65,7 +65,7 @@ function sample<T>(items: readonly T[], count: number): T[] {
 const SYSTEM_CALLS: readonly Plan[] = [
   {
     kind: "killed",
-    title: "killed at every system call of",
+    title: "killed at every system call",
     trials: async (bench, verb) => {
       const points = await pointsIn(bench, verb);
       return points.flatMap((point, i) => {
@@ -77,7 +77,7 @@ const SYSTEM_CALLS: readonly Plan[] = [
   },
   {
     kind: "errors",
-    title: "an error from every system call of",
+    title: "an error from every system call",
     trials: async (bench, verb) => {
       const points = await pointsIn(bench, verb);
       /* By turns: each of a call's errors has another one after it, and one error at the next call too. */

@@ -183,7 +183,7 @@ export const LIBRARY: readonly Area[] = [
       ),
       shown(
         "the spoof check fails at any step, coming or going",
-        "faults/suite: an error from every system call of …",
+        "faults/suite: each step of …: …",
         "spoof-check: DEL leaves nothing: %s, thrice",
       ),
       shown(

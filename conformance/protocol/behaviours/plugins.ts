@@ -268,7 +268,7 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
       shown(
         "an ADD that fails anywhere can be repeated",
         "bridge-failures: %s",
-        "faults/suite: an error from every system call of …",
+        "faults/suite: each step of …: …",
       ),
       shown(
         "GC and STATUS",
