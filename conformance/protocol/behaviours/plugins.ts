@@ -265,11 +265,7 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
         "portmap-lifecycle: %s, thrice",
         "protocol/lifecycle: DEL needs neither namespace nor previous result",
       ),
-      shown(
-        "an ADD that fails anywhere can be repeated",
-        "bridge-failures: %s",
-        "faults/suite: each step of …: …",
-      ),
+      shown("an ADD that fails anywhere can be repeated", "bridge-failures: %s", "faults/suite: each step of …: …"),
       shown(
         "GC and STATUS",
         "protocol/lifecycle: GC takes what is not in its list, and only that",
