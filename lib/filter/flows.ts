@@ -9,7 +9,7 @@ import {
 } from "../netlink/conntrack.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import type { HostPort } from "./hostports.ts";
-import { refused } from "./tables.ts";
+import { refused } from "./refusals.ts";
 
 /**
  * After ports were published: forgets connections to them that go elsewhere because they began before. Of TCP these can only

@@ -26,12 +26,13 @@ import {
   recordName,
 } from "./record.ts";
 import { type ReferencePart, removeReference } from "./reference.ts";
+import { keepsChanging, noNftables } from "./refusals.ts";
 import { isAbout, liveRecords, missingTables, rebuild, restoreLocalnet } from "./restore.ts";
 import { displace, overlapsToAskFor, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import { heirsOf, overlapping, siblingWith, standInLine, waiting, withClaims } from "./siblings.ts";
 import { RecordStore } from "./store.ts";
-import { FilterTables, type FoundElement, keepsChanging, noNftables, type Sight, type TableState } from "./tables.ts";
+import { FilterTables, type FoundElement, type Sight, type TableState } from "./tables.ts";
 
 /** How often a change is begun again because a stranger has changed our tables in between. */
 const TRIES = 5;

@@ -3,7 +3,7 @@
  * noted, so that a refusal by the kernel names the object it is about.
  */
 
-import { CniError, IO_FAILURE, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
+import { CniError } from "../errors.ts";
 import { itemAt, textAt } from "../lists.ts";
 import { MessageWriter, NLM_F_EXCL } from "../netlink/codec.ts";
 import { decodeChain, decodeElements, decodeTable } from "../netlink/nftables/decode.ts";
@@ -21,11 +21,12 @@ import {
 import type { Element, Expression, Field, NftSet, Rule } from "../netlink/nftables/objects.ts";
 import { listElements, listRules, writeGetChain, writeGetElement, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
-import { EEXIST, EINTR, EINVAL, ENOBUFS, ENOENT, ENOMEM, EPERM, isShortage, SystemError } from "../sys/errno.ts";
+import { EEXIST, EINVAL, ENOENT, EPERM, isShortage, SystemError } from "../sys/errno.ts";
 import { elementOf, formatData } from "./elements.ts";
 import { isShared } from "./hostports.ts";
 import { compileRule, compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, formatElement } from "./record.ts";
+import { noNftables, refused } from "./refusals.ts";
 import { familyOf, setDefinition, TABLE, TABLE_COMMENT, type TableName, tableDefinition } from "./ruleset.ts";
 import { decodeValues, encodeValues, fieldsNamed } from "./values.ts";
 
@@ -371,35 +372,4 @@ function openSocket(): NetlinkSocket {
     if (!(error instanceof SystemError) || error.errno === EPERM || isShortage(error.errno)) throw error;
     throw noNftables(error.message);
   }
-}
-
-/** @param reason in the kernel's words */
-export function noNftables(reason: string): CniError {
-  return new CniError(
-    KERNEL_REFUSED,
-    `this kernel has no nf_tables: ${reason}`,
-    "it lacks CONFIG_NF_TABLES (module nf_tables); load the module, or use a kernel that has it",
-  );
-}
-
-/** A refusal by the kernel of what was attempted. Who may not ask is told so: another backend would be refused as well. */
-export function refused(error: NetlinkError, action: string): CniError {
-  if (error.errno === EPERM) {
-    return new CniError(
-      IO_FAILURE,
-      `cannot ${action}: ${error.message}`,
-      "the plugin needs CAP_NET_ADMIN over the node's network namespace: let the runtime run it as root of the node",
-    );
-  }
-  const again = [EINTR, ENOBUFS, ENOMEM].includes(error.errno);
-  return new CniError(again ? TRY_AGAIN_LATER : KERNEL_REFUSED, `cannot ${action}: ${error.message}`);
-}
-
-/** Given up after some tries. */
-export function keepsChanging(): CniError {
-  return new CniError(
-    TRY_AGAIN_LATER,
-    "the packet filter kept changing while it was being changed",
-    "another program removes Podwire's tables again and again",
-  );
 }

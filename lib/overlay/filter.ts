@@ -1,7 +1,8 @@
 /** Puts the overlay's table into the packet filter, and keeps the peers in it what they are. */
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { compileRule } from "../filter/language.ts";
-import { isRule, refused } from "../filter/tables.ts";
+import { refused } from "../filter/refusals.ts";
+import { isRule } from "../filter/tables.ts";
 import { ADDRESS_WORDS } from "../ip/words.ts";
 import { type Addresses, listAddresses, writeAddresses } from "../netlink/nftables/address-sets.ts";
 import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
