@@ -8,7 +8,7 @@ import { nodeSnapshot } from "./snapshot.ts";
 /** Starts a plugin as root without the right to change networks. */
 const WITHOUT = ["/usr/bin/setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--"];
 /** Far less than what waits for something that never comes. */
-const SOON_MS = 10_000;
+const LIMIT_MS = 10_000;
 const REFUSED = /operation not permitted/;
 
 const mappings = (hostPort: number): Mapping[] => [{ hostPort, containerPort: 80, protocol: "tcp" }];
@@ -47,15 +47,16 @@ describe("without CAP_NET_ADMIN", () => {
             ...(command === "GC" ? { "cni.dev/valid-attachments": [] } : {}),
           },
           through: WITHOUT,
+          timeoutMs: LIMIT_MS,
         });
-        expect(result.durationMs, command).toBeLessThan(SOON_MS);
+        expect(result.signal, `${command} did not come to an end`).toBeNull();
         return result;
       };
       const inside = plugin === "bridge" ? empty.path : pod.netns.path;
       const added = await call("ADD", "pwt-refused", inside);
       expectError(added, { code: Number(added.json?.code), msg: REFUSED });
       /* Not that the kernel has no nftables. */
-      expect([5, 100]).toContain(added.json?.code);
+      expect(added.json?.code).toBe(100);
       expect(difference(before, await nodeSnapshot(node, {}))).toEqual([]);
       expectError(await call("STATUS", "", ""), { code: 50, msg: REFUSED });
       for (const command of ["CHECK", "DEL", "GC"]) {

@@ -1,5 +1,5 @@
 /** The two ways into the kernel's packet filter, and which of them a node has. */
-import { CniError, KERNEL_REFUSED } from "../errors.ts";
+import { CniError } from "../errors.ts";
 import { warn } from "../host/io.ts";
 import { findIptables, requireIptables } from "./iptables.ts";
 import type { PacketFilter } from "./packet-filter.ts";
@@ -23,7 +23,8 @@ export function chooseBackend(filter: PacketFilter, wanted: Backend | ""): Choic
     filter.requireNftables();
     return { backend: "nftables", note: "" };
   } catch (error) {
-    if (!(error instanceof CniError) || error.code !== KERNEL_REFUSED) throw error;
+    /* Whoever may not ask, or asks at a bad time, would get no further with iptables. */
+    if (!(error instanceof CniError) || !filter.tables.absent) throw error;
     if (findIptables(4, "", "restore") === null) throw error;
     return { backend: "iptables", note: `iptables is used instead of nftables: ${error.message}` };
   }

@@ -1,5 +1,5 @@
 /** What the kernel refuses about the packet filter, as errors for people. */
-import { CniError, IO_FAILURE, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
+import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import type { NetlinkError } from "../netlink/socket.ts";
 import { EINTR, ENOBUFS, ENOMEM, EPERM } from "../sys/errno.ts";
 
@@ -12,17 +12,16 @@ export function noNftables(reason: string): CniError {
   );
 }
 
-/** A refusal by the kernel of what was attempted. Who may not ask is told so: another backend would be refused as well. */
+/** A refusal by the kernel of what was attempted. */
 export function refused(error: NetlinkError, action: string): CniError {
-  if (error.errno === EPERM) {
-    return new CniError(
-      IO_FAILURE,
-      `cannot ${action}: ${error.message}`,
-      "the plugin needs CAP_NET_ADMIN over the node's network namespace: let the runtime run it as root of the node",
-    );
-  }
   const again = [EINTR, ENOBUFS, ENOMEM].includes(error.errno);
-  return new CniError(again ? TRY_AGAIN_LATER : KERNEL_REFUSED, `cannot ${action}: ${error.message}`);
+  return new CniError(
+    again ? TRY_AGAIN_LATER : KERNEL_REFUSED,
+    `cannot ${action}: ${error.message}`,
+    error.errno === EPERM
+      ? "the plugin needs CAP_NET_ADMIN over the node's network namespace: let the runtime run it as root of the node"
+      : "",
+  );
 }
 
 /** Given up after some tries. */

@@ -54,14 +54,25 @@ const ENTRANCE = "prerouting";
 export class FilterTables {
   #socket: NetlinkSocket | null = null;
   #labels: string[] = [];
-  /** Whether a look has shown that the kernel has no nf_tables. */
+  /** Whether the kernel has shown that it has no nf_tables. */
   absent = false;
 
   /** Opened when it is first needed. @throws CniError 100 if the kernel has no netfilter */
   get socket(): NetlinkSocket {
-    const socket = this.#socket ?? openSocket();
+    const socket = this.#socket ?? this.#open();
     this.#socket = socket;
     return socket;
+  }
+
+  #open(): NetlinkSocket {
+    try {
+      return new NetlinkSocket(NETLINK_NETFILTER);
+    } catch (error) {
+      /* Only a kernel that says so has none: nobody is to be sent to iptables for want of memory. */
+      if (!(error instanceof SystemError) || error.errno === EPERM || isShortage(error.errno)) throw error;
+      this.absent = true;
+      throw noNftables(error.message);
+    }
   }
 
   close(): void {
@@ -362,14 +373,4 @@ function sentBytes(expressions: readonly Expression[]): Uint8Array {
   const writer = new MessageWriter();
   writeExpressions(writer, 0, expressions);
   return writer.bytes;
-}
-
-function openSocket(): NetlinkSocket {
-  try {
-    return new NetlinkSocket(NETLINK_NETFILTER);
-  } catch (error) {
-    /* Only a kernel that says so has none: nobody is to be sent to iptables for want of memory. */
-    if (!(error instanceof SystemError) || error.errno === EPERM || isShortage(error.errno)) throw error;
-    throw noNftables(error.message);
-  }
 }
