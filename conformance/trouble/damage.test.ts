@@ -12,8 +12,6 @@ import { BACKENDS, type Mapping, recordsOf, withNode } from "../plugins/portmap-
 import { ALL_KINDS, isUntouched, type Kind, plant } from "./planting.ts";
 
 const SUBNET = { subnet: "10.9.0.0/24" };
-/** Far less than what waits for something that never comes. */
-const SOON_MS = 10_000;
 const GC_ALL = { more: { "cni.dev/valid-attachments": [] } };
 
 const LINKS: readonly Kind[] = ["a link", "a link to nothing", "a link to itself"];
@@ -55,7 +53,7 @@ describe.each(FILES)("host-local: $name is", ({ path, stops, stopsAdd }) => {
         ["DEL", "c3"],
       ] as const) {
         const result = await network.call(verb, id);
-        expect(result.durationMs, verb).toBeLessThan(SOON_MS);
+        expect(result.signal, `${verb} did not come to an end`).toBeNull();
         if (verb === "STATUS") continue;
         if (stops.includes(kind) || (verb === "ADD" && stopsAdd.includes(kind))) {
           expectError(result, { code: 5 });
@@ -154,20 +152,13 @@ describe.each(BACKENDS)("portmap (%s): a record is", (backend) => {
         expect(own).toHaveLength(1);
         const planted = join(records, own[0]?.slice("record ".length) ?? "");
         await plant(kind, planted, target);
-        const soon = async (name: string, action: () => Promise<unknown>): Promise<void> => {
-          const begun = performance.now();
-          await action();
-          expect(performance.now() - begun, name).toBeLessThan(SOON_MS);
-        };
-        await soon("ADD", async () => expectSuccess(await node.publish(third, ports(3))));
-        await soon("CHECK", async () => expectSuccess(await node.check(second, ports(2))));
-        await soon("STATUS", async () => {
-          expectSuccess(await node.call("portmap", "STATUS", first, node.portmapConfig(null)));
-        });
-        await soon("repair", async () => void (await node.repair()));
-        for (const pod of [third, second, first]) await soon("DEL", () => node.unpublish(pod, ports(1)));
+        expectSuccess(await node.publish(third, ports(3)));
+        expectSuccess(await node.check(second, ports(2)));
+        expectSuccess(await node.call("portmap", "STATUS", first, node.portmapConfig(null)));
+        await node.repair();
+        for (const pod of [third, second, first]) await node.unpublish(pod, ports(1));
         const gc = node.portmapConfig(null, { "cni.dev/valid-attachments": [] });
-        await soon("GC", async () => expectSuccess(await node.call("portmap", "GC", first, gc)));
+        expectSuccess(await node.call("portmap", "GC", first, gc));
         expect(await isUntouched(target)).toBe(true);
         await rm(planted, { recursive: true, force: true });
         expect(await remains(node)).toEqual([]);
