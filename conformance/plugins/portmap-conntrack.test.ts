@@ -1,5 +1,6 @@
 /** Connections that the kernel already knows when a mapping comes or goes: none leads where it should not, none is lost. */
 import { describe, expect, test } from "vitest";
+import { expectSuccess } from "../harness.ts";
 import { addressOf, BACKENDS, type Family, type Mapping, type Node, withNode } from "./portmap-lab.ts";
 import { BRIEFLY, type Question } from "./traffic.ts";
 
@@ -102,6 +103,20 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         await node.kill(first);
         await node.pod({ label: "second", mappings });
         expect(await toPort()).toEqual([]);
+      }));
+
+    test("TCP connections are forgotten when a repeated ADD leads the port to another address", (ctx) =>
+      withNode(options, async (node) => {
+        if ((await node.flows()) === null) ctx.skip("this kernel has no /proc/net/nf_conntrack");
+        const mappings = UDP.map((mapping) => ({ ...mapping, protocol: "tcp" }));
+        const first = await node.pod({ label: "first", mappings });
+        expect(await node.ask(node.client, addressOf("node", family), 8080, "tcp")).toMatch(/^first saw/);
+        const toPort = async () => ((await node.flows()) ?? []).filter((flow) => flow.endsWith(" 8080"));
+        expect(await toPort()).toHaveLength(1);
+        const moved = await node.bridged({ label: "moved" });
+        expectSuccess(await node.publish({ ...moved, containerId: first.containerId }, mappings));
+        expect(await toPort()).toEqual([]);
+        expect(await node.ask(node.client, addressOf("node", family), 8080, "tcp")).toMatch(/^moved saw/);
       }));
 
     test("SCTP: the client reaches the new pod", () =>

@@ -1,4 +1,5 @@
 /** What nobody needs any more: shared elements and chains whose last user leaves, and elements that no record knows of. */
+import { textAt } from "../lists.ts";
 import { isShared, portOf } from "./hostports.ts";
 import { type FilterChain, type FilterElement, sameElement } from "./record.ts";
 import { TABLE_NAMES } from "./ruleset.ts";
@@ -60,4 +61,16 @@ export function commentedElements(tables: FilterTables, chosen: (comment: string
     }
   }
   return elements;
+}
+
+/** Whether an element's comment is of an attachment of the network that is neither known nor to be kept. */
+export function isOrphan(
+  comment: string,
+  network: string,
+  known: ReadonlySet<string>,
+  keep: ReadonlySet<string>,
+): boolean {
+  const words = comment.split(" ");
+  if (words.length !== 4 || words[1] !== network || known.has(textAt(words, 0))) return false;
+  return !keep.has(`${textAt(words, 2)} ${textAt(words, 3)}`);
 }

@@ -13,7 +13,7 @@ import { forgetConnections, forgetTranslated } from "./flows.ts";
 import { type HostPort, isShared } from "./hostports.ts";
 import { checkIptables } from "./iptables.ts";
 import { addRecordedIptables, clearPorts, removeRecordedIptables, repairRecordedIptables } from "./iptables-records.ts";
-import { commentedElements, unneededChains, unneededMarks } from "./leftovers.ts";
+import { commentedElements, isOrphan, unneededChains, unneededMarks } from "./leftovers.ts";
 import {
   type FilterChain,
   type FilterElement,
@@ -41,7 +41,7 @@ export class PacketFilter {
   readonly tables = new FilterTables();
   /** The tables that this call has found in order. */
   readonly #present = new Set<string>();
-  /** Whether this call has taken a port from somebody. */
+  /** Whether this call has taken a port from somebody, or perhaps from an earlier ADD of the same attachment. */
   #takenOver = false;
 
   close(): void {
@@ -56,7 +56,7 @@ export class PacketFilter {
   put(record: FilterRecord, lastWins: boolean): void {
     this.#locked((store) => {
       const before = store.get(recordName(record.owner));
-      if (clearPorts(store, record, lastWins)) this.#takenOver = true;
+      if (clearPorts(store, record, lastWins) || before !== null) this.#takenOver = true;
       try {
         if (record.elements.length > 0) this.#putElements(store, record, before, lastWins);
         else store.put(record);
@@ -80,14 +80,13 @@ export class PacketFilter {
       for (const rival of rivalsOf(this.tables, record, same, sight.elements.slice(asked.length))) {
         if (holdsElement(leaving, rival.element)) continue;
         const sibling = siblingWith(store, rival, record);
-        if (sibling === null) {
-          leaving.push(...displace(this.tables, store, rival, record, lastWins));
-          this.#takenOver = true;
-        } else {
+        if (sibling === null) leaving.push(...displace(this.tables, store, rival, record, lastWins));
+        else {
           withheld.push(...overlapping(record, rival.element));
           standInLine(store, sibling, record);
         }
       }
+      if (leaving.length > 0) this.#takenOver = true;
       const comment = ownerComment(record.owner);
       const fresh: FilterElement[] = [];
       let i = -1;
@@ -394,11 +393,4 @@ function commentsOf(elements: readonly FilterElement[], owner: FilterOwner): str
   const comments: string[] = [];
   for (const element of elements) comments.push(isShared(element.set) ? "" : comment);
   return comments;
-}
-
-/** Whether an element's comment is of an attachment of the network that is neither known nor to be kept. */
-function isOrphan(comment: string, network: string, known: ReadonlySet<string>, keep: ReadonlySet<string>): boolean {
-  const words = comment.split(" ");
-  if (words.length !== 4 || words[1] !== network || known.has(textAt(words, 0))) return false;
-  return !keep.has(`${textAt(words, 2)} ${textAt(words, 3)}`);
 }
