@@ -3,6 +3,7 @@
  * faster of the reference's two backends, which is found out by measuring both in the same run.
  */
 import { readFileSync } from "node:fs";
+import { execa } from "execa";
 import { type Call, median, run, type Suite, trace } from "./calls.ts";
 import {
   addCount,
@@ -196,6 +197,7 @@ export async function benchGrowth(pair: Pair): Promise<Growth[]> {
     for (const [index, suite] of full.entries()) {
       /* By themselves: what the call of another suite leaves the kernel to do would fall on always the same one. */
       const pair = [empty[index], suite].filter((one) => one !== undefined);
+      for (const { host } of pair) await trackConnection(host);
       for (const [name, list] of await measure(pair, PODS, portmapCall(verb, 1, 50_000))) times.set(name, list);
       const [without, withMany] = [of(empty[index]), of(suite)];
       growth.push({
@@ -209,6 +211,15 @@ export async function benchGrowth(pair: Pair): Promise<Growth[]> {
     addFaster(`portmap ${verb} among ${MANY.toLocaleString("en")} mappings`, full, times);
   }
   return growth;
+}
+
+/**
+ * Gives a node whose packets are tracked a connection for half a minute. A DEL walks the kernel's table of them if there
+ * is one at all, on a node in use always; whether the bridge's own IGMP left one here would be chance.
+ */
+async function trackConnection(host: string): Promise<void> {
+  const send = `const socket = require("node:dgram").createSocket("udp4"); socket.send("x", 9, "127.0.0.1", () => socket.close());`;
+  await execa("nsenter", [`--net=${host}`, process.execPath, "-e", send]);
 }
 
 /** Publishes MANY ports: Podwire for a pod each; the reference, whose every pod costs more than the last, in tens. */
