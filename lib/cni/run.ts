@@ -10,6 +10,7 @@ import {
   INVALID_ENVIRONMENT,
   INVALID_NETNS,
   IO_FAILURE,
+  NOT_AVAILABLE,
   TRY_AGAIN_LATER,
 } from "../errors.ts";
 import { readAll, warn, writeAll } from "../host/io.ts";
@@ -145,7 +146,17 @@ function serve(call: Call, plugin: Plugin): void {
       plugin.gc(call);
       return;
     default:
-      plugin.status(call);
+      checkStatus(call, plugin);
+  }
+}
+
+/** STATUS: what this process could not do on this node, an ADD could not do either. */
+function checkStatus(call: Call, plugin: Plugin): void {
+  try {
+    plugin.status(call);
+  } catch (error) {
+    const failure = asCniError(error instanceof Error ? error : new Error(String(error)));
+    throw failure.code === IO_FAILURE ? new CniError(NOT_AVAILABLE, failure.message, failure.details) : failure;
   }
 }
 
