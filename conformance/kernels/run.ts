@@ -2,6 +2,7 @@
  * Runs the black-box suites inside Debian's kernels, each in a machine that is emulated in software, one after another, and
  * writes KERNELS.md. With a choice in PODWIRE_KERNELS (releases) or PODWIRE_SUITES (parts of file names) it only prints.
  */
+import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { execa } from "execa";
@@ -12,7 +13,10 @@ import { type Column, type Outcome, reasons, table } from "./table.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
 const executables = resolve(process.env.PODWIRE_BIN ?? join(repository, "bin"));
-/** "1": machines that passed in the last run, which was cut short, are not started again; "kept": none is started. */
+/**
+ * "1": machines that passed in the last run with these executables, which was cut short, are not started again; "kept":
+ * none is started.
+ */
 const resume = process.env.PODWIRE_RESUME ?? "";
 const logs = join(repository, "build/kernels");
 
@@ -22,7 +26,9 @@ async function main(): Promise<number> {
   const releases = chosen(RELEASES, process.env.PODWIRE_KERNELS);
   const kernels: Kernel[] = [];
   for (const release of releases) kernels.push(await findKernel(release));
-  const columns = await sideBySide(kernels, Number(process.env.PODWIRE_GUESTS ?? "1"));
+  const machines = kernels.flatMap((kernel) => boots.flatMap((boot) => machinesOf(kernel, boot)));
+  await sideBySide(machines, Number(process.env.PODWIRE_GUESTS ?? "1"));
+  const columns = kernels.map((kernel) => column(kernel, machines));
   const suites = [...new Set(boots.flatMap((boot) => boot.suites.map(suiteName)))];
   const lines = table(columns, suites);
   const failures = reasons(columns, "failed");
@@ -32,20 +38,29 @@ async function main(): Promise<number> {
   return failures.length === 0 ? 0 : 1;
 }
 
-/** Every kernel's column, with so many machines at a time. */
-async function sideBySide(kernels: readonly Kernel[], machines: number): Promise<Column[]> {
-  const columns: Column[] = [];
-  let next = 0;
+/** One kernel in one boot, with the suites that were asked for, and what came of it. */
+interface Machine {
+  readonly kernel: Kernel;
+  readonly boot: NamedBoot;
+  outcomes: Outcome[];
+  seconds: number;
+}
+
+function machinesOf(kernel: Kernel, boot: NamedBoot): Machine[] {
+  const suites = chosen(boot.suites, process.env.PODWIRE_SUITES);
+  return suites.length === 0 ? [] : [{ kernel, boot: { ...boot, suites }, outcomes: [], seconds: 0 }];
+}
+
+/** Runs all, so many at a time; what may take longest comes first, lest it is left over at the end. */
+async function sideBySide(machines: readonly Machine[], workers: number): Promise<void> {
+  const waiting = machines.toSorted((a, b) => b.boot.limitSeconds - a.boot.limitSeconds);
+  const digest = createHash("sha256")
+    .update(await readFile(join(executables, "bridge")))
+    .digest("hex");
   const work = async (): Promise<void> => {
-    while (next < kernels.length) {
-      const place = next;
-      next += 1;
-      const kernel = kernels[place];
-      if (kernel !== undefined) columns[place] = await column(kernel);
-    }
+    for (let machine = waiting.shift(); machine !== undefined; machine = waiting.shift()) await runOne(machine, digest);
   };
-  await Promise.all(Array.from({ length: machines }, work));
-  return columns;
+  await Promise.all(Array.from({ length: workers }, work));
 }
 
 /** The entries that contain one of the words; all without words. */
@@ -58,35 +73,39 @@ function suiteName(file: string): string {
   return basename(file, ".test.ts");
 }
 
-async function column(kernel: Kernel): Promise<Column> {
-  const outcomes: Outcome[] = [];
-  let seconds = 0;
-  for (const boot of boots) {
-    const suites = chosen(boot.suites, process.env.PODWIRE_SUITES);
-    if (suites.length === 0) continue;
-    const name = `${kernel.release}-${boot.name}`;
-    const label = `${kernel.version} (${kernel.release}), ${boot.name}`;
-    console.log(`${label}: started, ${suites.length} test files`);
-    const kept = resume !== "" ? await endedBefore(name, suites) : null;
-    if (resume === "kept" && kept === null) continue;
-    const said = kept ?? (await runGuest(kernel, { ...boot, suites }, executables, join(logs, `${name}.log`)));
-    await writeFile(join(logs, `${name}.jsonl`), said.map((line) => `${line}\n`).join(""));
-    const found = outcomesOf(boot, suites, said);
-    outcomes.push(...found);
-    const count = (state: string) => found.filter((outcome) => outcome.state === state).length;
-    const uptime = said.map(parse).find((item) => typeof item?.uptime === "number")?.uptime ?? boot.limitSeconds;
-    seconds += Number(uptime);
-    console.log(
-      `${label}: ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped in ${uptime} s; build/kernels/${name}.log`,
-    );
-  }
-  return { release: kernel.release, version: kernel.version, outcomes, seconds };
+/** Starts the machine and notes what came of it, for the table and on the disk. */
+async function runOne(machine: Machine, digest: string): Promise<void> {
+  const { kernel, boot } = machine;
+  const name = `${kernel.release}-${boot.name}`;
+  const label = `${kernel.version} (${kernel.release}), ${boot.name}`;
+  console.log(`${label}: started, ${boot.suites.length} test files`);
+  const kept = resume !== "" ? await endedBefore(name, boot.suites, digest) : null;
+  if (resume === "kept" && kept === null) return;
+  const said = kept ?? (await runGuest(kernel, boot, executables, join(logs, `${name}.log`)));
+  await writeFile(join(logs, `${name}.jsonl`), [digest, ...said].map((line) => `${line}\n`).join(""));
+  machine.outcomes = outcomesOf(boot, boot.suites, said);
+  const count = (state: string) => machine.outcomes.filter((outcome) => outcome.state === state).length;
+  const uptime = said.map(parse).find((item) => typeof item?.uptime === "number")?.uptime ?? boot.limitSeconds;
+  machine.seconds = Number(uptime);
+  console.log(
+    `${label}: ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped in ${uptime} s; build/kernels/${name}.log`,
+  );
 }
 
-/** The lines of a machine of the last run, if all the suites went through in it; else null. */
-async function endedBefore(name: string, suites: readonly string[]): Promise<string[] | null> {
+function column({ release, version }: Kernel, machines: readonly Machine[]): Column {
+  const own = machines.filter(({ kernel }) => kernel.release === release);
+  return {
+    ...{ release, version },
+    outcomes: own.flatMap(({ outcomes }) => outcomes),
+    seconds: own.reduce((sum, { seconds }) => sum + seconds, 0),
+  };
+}
+
+/** The lines of a machine of the last run, if all the suites went through in it with these executables; else null. */
+async function endedBefore(name: string, suites: readonly string[], digest: string): Promise<string[] | null> {
   const text = await readFile(join(logs, `${name}.jsonl`), "utf8").catch(() => "");
-  const lines = text.split("\n").filter((line) => line !== "");
+  const [used, ...lines] = text.split("\n").filter((line) => line !== "");
+  if (used !== digest) return null;
   const items = lines.map(parse);
   const whole = suites.map(suiteName).every((suite) => items.some((item) => item?.suite === suite));
   return whole && items.some((item) => item?.exit === 0) ? lines : null;
