@@ -41,6 +41,8 @@ interface Expected {
   readonly before: readonly string[];
   /** with the pod; */
   readonly attached: readonly string[];
+  /** with the pod, by a call that could not read what is new; */
+  readonly blind: readonly string[];
   /** when it has gone again. */
   readonly detached: readonly string[];
 }
@@ -53,7 +55,7 @@ export class Bench {
   #verb: Verb = "ADD";
   failures: string[] = [];
   #laboratory: Laboratory | null = null;
-  #expected: Expected = { bare: [], before: [], attached: [], detached: [] };
+  #expected: Expected = { bare: [], before: [], attached: [], blind: [], detached: [] };
 
   constructor(subject: Subject) {
     this.#subject = subject;
@@ -94,7 +96,22 @@ export class Bench {
     await laboratory.del(result);
     const detached = await laboratory.state(null);
     expect(difference(detached, attached)).not.toEqual([]);
-    this.#expected = { bare, before: bare, attached, detached };
+    const blind = laboratory.blind === null ? attached : await this.#learnBlind(laboratory.blind);
+    this.#expected = { bare, before: bare, attached, blind, detached };
+  }
+
+  /** What an ADD leaves that cannot read what is new. */
+  async #learnBlind(makeBlind: () => Promise<void>): Promise<string[]> {
+    const { laboratory } = this;
+    await laboratory.prepare("ADD");
+    await makeBlind();
+    const answer = await laboratory.call("ADD", null);
+    const result = expectSuccess(answer);
+    expect(laboratory.wasBlind(answer), answer.stderr).toBe(true);
+    const state = await laboratory.state(result);
+    await laboratory.del(result);
+    await laboratory.prepare("ADD");
+    return state;
   }
 
   /** A call of the verb without a fault, from the state and to the state that a fault has. */
@@ -146,20 +163,14 @@ export class Bench {
   }
 
   /** What must hold when the call has ended. @returns the result of ADD as far as a runtime has it */
-  async #judge(
-    { exitCode, json, stdout, over }: Faulty,
-    result: JsonObject | null,
-    trial: Trial,
-    note: Note,
-  ): Promise<JsonObject | null> {
+  async #judge(faulty: Faulty, result: JsonObject | null, trial: Trial, note: Note): Promise<JsonObject | null> {
+    const { exitCode, json, stdout, over } = faulty;
     const verb = this.#verb;
     const { bare, before, attached, detached } = this.#expected;
     if (exitCode === 0) {
       note("what a call that succeeded leaves");
       const known = verb === "ADD" ? (json ?? null) : result;
-      if (verb === "ADD" || verb === "CHECK") await this.#expectState(attached, attached, known);
-      else if (verb === "DEL") await this.#expectDeleted();
-      else if (this.laboratory.gcStandsAlone) await this.#expectState(detached, detached);
+      await this.#expectDone(known, this.laboratory.wasBlind(faulty));
       return known;
     }
     const isDead = trial.mayDie && (exitCode !== 1 || json?.code === INTERNAL_ERROR);
@@ -173,6 +184,17 @@ export class Bench {
     if (!isDead && verb === "ADD") await this.#expectState(bare, detached);
     if (verb === "CHECK" && over === null) await this.#expectState(before, attached, result);
     return result;
+  }
+
+  /** What a call leaves that succeeded. */
+  async #expectDone(known: JsonObject | null, blind: boolean): Promise<void> {
+    const verb = this.#verb;
+    const expected = this.#expected;
+    const attached = blind ? expected.blind : expected.attached;
+    if (verb === "ADD" || verb === "CHECK") await this.#expectState(attached, attached, known);
+    else if (verb === "DEL") await this.#expectDeleted();
+    else if (this.laboratory.gcStandsAlone)
+      await this.#expectState(blind ? expected.bare : expected.detached, expected.detached);
   }
 
   /** What a runtime does after a call, and what that leaves. */

@@ -41,6 +41,10 @@ export interface Laboratory {
   tick(): Promise<void>;
   /** Goes to another namespace, for an ADD. */
   move(): void;
+  /** After `prepare`: takes away what a call reads of others' and can do without; null where there is nothing of that. */
+  readonly blind: (() => Promise<void>) | null;
+  /** Whether a call that succeeded said that it had to do without. */
+  wasBlind(answer: CallResult): boolean;
   /** All that is there; the pod's own addresses are named, so that it does not matter which it has got. */
   state(result: JsonObject | null): Promise<string[]>;
   remove(): Promise<void>;

@@ -185,6 +185,15 @@ export class OverlayLaboratory implements Laboratory {
     expectSuccess(await this.call("GC", null));
   }
 
+  /** The list is nowhere: what was known of the peers is kept, with a warning. */
+  readonly blind = async (): Promise<void> => {
+    await rm(this.#cluster.peersFile);
+  };
+
+  wasBlind({ exitCode, stderr }: CallResult): boolean {
+    return exitCode === 0 && /^vxlan-overlay: .*peers\.ndjson/m.test(stderr);
+  }
+
   async tick(): Promise<void> {
     await this.#cluster.tick(this.#node);
   }

@@ -34,6 +34,7 @@ export class PodLaboratory implements Laboratory {
   readonly #neighbour: Pod | null;
   readonly delCompletes = true;
   readonly gcCompletes = false;
+  readonly blind = null;
   #records = "";
   #place: Place;
   #spare: Place;
@@ -167,6 +168,10 @@ export class PodLaboratory implements Laboratory {
   }
 
   async tick(): Promise<void> {}
+
+  wasBlind(): boolean {
+    return false;
+  }
 
   move(): void {
     [this.#place, this.#spare] = [this.#spare, this.#place];

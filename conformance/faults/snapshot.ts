@@ -8,13 +8,12 @@ const NEXT_NAMESPACE = "#####";
 const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 const LIMIT_MS = 60_000;
 
-/** Links with addresses, and routes of a namespace. */
-const NETWORK = `
-  ip -j -d address show; echo ${SEPARATOR}
-  ip -j -d route show table all; echo ${SEPARATOR}`;
+/** Links with addresses, routes and neighbours of a namespace, a line of JSON each. */
+const NETWORK = `ip -j -d -batch ${import.meta.dirname}/look.batch`;
 
 /** What else a node has; its queueing disciplines first. */
 const NODE = `
+  ${NETWORK}; echo ${SEPARATOR}
   queues=$(tc -j qdisc show)
   echo "$queues"; echo ${SEPARATOR}
   case $queues in *clsact*)
@@ -24,12 +23,13 @@ const NODE = `
   esac; echo ${SEPARATOR}
   nft -j -s list ruleset; echo ${SEPARATOR}
   find $FILES 2> /dev/null; echo ${SEPARATOR}
-  cd /proc/sys/net; grep -s . ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/cni0/route_localnet; echo ${SEPARATOR}`;
+  cd /proc/sys/net
+  for name in ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/cni0/route_localnet; do
+    if [ -e $name ]; then read -r value < $name; echo $name:$value; fi
+  done; echo ${SEPARATOR}`;
 
 /** What an overlay has more than others. */
-const OVERLAY = `
-  ip -j neigh show nud permanent; echo ${SEPARATOR}
-  bridge -j fdb show; echo ${SEPARATOR}`;
+const OVERLAY = `bridge -j fdb show; echo ${SEPARATOR}`;
 
 /** What is to be looked at. */
 export interface Scene {
@@ -44,25 +44,24 @@ export interface Scene {
 /** Takes one. A shell starts all the programs: they are most of what a fault costs. */
 export async function snapshot({ node, pods, files, overlay }: Scene): Promise<string[]> {
   const names = Object.keys(pods);
-  const inside = Object.values(pods).map(
-    ({ path }) => `echo "${NEXT_NAMESPACE}"; nsenter --net=${path} sh -c "$NETWORK"`,
-  );
-  const script = [`eval "$NETWORK"`, NODE, overlay ? OVERLAY : "", ...inside].join("\n");
-  const env = { NETWORK, FILES: Object.values(files).join(" ") };
+  const inside = Object.values(pods).map(({ path }) => `echo "${NEXT_NAMESPACE}"; nsenter --net=${path} ${NETWORK}`);
+  const script = [NODE, overlay ? OVERLAY : "", ...inside].join("\n");
+  const env = { FILES: Object.values(files).join(" ") };
   const args = [`--net=${node.path}`, "--", "sh", "-c", script];
   const { stdout } = await execute("/usr/bin/nsenter", args, { ...env, PATH }, "", LIMIT_MS);
   const [host = "", ...others] = stdout.split(NEXT_NAMESPACE);
-  const parts = host.split(SEPARATOR);
-  const [rules = "{}", found = "", settings = "", neighbours = "", entries = ""] = parts.slice(4);
+  const [network = "", queues = "", filters = "", ...rest] = host.split(SEPARATOR);
+  const [rules = "{}", found = "", settings = "", entries = ""] = rest;
   const lines = [
-    ...networkLines("node", parts),
+    ...networkLines("node", network),
+    ...queueLines(list(queues), filters),
     ...ruleLines(JSON.parse(rules) as JsonObject),
     ...fileLines(found, files),
     ...settings.split("\n").map((line) => (line.trim() === "" ? "" : `node: setting ${line.trim()}`)),
-    ...(overlay ? overlayLines(list(neighbours), list(entries)) : []),
+    ...(overlay ? overlayLines(jsonLines(network)[2] ?? [], list(entries)) : []),
   ];
   others.forEach((text, i) => {
-    lines.push(...networkLines(names[i] ?? "", text.split(SEPARATOR)));
+    lines.push(...networkLines(names[i] ?? "", text));
   });
   return lines.filter((line) => line !== "").sort();
 }
@@ -87,9 +86,10 @@ function fileLines(found: string, files: Readonly<Record<string, string>>): stri
   });
 }
 
-function networkLines(where: string, [addresses, routes, queues, filters]: readonly string[]): string[] {
+function networkLines(where: string, text: string): string[] {
+  const [addresses = [], routes = []] = jsonLines(text);
   const lines: string[] = [];
-  for (const link of list(addresses)) {
+  for (const link of addresses) {
     const kind = (link.linkinfo as JsonObject | undefined)?.info_kind ?? "";
     lines.push(`${where}: link ${link.ifname} ${kind} of ${link.master ?? "none"}`);
     lines.push(`${where}: mtu of ${link.ifname} ${link.mtu}`);
@@ -98,16 +98,23 @@ function networkLines(where: string, [addresses, routes, queues, filters]: reado
       if (info.scope !== "link") lines.push(`${where}: address ${info.local}/${info.prefixlen} on ${link.ifname}`);
     }
   }
-  for (const route of list(routes)) {
+  for (const route of routes) {
     /* The kernel makes its own as it finds addresses to be nobody else's. */
     const isKernels = route.type !== "unicast" || /^(fe80|ff00)/.test(String(route.dst));
     if (!isKernels) lines.push(`${where}: route ${route.dst} via ${route.gateway ?? "-"} dev ${route.dev}`);
   }
-  for (const { kind, dev } of list(queues)) if (kind !== "clsact") lines.push(`${where}: qdisc ${kind} on ${dev}`);
-  /* A clsact is anybody's to use: what counts is the filters in it. */
-  for (const filter of (filters ?? "").split("\n"))
-    if (filter.trim() !== "") lines.push(`${where}: filter ${filter.replace(/index \d+/, "index N")}`);
   return lines;
+}
+
+/** A clsact is anybody's to use: what counts is the filters in it. */
+function queueLines(queues: readonly JsonObject[], filters: string): string[] {
+  return [
+    ...queues.filter(({ kind }) => kind !== "clsact").map(({ kind, dev }) => `node: qdisc ${kind} on ${dev}`),
+    ...filters
+      .split("\n")
+      .filter((filter) => filter.trim() !== "")
+      .map((filter) => `node: filter ${filter.replace(/index \d+/, "index N")}`),
+  ];
 }
 
 function overlayLines(neighbours: readonly JsonObject[], entries: readonly JsonObject[]): string[] {
@@ -117,6 +124,14 @@ function overlayLines(neighbours: readonly JsonObject[], entries: readonly JsonO
       .filter(({ ifname }) => String(ifname).startsWith("overlay"))
       .map(({ mac, ifname, dst }) => `node: forwarding entry ${mac} dev ${ifname} to ${dst}`),
   ];
+}
+
+/** What ip says to look.batch: links, routes, neighbours. */
+function jsonLines(text: string): JsonObject[][] {
+  return text
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map(list);
 }
 
 function list(text: string | undefined): JsonObject[] {
