@@ -1,7 +1,7 @@
 /** Getting the peers from where the configuration says they are, and telling cheaply whether they may have changed. */
 import { listNames } from "../host/directory.ts";
 import { readAll } from "../host/io.ts";
-import { errnoText } from "../sys/errno.ts";
+import { errnoText, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { PeerTable } from "./peer-table.ts";
 import { type PeerList, PeersUnknown, readPeer } from "./peers.ts";
@@ -92,7 +92,16 @@ function opened(fd: number, path: string): number {
 
 /** @param size how long it may be expected to be */
 function contents(fd: number, path: string, limit: number, size: number): Uint8Array {
-  const bytes = readAll(fd, limit, path, size);
+  const bytes = readable(fd, path, limit, size);
   if (bytes.length > limit) throw new PeersUnknown(`${path} is longer than ${limit} bytes`);
   return bytes;
+}
+
+function readable(fd: number, path: string, limit: number, size: number): Uint8Array {
+  try {
+    return readAll(fd, limit, path, size);
+  } catch (error) {
+    if (error instanceof SystemError) throw new PeersUnknown(error.message);
+    throw error;
+  }
 }
