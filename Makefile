@@ -44,7 +44,7 @@ test: need-test ## type check, lint, build, run all tests (as root)
 
 conformance: need-test build image ## real container runtimes with both suites of plugins, and faults at every system call (as root)
 	@PODWIRE_CLIENTS=all vitest run --project clients
-	@PODWIRE_FAULTS=all vitest run conformance/faults conformance/trouble
+	@PODWIRE_FAULTS=all vitest run --maxWorkers=3 conformance/faults conformance/trouble
 
 conformance-kernels: need-test need-kernels build ## the suites inside Debian's kernels, emulated; writes conformance/KERNELS.md
 	@exec node conformance/kernels/run.ts
