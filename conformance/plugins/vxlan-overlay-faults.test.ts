@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, callEnvironment, expectSuccess } from "../harness.ts";
+import { binDirectory, callEnvironment, expectError, expectSuccess } from "../harness.ts";
 import { type Cluster, type Node, withCluster } from "./overlay-lab.ts";
 
 /** More calls of one kind than a reconciliation makes. */
@@ -126,3 +126,22 @@ describe.each(["classic", "gpe"] as const)("a change of the peers (%s)", (datapa
       }),
   );
 });
+
+test.each(["open", "read"])("a disk that fails to %s the list of peers: those known are kept", (what) =>
+  withCluster({ nodes: 1 }, async (cluster) => {
+    const node = cluster.node(1);
+    const [from, to] = lists(cluster);
+    await cluster.writePeers(from);
+    await cluster.tick(node);
+    const known = await held(cluster, node);
+    await cluster.writePeers(to);
+    const inject = `inject=${what === "open" ? "open,openat" : "read,pread64"}:error=EIO`;
+    const through = ["/usr/bin/strace", "-qq", "-o", "/dev/null", "-P", cluster.peersFile, "-e", inject];
+    const msg = new RegExp(`${what}.*peers\\.ndjson: input/output error`);
+    expectError(await cluster.call(node, "STATUS", {}, { through }), { code: 51, msg });
+    expectSuccess(await cluster.call(node, "GC", {}, { through }));
+    expect(await held(cluster, node)).toEqual(known);
+    await cluster.tick(node);
+    expect(await held(cluster, node)).not.toEqual(known);
+  }),
+);
