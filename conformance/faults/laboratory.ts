@@ -1,5 +1,5 @@
 /** What faults are tried on: a node, and a pod on it that is attached and detached. */
-import type { CallOptions, CallResult, JsonObject } from "../harness.ts";
+import { type CallOptions, type CallResult, call, expectSuccess, type JsonObject } from "../harness.ts";
 
 export type Verb = "ADD" | "DEL" | "GC" | "CHECK";
 
@@ -14,40 +14,53 @@ export interface Subject {
 /** Where an ADD is repeated: in another namespace, in the same one, or in one and the other by turns. */
 export type Repeated = "fresh" | "same" | "both";
 
-export interface Laboratory {
-  readonly repeated: Repeated;
+export abstract class Laboratory {
+  abstract readonly repeated: Repeated;
   /** For traces and what a fault needs. */
-  readonly directory: string;
+  abstract readonly directory: string;
   /** Whether DEL can be called with a namespace that is gone. */
-  readonly survivesItsPod: boolean;
+  abstract readonly survivesItsPod: boolean;
   /** Whether one DEL leaves what it should, and not only what is left of the pod. */
-  readonly delCompletes: boolean;
+  abstract readonly delCompletes: boolean;
   /** Whether GC makes what all attachments share, as ADD does. */
-  readonly gcCompletes: boolean;
+  abstract readonly gcCompletes: boolean;
   /** Whether GC alone removes all of an attachment, and not only together with the GC of a plugin before it. */
-  readonly gcStandsAlone: boolean;
+  abstract readonly gcStandsAlone: boolean;
 
   /** Comes directly before a call with a fault: makes the node be as it is for the subject. */
-  prepare(verb: Verb): Promise<void>;
+  abstract prepare(verb: Verb): Promise<void>;
   /** A call of the plugin under test, not yet made. @param result what ADD printed, if it came so far */
-  options(verb: Verb, result: JsonObject | null): CallOptions;
-  call(verb: Verb, result: JsonObject | null, more?: Partial<CallOptions>): Promise<CallResult>;
-  /** Calls that must succeed. */
-  add(): Promise<JsonObject>;
-  del(result: JsonObject | null, more?: Partial<CallOptions>): Promise<void>;
+  abstract options(verb: Verb, result: JsonObject | null): CallOptions;
+
+  async call(verb: Verb, result: JsonObject | null, more: Partial<CallOptions> = {}): Promise<CallResult> {
+    return call({ ...this.options(verb, result), ...more });
+  }
+
+  /** A call that must succeed, as the next two. */
+  async add(): Promise<JsonObject> {
+    return expectSuccess(await this.call("ADD", null));
+  }
+
+  async del(result: JsonObject | null, more: Partial<CallOptions> = {}): Promise<void> {
+    expectSuccess(await this.call("DEL", result, more));
+  }
+
   /** GC with all attachments valid but the pod's; of plugins before it as well, where those are to take the rest. */
-  gc(): Promise<void>;
+  async gc(): Promise<void> {
+    expectSuccess(await this.call("GC", null));
+  }
+
   /** What a runtime does all the time and which brings the node up to date, where DEL does not. */
-  tick(): Promise<void>;
+  abstract tick(): Promise<void>;
   /** Goes to another namespace, for an ADD. */
-  move(): void;
+  abstract move(): void;
   /** After `prepare`: takes away what a call reads of others' and can do without; null where there is nothing of that. */
-  readonly blind: (() => Promise<void>) | null;
+  abstract readonly blind: (() => Promise<void>) | null;
   /** Whether a call that succeeded said that it had to do without. */
-  wasBlind(answer: CallResult): boolean;
+  abstract wasBlind(answer: CallResult): boolean;
   /** All that is there; the pod's own addresses are named, so that it does not matter which it has got. */
-  state(result: JsonObject | null): Promise<string[]>;
-  remove(): Promise<void>;
+  abstract state(result: JsonObject | null): Promise<string[]>;
+  abstract remove(): Promise<void>;
 }
 
 /** Gives the addresses of a result names that do not depend on what IPAM had to give: ADDRESS0, ADDRESS1. */

@@ -6,7 +6,7 @@
 import { rm, stat } from "node:fs/promises";
 import { type CallOptions, type CallResult, call, expectSuccess, type JsonObject, Netns } from "../harness.ts";
 import { Cluster, type Datapath, type Node, type PeerRecord } from "../plugins/overlay-lab.ts";
-import { type Laboratory, nameAddresses, type Repeated, type Verb, withNames } from "./laboratory.ts";
+import { Laboratory, nameAddresses, type Repeated, type Verb, withNames } from "./laboratory.ts";
 import { numbered, STAMP, snapshot } from "./snapshot.ts";
 
 export interface OverlaySubject {
@@ -26,7 +26,7 @@ const DEVICE = "overlay1";
 const FULL_MTU = 1500;
 const NOT_REMOVED = /: setting |: mtu of (?!overlay1)/;
 
-export class OverlayLaboratory implements Laboratory {
+export class OverlayLaboratory extends Laboratory {
   readonly #subject: OverlaySubject;
   readonly #cluster: Cluster;
   readonly #node: Node;
@@ -42,6 +42,7 @@ export class OverlayLaboratory implements Laboratory {
   #spare: Place | null = null;
 
   private constructor(subject: OverlaySubject, cluster: Cluster) {
+    super();
     this.#subject = subject;
     this.#cluster = cluster;
     this.#node = cluster.node(1);
@@ -167,22 +168,6 @@ export class OverlayLaboratory implements Laboratory {
       config: cluster.overlayConfig(this.#node, extra),
       inside: this.#node.netns,
     };
-  }
-
-  async call(verb: Verb, result: JsonObject | null, more: Partial<CallOptions> = {}): Promise<CallResult> {
-    return call({ ...this.options(verb, result), ...more });
-  }
-
-  async add(): Promise<JsonObject> {
-    return expectSuccess(await this.call("ADD", null));
-  }
-
-  async del(result: JsonObject | null, more: Partial<CallOptions> = {}): Promise<void> {
-    expectSuccess(await this.call("DEL", result, more));
-  }
-
-  async gc(): Promise<void> {
-    expectSuccess(await this.call("GC", null));
   }
 
   /** The list is nowhere: what was known of the peers is kept, with a warning. */

@@ -3,9 +3,9 @@
  * cold node: nobody is on it, and what the first pod makes for all is missing each time.
  */
 import { mkdir, rm } from "node:fs/promises";
-import { type CallOptions, type CallResult, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { type CallOptions, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
 import { Node, type Pod, recordsOf } from "../plugins/portmap-lab.ts";
-import { type Laboratory, nameAddresses, type Repeated, type Verb, withNames } from "./laboratory.ts";
+import { Laboratory, nameAddresses, type Repeated, type Verb, withNames } from "./laboratory.ts";
 import { numbered, snapshot } from "./snapshot.ts";
 
 /** A plugin with what it is configured to do. */
@@ -27,7 +27,7 @@ interface Place {
   readonly bridged: JsonObject | null;
 }
 
-export class PodLaboratory implements Laboratory {
+export class PodLaboratory extends Laboratory {
   readonly #subject: PodSubject;
   readonly #node: Node;
   readonly #containerId = "pod-under-test";
@@ -40,6 +40,7 @@ export class PodLaboratory implements Laboratory {
   #spare: Place;
 
   private constructor(subject: PodSubject, node: Node, neighbour: Pod | null, place: Place, spare: Place) {
+    super();
     this.#subject = subject;
     this.#node = node;
     this.#neighbour = neighbour;
@@ -144,21 +145,9 @@ export class PodLaboratory implements Laboratory {
     };
   }
 
-  async call(verb: Verb, result: JsonObject | null, more: Partial<CallOptions> = {}): Promise<CallResult> {
-    return this.#node.sandbox.call({ ...this.options(verb, result), ...more });
-  }
-
-  async add(): Promise<JsonObject> {
-    return expectSuccess(await this.call("ADD", null));
-  }
-
-  async del(result: JsonObject | null, more: Partial<CallOptions> = {}): Promise<void> {
-    expectSuccess(await this.call("DEL", result, more));
-  }
-
   /** GC of the plugin, and of bridge where that is to take the rest: the pod's link goes and is made anew. */
-  async gc(): Promise<void> {
-    expectSuccess(await this.call("GC", null));
+  override async gc(): Promise<void> {
+    await super.gc();
     if (!this.#subject.linksGoLast) return;
     const valid = ["neighbour", "spare"].map((containerID) => ({ containerID, ifname: "eth0" }));
     const config = { ...this.#node.bridgeConfig(), "cni.dev/valid-attachments": valid };
