@@ -40,14 +40,22 @@ const MORE = plugins(
 const all = process.env.PODWIRE_KERNEL_SUITES === "all";
 
 export const boots: readonly NamedBoot[] = [
-  { name: "usual", append: "", patience: 5, limitSeconds: 1500, suites: CORE },
+  { name: "usual", append: "", modules: [], patience: 5, limitSeconds: 1500, suites: CORE },
   {
     name: "plugins",
     append: "",
+    modules: ["br_netfilter"],
     patience: 5,
     limitSeconds: all ? 7200 : 2400,
     suites: [...SECOND, ...(all ? MORE : [])],
   },
-  { name: "no-ipv6", append: "ipv6.disable=1", patience: 5, limitSeconds: 1200, suites: guest("no-ipv6") },
-  { name: "missing-modules", append: "", patience: 5, limitSeconds: 1500, suites: guest("missing-modules") },
+  { name: "no-ipv6", append: "ipv6.disable=1", modules: [], patience: 5, limitSeconds: 1200, suites: guest("no-ipv6") },
+  {
+    name: "missing-modules",
+    append: "",
+    modules: [],
+    patience: 5,
+    limitSeconds: 1500,
+    suites: guest("missing-modules"),
+  },
 ];

@@ -15,6 +15,8 @@ const CPUS = 1;
 const BOOT_SECONDS = 240;
 
 export interface Boot {
+  /** Modules that are loaded before the suites, because somebody else on a node of Kubernetes would have seen to it. */
+  readonly modules: readonly string[];
   /** What is added to the kernel's command line. */
   readonly append: string;
   /** Test files, relative to the repository. */
@@ -71,6 +73,7 @@ function parameters(boot: Boot, executables: string): string {
     REPOSITORY: repository,
     EXECUTABLES: executables,
     KEEP: [repository, ...(executables.startsWith(`${repository}/`) ? [] : [executables])].join(" "),
+    MODULES: boot.modules.join(" "),
     SUITES: boot.suites.join(" "),
     LIMIT: boot.limitSeconds,
     PATIENCE: boot.patience,

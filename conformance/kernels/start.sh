@@ -6,6 +6,7 @@ export PATH="$REPOSITORY/node_modules/node/bin:$REPOSITORY/node_modules/.bin:/us
 export PODWIRE_BIN="$EXECUTABLES" PODWIRE_GUEST=/dev/ttyS1 PODWIRE_PATIENCE="$PATIENCE"
 stty -F /dev/ttyS1 raw -echo
 cd "$REPOSITORY" || exit
+for module in $MODULES; do modprobe "$module" || exit; done
 # shellcheck disable=SC2086  # a list of words
 timeout -s KILL "$LIMIT" vitest run --project conformance --project guest --no-isolate --maxWorkers 1 $SUITES </dev/null 2>&1 | cat
 echo "{\"exit\": ${PIPESTATUS[0]}, \"uptime\": $(cut -d. -f1 /proc/uptime)}" >/dev/ttyS1
