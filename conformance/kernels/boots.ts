@@ -12,15 +12,21 @@ const guest = (...names: string[]) => names.map((name) => `conformance/kernels/g
 const CORE = [...guest("features"), ...plugins("bridge-vlan", "loopback")];
 
 const SECOND = plugins("masquerade-traffic", "vxlan-overlay-filter", "host-local");
-const THIRD = plugins("bandwidth", "portmap-truth", "spoof-check", "vxlan-overlay");
+const THIRD = plugins("bandwidth", "spoof-check");
 
 /** With PODWIRE_KERNEL_SUITES=all: an hour or two more. What measures rates or counts system calls stays at home. */
 const REST = plugins(
   ...["bridge-addresses", "bridge-check", "bridge-del", "bridge-failures", "bridge-ipv6", "bridge-options"],
   ...["bridge-parallel", "bridge-traffic", "host-local-disk", "host-local-verbs", "masquerade-lifecycle"],
   ...["portmap-conflicts", "portmap-conntrack", "portmap-flush", "portmap-lifecycle", "portmap-localnet"],
-  ...["portmap-neighbours", "portmap-options", "portmap-parallel", "portmap-transit", "vxlan-overlay-cluster"],
-  ...["vxlan-overlay-leftovers", "vxlan-overlay-node", "vxlan-overlay-options"],
+  ...["portmap-neighbours", "portmap-options", "portmap-parallel", "portmap-transit", "portmap-truth"],
+  ...[
+    "vxlan-overlay",
+    "vxlan-overlay-cluster",
+    "vxlan-overlay-leftovers",
+    "vxlan-overlay-node",
+    "vxlan-overlay-options",
+  ],
 );
 
 /** What somebody else loads on a node of Kubernetes. */
