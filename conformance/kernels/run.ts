@@ -1,6 +1,6 @@
 /**
- * Runs the black-box suites inside Debian's kernels, each in a machine that is emulated in software, one after another, and
- * writes KERNELS.md. With a choice in PODWIRE_KERNELS (releases) or PODWIRE_SUITES (parts of file names) it only prints.
+ * Runs the black-box suites inside Debian's kernels, each in a machine that is emulated in software, PODWIRE_GUESTS at a
+ * time, and writes KERNELS.md. With a choice in PODWIRE_KERNELS (releases) or PODWIRE_SUITES (parts of file names) it only prints.
  */
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -78,9 +78,9 @@ async function runOne(machine: Machine, digest: string): Promise<void> {
   const { kernel, boot } = machine;
   const name = `${kernel.release}-${boot.name}`;
   const label = `${kernel.version} (${kernel.release}), ${boot.name}`;
-  console.log(`${label}: started, ${boot.suites.length} test files`);
   const kept = resume !== "" ? await endedBefore(name, boot.suites, digest) : null;
   if (resume === "kept" && kept === null) return;
+  console.log(`${label}: ${kept === null ? "started" : "kept from the last run"}, ${boot.suites.length} test files`);
   const said = kept ?? (await runGuest(kernel, boot, executables, join(logs, `${name}.log`)));
   await writeFile(join(logs, `${name}.jsonl`), [digest, ...said].map((line) => `${line}\n`).join(""));
   machine.outcomes = outcomesOf(boot, boot.suites, said);
@@ -149,6 +149,9 @@ async function document(columns: readonly Column[], lines: readonly string[]): P
     "`make conformance-kernels` writes this file. Each kernel is Debian's own package with its own modules, in a machine that",
     `qemu ${emulator} emulates in software, without a network device. \`no-ipv6\` runs with \`ipv6.disable=1\`, \`missing-modules\``,
     "in a machine from which modules are taken away one by one; all other suites as Debian has it. A dash is what was not run.",
+    ...boots
+      .filter(({ modules }) => modules.length > 0)
+      .map((boot) => `Loaded before ${boot.suites.map(suiteName).join(", ")}: ${boot.modules.join(", ")}.`),
     "",
     ...lines,
     ...list("Failed", reasons(columns, "failed")),
