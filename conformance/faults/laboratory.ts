@@ -51,13 +51,18 @@ export abstract class Laboratory {
   }
 
   /** What a runtime does all the time and which brings the node up to date, where DEL does not. */
-  abstract tick(): Promise<void>;
+  async tick(): Promise<void> {}
+
   /** Goes to another namespace, for an ADD. */
   abstract move(): void;
   /** After `prepare`: takes away what a call reads of others' and can do without; null where there is nothing of that. */
-  abstract readonly blind: (() => Promise<void>) | null;
+  readonly blind: (() => Promise<void>) | null = null;
+
   /** Whether a call that succeeded said that it had to do without. */
-  abstract wasBlind(answer: CallResult): boolean;
+  wasBlind(_answer: CallResult): boolean {
+    return false;
+  }
+
   /** All that is there; the pod's own addresses are named, so that it does not matter which it has got. */
   abstract state(result: JsonObject | null): Promise<string[]>;
   abstract remove(): Promise<void>;

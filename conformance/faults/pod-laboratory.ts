@@ -34,7 +34,6 @@ export class PodLaboratory extends Laboratory {
   readonly #neighbour: Pod | null;
   readonly delCompletes = true;
   readonly gcCompletes = false;
-  readonly blind = null;
   #records = "";
   #place: Place;
   #spare: Place;
@@ -154,12 +153,6 @@ export class PodLaboratory extends Laboratory {
     const who = { netns: this.#place.netns, containerId: this.#containerId, ifname: "eth0" };
     expectSuccess(await this.#node.call("bridge", "GC", who, config));
     this.#place = await placeFor(this.#node, this.#subject, this.#containerId, this.#place.netns);
-  }
-
-  async tick(): Promise<void> {}
-
-  wasBlind(): boolean {
-    return false;
   }
 
   move(): void {

@@ -1,4 +1,5 @@
 /** Everything that attachments and an overlay have on a node and in pods' namespaces, as lines that can be compared. */
+import { join } from "node:path";
 import { execute } from "../call.ts";
 import type { JsonObject, Netns } from "../harness.ts";
 
@@ -9,7 +10,7 @@ const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 const LIMIT_MS = 60_000;
 
 /** Links with addresses, routes and neighbours of a namespace, a line of JSON each. */
-const NETWORK = `ip -j -d -batch ${import.meta.dirname}/look.batch`;
+const NETWORK = 'ip -j -d -batch "$LOOK"';
 
 /** What else a node has; its queueing disciplines first. */
 const NODE = `
@@ -46,7 +47,7 @@ export async function snapshot({ node, pods, files, overlay }: Scene): Promise<s
   const names = Object.keys(pods);
   const inside = Object.values(pods).map(({ path }) => `echo "${NEXT_NAMESPACE}"; nsenter --net=${path} ${NETWORK}`);
   const script = [NODE, overlay ? OVERLAY : "", ...inside].join("\n");
-  const env = { FILES: Object.values(files).join(" ") };
+  const env = { LOOK: join(import.meta.dirname, "look.batch"), FILES: Object.values(files).join(" ") };
   const args = [`--net=${node.path}`, "--", "sh", "-c", script];
   const { stdout } = await execute("/usr/bin/nsenter", args, { ...env, PATH }, "", LIMIT_MS);
   const [host = "", ...others] = stdout.split(NEXT_NAMESPACE);
