@@ -59,6 +59,13 @@ export class Netns {
     return this.exec("ip", args);
   }
 
+  /** Gives a link another name. Before Linux 6.2 one that is up keeps its own. */
+  async rename(link: string, name: string): Promise<void> {
+    await this.ip("link", "set", link, "down");
+    await this.ip("link", "set", link, "name", name);
+    await this.ip("link", "set", name, "up");
+  }
+
   /** Runs `ip -j ARGS` inside and returns what it tells: `query("addr", "show", "dev", "eth0")`. */
   async query(...args: string[]): Promise<JsonObject[]> {
     const text = await this.exec("ip", ["-j", "-d", ...args]);

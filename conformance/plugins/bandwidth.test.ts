@@ -1,6 +1,6 @@
 /** What the bandwidth plugin makes, compares and removes in the kernel. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
 import { both, CONTAINERD_BURST, CRIO_BURST, ShapedNode } from "./bandwidth-lab.ts";
 import type { Pod } from "./portmap-lab.ts";
 
@@ -179,14 +179,8 @@ describe("the interface", () => {
 
   test("is found though it has been renamed, at either end", async () => {
     const pod = await lab.node.bridged();
-    /* Before Linux 6.2 a link that is up keeps its name. */
-    const rename = async (netns: Netns, link: string, name: string): Promise<void> => {
-      await netns.ip("link", "set", link, "down");
-      await netns.ip("link", "set", link, "name", name);
-      await netns.ip("link", "set", name, "up");
-    };
-    await rename(pod.netns, "eth0", "lan0");
-    await rename(lab.node.host, lab.hostLink(pod), "pod0");
+    await pod.netns.rename("eth0", "lan0");
+    await lab.node.host.rename(lab.hostLink(pod), "pod0");
     expectSuccess(await lab.call("ADD", pod, lab.config(LIMITS, { prevResult: pod.bridged })));
     expect((await lab.buckets())[0]?.link).toBe("pod0");
   });

@@ -62,9 +62,7 @@ const BREAKAGES: readonly (readonly [string, Break, RegExp])[] = [
   [
     "the host end has another name",
     async ({ lab, port }) => {
-      await lab.host.ip("link", "set", port, "down");
-      await lab.host.ip("link", "set", port, "name", "renamed");
-      await lab.host.ip("link", "set", "renamed", "up");
+      await lab.host.rename(port, "renamed");
     },
     /^the host end of eth0 is renamed, expected veth\w+$/,
   ],

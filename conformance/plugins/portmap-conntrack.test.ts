@@ -1,5 +1,5 @@
 /** Connections that the kernel already knows when a mapping comes or goes: none leads where it should not, none is lost. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, type TestContext, test } from "vitest";
 import { expectSuccess } from "../harness.ts";
 import { addressOf, BACKENDS, type Family, type Mapping, type Node, withNode } from "./portmap-lab.ts";
 import { BRIEFLY, type Question } from "./traffic.ts";
@@ -16,6 +16,22 @@ async function sameClient(
   patience: Partial<Question> = {},
 ): Promise<string> {
   return node.ask(node.client, addressOf("node", family), port, protocol, { sourcePort: 40_000, ...patience });
+}
+
+const TCP: readonly Mapping[] = UDP.map((mapping) => ({ ...mapping, protocol: "tcp" }));
+
+/** The connections to the published port that the kernel knows; null where it does not tell. */
+async function flowsToPort(node: Node): Promise<string[] | null> {
+  return (await node.flows())?.filter((flow) => flow.endsWith(" 8080")) ?? null;
+}
+
+/** A pod with the port published by TCP, and a connection to it that the kernel knows. */
+async function connected(node: Node, family: Family, ctx: TestContext) {
+  if ((await flowsToPort(node)) === null) ctx.skip("this kernel has no /proc/net/nf_conntrack");
+  const pod = await node.pod({ label: "first", mappings: TCP });
+  expect(await node.ask(node.client, addressOf("node", family), 8080, "tcp")).toMatch(/^first saw/);
+  expect(await flowsToPort(node)).toHaveLength(1);
+  return pod;
 }
 
 describe.each(BACKENDS)("backend %s", (backend) => {
@@ -80,42 +96,31 @@ describe.each(BACKENDS)("backend %s", (backend) => {
 
     test("a TCP connection to a process of the node that no longer listens goes on", () =>
       withNode(options, async (node) => {
-        const mappings = UDP.map((mapping) => ({ ...mapping, protocol: "tcp" }));
         /* The kernel keeps track of connections from the first mapping on. */
         await node.pod({ mappings: [{ hostPort: 8090, containerPort: 80, protocol: "tcp" }] });
         await node.traffic.connect("drained", node.client, node.host, addressOf("node", family), 8080);
         expect(await node.traffic.exchange("drained")).toBe("alive");
-        const pod = await node.pod({ label: "web", mappings });
+        const pod = await node.pod({ label: "web", mappings: TCP });
         expect(await node.traffic.exchange("drained")).toBe("alive");
         expect(await node.ask(node.client, addressOf("node", family), 8080, "tcp")).toMatch(/^web saw/);
-        await node.removePod(pod, mappings);
+        await node.removePod(pod, TCP);
         expect(await node.traffic.exchange("drained")).toBe("alive");
       }));
 
     test("TCP connections to a pod that died without a DEL are forgotten when its port is taken over", (ctx) =>
       withNode(options, async (node) => {
-        if ((await node.flows()) === null) ctx.skip("this kernel has no /proc/net/nf_conntrack");
-        const mappings = UDP.map((mapping) => ({ ...mapping, protocol: "tcp" }));
-        const first = await node.pod({ label: "first", mappings });
-        expect(await node.ask(node.client, addressOf("node", family), 8080, "tcp")).toMatch(/^first saw/);
-        const toPort = async () => ((await node.flows()) ?? []).filter((flow) => flow.endsWith(" 8080"));
-        expect(await toPort()).toHaveLength(1);
+        const first = await connected(node, family, ctx);
         await node.kill(first);
-        await node.pod({ label: "second", mappings });
-        expect(await toPort()).toEqual([]);
+        await node.pod({ label: "second", mappings: TCP });
+        expect(await flowsToPort(node)).toEqual([]);
       }));
 
     test("TCP connections are forgotten when a repeated ADD leads the port to another address", (ctx) =>
       withNode(options, async (node) => {
-        if ((await node.flows()) === null) ctx.skip("this kernel has no /proc/net/nf_conntrack");
-        const mappings = UDP.map((mapping) => ({ ...mapping, protocol: "tcp" }));
-        const first = await node.pod({ label: "first", mappings });
-        expect(await node.ask(node.client, addressOf("node", family), 8080, "tcp")).toMatch(/^first saw/);
-        const toPort = async () => ((await node.flows()) ?? []).filter((flow) => flow.endsWith(" 8080"));
-        expect(await toPort()).toHaveLength(1);
+        const first = await connected(node, family, ctx);
         const moved = await node.bridged({ label: "moved" });
-        expectSuccess(await node.publish({ ...moved, containerId: first.containerId }, mappings));
-        expect(await toPort()).toEqual([]);
+        expectSuccess(await node.publish({ ...moved, containerId: first.containerId }, TCP));
+        expect(await flowsToPort(node)).toEqual([]);
         expect(await node.ask(node.client, addressOf("node", family), 8080, "tcp")).toMatch(/^moved saw/);
       }));
 
