@@ -31,7 +31,10 @@ export default defineConfig({
     ],
     globalSetup: ["./conformance/machine-state.ts"],
     pool: "forks",
-    /* The black-box suites start thousands of processes: more workers than two only make each other's timeouts. */
+    /*
+     * The black-box suites start thousands of processes: more workers than two only make each other's timeouts. A complete
+     * run of the faults takes three: with two a fifth of the processors' time is left over.
+     */
     maxWorkers: 2,
     projects: [
       {

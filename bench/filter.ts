@@ -196,9 +196,9 @@ export async function benchGrowth(pair: Pair): Promise<Growth[]> {
     const of = (suite: Suite | undefined) => times.get(suite?.name ?? "") ?? [];
     for (const [index, suite] of full.entries()) {
       /* By themselves: what the call of another suite leaves the kernel to do would fall on always the same one. */
-      const pair = [empty[index], suite].filter((one) => one !== undefined);
-      for (const { host } of pair) await trackConnection(host);
-      for (const [name, list] of await measure(pair, PODS, portmapCall(verb, 1, 50_000))) times.set(name, list);
+      const both = [empty[index], suite].filter((one) => one !== undefined);
+      for (const { host } of both) await trackConnection(host);
+      for (const [name, list] of await measure(both, PODS, portmapCall(verb, 1, 50_000))) times.set(name, list);
       const [without, withMany] = [of(empty[index]), of(suite)];
       growth.push({
         name: `portmap ${verb}`,

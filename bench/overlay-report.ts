@@ -65,8 +65,9 @@ each, as Podwire's have, it does not.
 
 ${overlayRatesTable(numbers)}
 
-One TCP connection between pods on two nodes, ${numbers.overlayRates[0]?.rounds ?? 0} rounds of a second for each way, turn about (iperf3). The pairs of nodes are
-alike but for what connects them; all masquerade what leaves the cluster, so all track connections.`;
+One TCP connection between pods on two nodes, ${numbers.overlayRates[0]?.rounds ?? 0} rounds of a second for each way, turn about (iperf3); the
+last column is the median of the rounds' ratios. The pairs of nodes are alike but for what connects them; all masquerade
+what leaves the cluster, so all track connections.`;
 }
 
 const STYLES: Readonly<Record<string, Series["style"]>> = {

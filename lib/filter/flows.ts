@@ -13,8 +13,9 @@ import { refused } from "./refusals.ts";
 
 /**
  * After ports were published: forgets connections to them that go elsewhere because they began before. Of TCP these can only
- * be to the pod that had the port: a connection to the host itself is in use, and the kernel looks anew at the SYN that opens the next.
- * @param takenOver whether one of the ports led to another pod
+ * be to the pod that had the port: a connection to the host itself is in use, and the kernel looks anew at the SYN that
+ * opens the next.
+ * @param takenOver whether one of the ports led to another pod, or may have
  * @throws CniError 100, 11
  */
 export function forgetConnections(socket: NetlinkSocket, ports: readonly HostPort[], takenOver: boolean): void {
