@@ -27,7 +27,7 @@ import { isShared } from "./hostports.ts";
 import { compileRule, compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, formatElement } from "./record.ts";
 import { noNftables, refused } from "./refusals.ts";
-import { familyOf, setDefinition, TABLE, TABLE_COMMENT, type TableName, tableDefinition } from "./ruleset.ts";
+import { familyOf, setDefinition, TABLE, type TableName, tableComment, tableDefinition } from "./ruleset.ts";
 import { decodeValues, encodeValues, fieldsNamed } from "./values.ts";
 
 /** "unusable": of another version of Podwire, with other rules, or with its rules flushed. */
@@ -99,7 +99,8 @@ export class FilterTables {
     const found: (FoundElement | null)[] = elements.map(() => null);
     const errors = this.socket.executeAll((message, index) => {
       if (index < firstChain && index % 2 === 0) {
-        ours[index >> 1] = decodeTable(message.body).comment === TABLE_COMMENT;
+        const table = itemAt(tables, index >> 1);
+        ours[index >> 1] = table !== null && decodeTable(message.body).comment === tableComment(table);
       } else if (index < firstChain) {
         rules[index >> 1] = decodeChain(message.body).uses;
       } else if (index < firstElement) {
@@ -192,7 +193,7 @@ export class FilterTables {
       writeDeleteTable(this.socket, family, TABLE);
       this.#note(`replace ${label}`);
     }
-    writeNewTable(this.socket, { family, name: TABLE, comment: TABLE_COMMENT }, 0);
+    writeNewTable(this.socket, { family, name: TABLE, comment: tableComment(table) }, 0);
     this.#note(`make ${label}`);
     const definition = tableDefinition(table);
     for (const { name } of definition.sets) {

@@ -1,0 +1,43 @@
+/** The tables themselves: what becomes of them where they are not as this version of Podwire makes them. */
+import { expect, test } from "vitest";
+import { expectSuccess } from "../harness.ts";
+import { addressOf, type Mapping, type Node, withNode } from "./portmap-lab.ts";
+
+const MAPPINGS: Mapping[] = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
+const FAMILIES = ["inet", "bridge"] as const;
+
+/** What puts tables in order. */
+const CALLS: readonly (readonly [string, (node: Node) => Promise<unknown>])[] = [
+  ["the ADD of another pod", (node) => node.pod({ bridge: { macspoofchk: true } })],
+  [
+    "STATUS",
+    async (node) =>
+      expectSuccess(await node.sandbox.call({ plugin: "bridge", command: "STATUS", config: node.bridgeConfig() })),
+  ],
+  ["repair", async (node) => expectSuccess(await node.repair())],
+];
+
+/** The comment of each table. */
+async function comments(node: Node): Promise<string[]> {
+  const texts = await Promise.all(FAMILIES.map((family) => node.nft("list", "table", family, "podwire")));
+  return texts.map((text) => /comment "([^"]*)"/.exec(text)?.[1] ?? "");
+}
+
+test.each(CALLS)("a table of another ruleset is replaced by %s, and all elements are put back", (_name, call) =>
+  withNode({}, async (node) => {
+    const pod = await node.pod({ label: "web", mappings: MAPPINGS, bridge: { macspoofchk: true } });
+    const before = await comments(node);
+    expect(before[0]).toMatch(/^podwire ruleset [0-9a-f]{16}$/);
+    expect(before[1]).not.toBe(before[0]);
+    for (const family of FAMILIES) {
+      await node.nft("delete", "table", family, "podwire");
+      const chain = "chain prerouting { type filter hook prerouting priority -300; accept; }";
+      await node.nft("add", `table ${family} podwire { comment "podwire ruleset 1"; ${chain}; }`);
+    }
+    expect(await node.ask(node.client, addressOf("node", 4), 8080)).toBe("refused");
+    await call(node);
+    expect(await comments(node)).toEqual(before);
+    expect(await node.ask(node.client, addressOf("node", 4), 8080)).toMatch(/^web saw/);
+    expectSuccess(await node.check(pod, MAPPINGS));
+  }),
+);
