@@ -12,6 +12,7 @@ import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { arch, cpus, release } from "node:os";
 import { join, resolve } from "node:path";
 import { execa } from "execa";
+import { restrictPath } from "../hack/programs/list.ts";
 import { findReference } from "../hack/reference.ts";
 import { furnishSandbox, inSandbox, runInSandbox } from "../hack/sandbox.ts";
 import {
@@ -282,6 +283,7 @@ async function inside(): Promise<number> {
 
 async function outside(): Promise<number> {
   process.env.PODWIRE_BENCH_SCRATCH = scratch;
+  const freePath = await restrictPath(["bench"]);
   try {
     const unknown = chosen.filter((part) => !PARTS.includes(part));
     if (unknown.length > 0) {
@@ -291,6 +293,7 @@ async function outside(): Promise<number> {
     await findReference();
     return await runInSandbox(import.meta.filename, chosen);
   } finally {
+    await freePath();
     await rm(scratch, { recursive: true, force: true });
   }
 }

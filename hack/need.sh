@@ -1,48 +1,43 @@
 #!/bin/bash
 # Installs what is missing for one purpose, and says nothing when nothing is.
-#   hack/need.sh build|demo|test|bench|kernels
+#   hack/need.sh build|demo|test|bench|kernels|fresh
 # Debian packages come from apt-get, asked only when a command is missing; everything else from npm, by the
 # lock file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Each line: purpose, what has to be there (a command or a path), the Debian package that brings it.
+# Each line: for which purposes, the Debian package, and what of it is started: commands, or paths. Tests and tools can start
+# nothing else than this and what hack/programs/base.txt names: hack/programs sees to it.
 needs() {
 	cat <<-END
-		demo  ip                    iproute2
-		demo  ping                  iputils-ping
-		demo  unshare               util-linux
-		demo  mount                 mount
-		demo  nft                   nftables
-		test  ip                    iproute2
-		test  ping                  iputils-ping
-		test  unshare               util-linux
-		test  nft                   nftables
-		test  python3               python3
-		test  iptables              iptables
-		test  strace                strace
-		test  iperf3                iperf3
-		test  jq                    jq
-		test  tcpdump               tcpdump
-		test  /usr/lib/cni/bridge   containernetworking-plugins
-		kernels qemu-system-x86_64  qemu-system-x86
-		kernels busybox             busybox-static
-		kernels modprobe            kmod
-		bench ip                    iproute2
-		bench unshare               util-linux
-		bench nft                   nftables
-		bench iptables              iptables
-		bench strace                strace
-		bench iperf3                iperf3
-		bench ping                  iputils-ping
-		bench /usr/lib/cni/bridge   containernetworking-plugins
+		demo,test,bench      iproute2                    ip bridge ss tc
+		demo,test,bench      iputils-ping                ping
+		demo,test,bench      nftables                    nft
+		demo,test,bench,fresh mount                      mount umount
+		test                 ethtool                     ethtool
+		test                 jq                          jq
+		test                 procps                      sysctl
+		test                 python3                     python3
+		test                 tcpdump                     tcpdump
+		test,bench           iptables                    iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore
+		test,bench           iperf3                      iperf3
+		test,bench           strace                      strace
+		test,bench           containernetworking-plugins /usr/lib/cni/bridge
+		kernels              qemu-system-x86             qemu-system-x86_64
+		kernels              busybox-static              busybox
+		kernels              kmod                        depmod insmod modprobe rmmod
+		fresh                mmdebstrap                  mmdebstrap
 	END
 }
 
 missing=()
-while read -r purpose what package; do
-	[ "$purpose" = "$1" ] || continue
-	if [[ $what = /* ]]; then [ -e "$what" ]; else command -v "$what" >/dev/null; fi || missing+=("$package")
+while read -r purposes package what; do
+	[[ ,$purposes, = *,$1,* ]] || continue
+	for one in $what; do
+		if [[ $one = /* ]]; then [ -e "$one" ]; else command -v "$one" >/dev/null; fi && continue
+		missing+=("$package")
+		break
+	done
 done < <(needs)
 if [ ${#missing[@]} -gt 0 ]; then
 	if ! command -v apt-get >/dev/null; then

@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { execa } from "execa";
+import { restrictPath } from "./programs/list.ts";
 import { furnishSandbox, inSandbox, runInSandbox } from "./sandbox.ts";
 
 export type Json = Record<string, unknown>;
@@ -162,9 +163,11 @@ async function tracesOutside(theirs: RegExp): Promise<string> {
 }
 
 async function outside(script: string, theirs: RegExp): Promise<number> {
+  const freePath = await restrictPath(["demo"]);
   const before = await tracesOutside(theirs);
   const status = await runInSandbox(script, process.argv.slice(2));
   const after = await tracesOutside(theirs);
+  await freePath();
   if (after !== before) {
     console.error(`the machine itself has changed meanwhile:\n${after}`);
     return 1;

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { execa } from "execa";
+import { restrictPath } from "../../hack/programs/list.ts";
 import { boots, type NamedBoot } from "./boots.ts";
 import { findKernel, type Kernel, RELEASES } from "./fetch.ts";
 import { runGuest } from "./guest.ts";
@@ -160,4 +161,5 @@ async function document(columns: readonly Column[], lines: readonly string[]): P
   ].join("\n");
 }
 
-process.exitCode = await main();
+const freePath = await restrictPath(["test", "kernels"]);
+process.exitCode = await main().finally(freePath);
