@@ -1,24 +1,34 @@
 /**
- * The machine must be after a test run as it was before: links, network namespaces, firewall rules and an overlay's entries
- * of the machine's own namespace are compared, and what plugins keep on tmpfs, and a difference fails the run.
+ * A test run must leave nothing of its own on the machine, and touch nothing of Podwire's there: links, network namespaces,
+ * firewall rules and an overlay's entries of the machine's own namespace are compared, and what plugins keep on tmpfs. Such a
+ * difference fails the run. What others did to the machine meanwhile is told, and is no failure.
  */
-import { removeStale } from "./harness.ts";
+import { restrictPath } from "../hack/programs/list.ts";
 import { type MachineState, machineState, stateDifferences } from "./machine.ts";
+import { removeStale } from "./netns.ts";
 import { countOutsideFailure } from "./summary-reporter.ts";
 
 let before: MachineState;
+let freePath: () => Promise<void>;
 
 export async function setup(): Promise<void> {
   await removeStale();
+  freePath = await restrictPath(process.env.PODWIRE_GUEST === undefined ? ["test"] : ["test", "kernels"]);
   before = await machineState();
 }
 
 export async function teardown(): Promise<void> {
-  const differences = stateDifferences(before, await machineState());
-  if (differences.length === 0) return;
-  const text = `the test run changed the machine:\n${differences.map((line) => `  ${line}`).join("\n")}`;
+  const { ours, others } = stateDifferences(before, await machineState());
+  await freePath();
+  const list = (lines: readonly string[]) => lines.map((line) => `  ${line}`).join("\n");
+  if (others.length > 0)
+    console.warn(`not a failure: others changed the machine during the test run:\n${list(others)}`);
+  if (ours.length === 0) return;
+  const text = `the test run changed the machine:\n${list(ours)}`;
   if (process.env.PODWIRE_SHARED_MACHINE === "1") {
-    console.warn(`${text}\n  (not a failure: PODWIRE_SHARED_MACHINE=1 says that others work on this machine too)`);
+    console.warn(
+      `${text}\n  (not a failure: PODWIRE_SHARED_MACHINE=1 says that Podwire is at work on this machine too)`,
+    );
     return;
   }
   countOutsideFailure();
