@@ -32,7 +32,7 @@ CNI_BIN_DIR ?= /opt/cni/bin
 RELEASE := build/release
 IMAGE ?=
 
-.PHONY: build test conformance conformance-kernels coverage demo demo-overlay bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels
+.PHONY: build test conformance conformance-kernels coverage demo demo-overlay fresh bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
@@ -42,9 +42,13 @@ test: need-test ## type check, lint, build, run all tests (as root)
 	@$(MAKE) --no-print-directory build release image
 	@vitest run
 
-conformance: need-test build image ## real container runtimes with both suites of plugins, and faults at every system call (as root)
+conformance: need-test build image ## real container runtimes with both suites of plugins, faults at every system call, a fresh machine (as root)
 	@PODWIRE_CLIENTS=all vitest run --project clients
 	@PODWIRE_FAULTS=all vitest run --maxWorkers=3 conformance/faults conformance/trouble
+	@$(MAKE) --no-print-directory fresh
+
+fresh: need-fresh ## README's commands in a Debian 12 with nothing but Node.js, npm and make (as root)
+	@exec node hack/fresh/run.ts
 
 conformance-kernels: need-test need-kernels build ## the suites inside Debian's kernels, emulated; writes conformance/KERNELS.md
 	@exec node conformance/kernels/run.ts
@@ -93,7 +97,7 @@ plugins: ## print the names of the executables
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
 
-need-build need-test need-demo need-bench need-kernels: need-%:
+need-build need-test need-demo need-bench need-kernels need-fresh: need-%:
 	@hack/need.sh $*
 
 # The compiler writes LLVM code; hack/toolchain/zig turns it and the runtime into a static executable.

@@ -98,7 +98,7 @@ async function unpack(apt: Apt, work: string, release: string, bundle: Bundle): 
 }
 
 /** The address of the Debian mirror that this machine's own package sources name. */
-async function mirror(): Promise<string> {
+export async function mirror(): Promise<string> {
   const { stdout } = await execa("apt-get", [
     ...["indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
   ]);
