@@ -149,7 +149,7 @@ export function udpFrame(frame: {
   readonly destination: string;
   readonly sourcePort: number;
   readonly destinationPort: number;
-  readonly text: string;
+  readonly text: string | Uint8Array;
 }): Uint8Array {
   const payload = Buffer.from(frame.text);
   const datagram = Buffer.alloc(8 + payload.length);

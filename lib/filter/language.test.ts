@@ -29,6 +29,8 @@ Object.assign(META_KEYS, { 21: "iifgroup", 22: "oifgroup" });
 const CT_KEYS = ["state", "direction", "status", "mark"];
 const COMPARISONS = ["eq", "neq", "lt", "lte", "gt", "gte"];
 const FIB_FLAGS: Record<number, string> = { 1: "saddr", 2: "daddr", 9: "saddr . iif", 10: "daddr . iif" };
+const FIB_PRESENT = 32;
+const FIB_RESULTS = ["", "oif", "oifname", "type"];
 
 /** Bytes as libnftnl prints them: words in the machine's order. */
 function words(bytes: Uint8Array): string {
@@ -58,7 +60,7 @@ function format(e: Expression): string {
     case "verdict":
       return `immediate reg 0 ${formatVerdict(e.verdict).replace(" ", " -> ")}`;
     case "fib":
-      return `fib ${FIB_FLAGS[e.flags]} type => reg ${e.register}`;
+      return `fib ${FIB_FLAGS[e.flags & ~FIB_PRESENT]} ${FIB_RESULTS[e.result]}${e.flags & FIB_PRESENT ? " present" : ""} => reg ${e.register}`;
     case "ct":
       return `ct load ${CT_KEYS[e.key]} => reg ${e.register}`;
     case "nat":
@@ -111,7 +113,7 @@ describe("compileRule", () => {
         if (e.kind === "payload") length = e.length;
         if (e.kind === "meta") length = [6, 7].includes(e.key) ? 16 : (metaLengths[e.key] ?? 4);
         if (e.kind === "ct") length = e.key === 1 ? 1 : 4;
-        if (e.kind === "fib") length = 4;
+        if (e.kind === "fib") length = { 1: 1, 2: 16, 3: 4 }[e.result] ?? 0;
         if (e.kind === "cmp") expect(e.data.length, rule).toBe(rule.includes("*") ? e.data.length : length);
         if (e.kind === "bitwise") expect([e.mask.length, e.xor.length], rule).toEqual([length, length]);
       }

@@ -203,6 +203,9 @@ class RuleCompiler {
   /** Flags without an operator are tested for any of them. */
   #compare(field: Selector, mask: Uint8Array | null, equal: boolean, implicit: boolean, text: string): void {
     const operand = parseOperand(field.type, field.length, text);
+    /* To nft this asks whether there is a route. */
+    if (field.source === "fib" && field.type.form === "name" && (text === "missing" || text === "exists"))
+      throw unexpected(text, "a link's name");
     if (mask !== null && operand.first.length !== mask.length) throw unexpected(text, "a whole value");
     this.#program.match(field, mask, equal, implicit && mask === null && field.type.form === "flags", operand);
   }

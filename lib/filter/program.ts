@@ -23,6 +23,9 @@ const CMP_LTE = 3;
 const CMP_GTE = 5;
 
 const RANGE_NEQ = 1;
+/* enum nft_fib_result */
+const FIB_RESULT_OIF = 1;
+const FIB_RESULT_OIFNAME = 2;
 const FIB_RESULT_ADDRTYPE = 3;
 const META_PROTOCOL = 1;
 const META_IIFTYPE = 8;
@@ -155,7 +158,7 @@ export class Program {
     const { source, key, offset } = field;
     if (source === "payload") this.push({ kind: "payload", base: key, offset, length, register });
     else if (source === "ct") this.push({ kind: "ct", key, direction: null, register });
-    else if (source === "fib") this.push({ kind: "fib", result: FIB_RESULT_ADDRTYPE, flags: key, register });
+    else if (source === "fib") this.push({ kind: "fib", result: fibResult(field), flags: key, register });
     else this.push({ kind: "meta", key, register });
   }
 
@@ -167,6 +170,12 @@ export class Program {
   #compare(op: number, data: Uint8Array): void {
     this.push({ kind: "cmp", source: NFT_REG_1, op, data });
   }
+}
+
+/** What a fib expression is to find: an address's type, or the link that its route leads out of. */
+function fibResult(field: Selector): number {
+  if (field.type.name === "fib_addrtype") return FIB_RESULT_ADDRTYPE;
+  return field.type.name === "ifname" ? FIB_RESULT_OIFNAME : FIB_RESULT_OIF;
 }
 
 /** The register that begins so many steps of four bytes behind the first. */

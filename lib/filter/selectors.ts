@@ -18,7 +18,8 @@ export interface Selector {
 
 /**
  * Name, source, key (enum nft_payload_bases, nft_meta_keys, nft_ct_keys, nft_fib_flags), offset, type. As text for the reason
- * that the table of types is.
+ * that the table of types is. What a fib expression results in follows from its type; "oif" tells only whether there is a
+ * route: NFTA_FIB_F_PRESENT is 32.
  */
 const SELECTORS = `
 ether daddr:payload:0:0:ether_addr
@@ -67,6 +68,8 @@ fib saddr type:fib:1:0:fib_addrtype
 fib daddr type:fib:2:0:fib_addrtype
 fib saddr . iif type:fib:9:0:fib_addrtype
 fib daddr . iif type:fib:10:0:fib_addrtype
+fib saddr oifname:fib:1:0:ifname
+fib saddr . iif oif:fib:41:0:boolean
 `;
 
 /** All names, to be shown: those that are not of a header first, since they are what people do not know by heart. */

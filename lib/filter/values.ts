@@ -65,6 +65,7 @@ nd-router-solicit=133 nd-router-advert=134 nd-neighbor-solicit=135 nd-neighbor-a
 pkt_type #31 number 1 host=0 unicast=0 broadcast=1 multicast=2 other=3
 devgroup #35 host 4 default=0
 fib_addrtype #38 host 4 unspec=0 unicast=1 local=2 broadcast=3 anycast=4 multicast=5 unreachable=7 prohibit=8
+boolean #39 host 1 missing=0 exists=1
 ifname #41 name 16
 `;
 

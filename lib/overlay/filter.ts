@@ -18,7 +18,14 @@ import { listRules, writeGetChain, writeGetTable } from "../netlink/nftables/que
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { ENOENT, SystemError } from "../sys/errno.ts";
 import { addressDifference } from "./difference.ts";
-import { filterChains, filterComment, filterTable, needsFilter, type OverlayChain } from "./filter-rules.ts";
+import {
+  filterChains,
+  filterComment,
+  filterTable,
+  type Judged,
+  needsFilter,
+  type OverlayChain,
+} from "./filter-rules.ts";
 import { removeTable } from "./former.ts";
 import type { OverlaySettings } from "./settings.ts";
 
@@ -30,6 +37,8 @@ export class OverlayFilter {
   readonly #settings: OverlaySettings;
   readonly #thorough: boolean;
   #socket: NetlinkSocket | null = null;
+  #judged: Judged = "vni";
+  #chains: readonly OverlayChain[] | null = null;
   /** Peers that should be none. */
   #others: Addresses = { words: new Int32Array(0), count: 0 };
 
@@ -44,6 +53,20 @@ export class OverlayFilter {
 
   close(): void {
     this.#socket?.abandon();
+  }
+
+  /** Says which packets the device takes. @returns whether that is news, so that what was put is not right */
+  judge(judged: Judged): boolean {
+    if (judged === this.#judged) return false;
+    this.#judged = judged;
+    this.#chains = null;
+    return true;
+  }
+
+  #wanted(): readonly OverlayChain[] {
+    const chains = this.#chains ?? filterChains(this.#settings, this.#judged);
+    this.#chains = chains;
+    return chains;
   }
 
   /** Whether nothing but the peers may be different. @throws CniError 100, 11 */
@@ -99,12 +122,12 @@ export class OverlayFilter {
   }
 
   #state(): State {
-    const chains = filterChains(this.#settings);
+    const chains = this.#wanted();
     const table = filterTable(this.#settings);
     const socket = this.#open();
     writeGetTable(socket, NFPROTO_INET, table);
     for (const chain of chains) writeGetChain(socket, NFPROTO_INET, table, chain.name);
-    const comment = filterComment(this.#settings);
+    const comment = filterComment(this.#settings, chains);
     let matching = 0;
     const errors = socket.executeAll((message, index) => {
       if (index === 0) matching += decodeTable(message.body).comment === comment ? 1 : 0;
@@ -132,9 +155,9 @@ export class OverlayFilter {
   #writeTable(replace: boolean): void {
     const socket = this.#open();
     const name = filterTable(this.#settings);
-    const chains = filterChains(this.#settings);
+    const chains = this.#wanted();
     if (replace) writeDeleteTable(socket, NFPROTO_INET, name);
-    writeNewTable(socket, { family: NFPROTO_INET, name, comment: filterComment(this.#settings) }, 0);
+    writeNewTable(socket, { family: NFPROTO_INET, name, comment: filterComment(this.#settings, chains) }, 0);
     for (const family of [4, 6]) writeNewSet(socket, this.#set(family), 0);
     for (const chain of chains) this.#writeChain(name, chain);
   }

@@ -12,6 +12,7 @@ import { ensureAddresses, ensureDevice, ownDevice } from "./device.ts";
 import { hostsOf } from "./difference.ts";
 import { entriesFor, type Overlay } from "./entries.ts";
 import { OverlayFilter } from "./filter.ts";
+import type { Judged } from "./filter-rules.ts";
 import { aliasVia, footing, presentFooting } from "./footing.ts";
 import { listOthers, listRoutes } from "./kernel-entries.ts";
 import { PeerTable } from "./peer-table.ts";
@@ -73,6 +74,7 @@ function upToDate(socket: NetlinkSocket, settings: OverlaySettings, filter: Over
   const identity = identityOf(settings.source);
   const device = identity === "" ? null : ownDevice(socket, settings);
   if (device === null || !device.link.up) return null;
+  filter.judge(judgedOf(device));
   const standing = presentFooting(socket, settings, device);
   const stamp = stampRoute(device.link.index, `${settings.text}\n${standing}`, identity);
   if (standing === "" || !isSameStamp(stamp, matchingRoute(socket, stamp.dst.address)) || !filter.isThere())
@@ -103,6 +105,7 @@ function known(settings: OverlaySettings): Known {
 function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: OverlayFilter): Outcome {
   const { read, problem } = known(settings);
   const present = ownDevice(socket, settings);
+  if (present !== null) filter.judge(judgedOf(present));
   const expected = (read?.list.peers.count ?? 0) * ENTRIES_PER_PEER + FEW_ENTRIES;
   let found = listRoutes(socket, overlayOf(settings, present), expected);
   if (read === null && present !== null && present.link.up) {
@@ -122,6 +125,8 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
   filter.put(hostsWithout(peers, ownRow));
   const alias = aliasVia(settings, lower, underlay);
   const device = ensureDevice(socket, settings, { local: underlay.address, mac: own.mac, mtu, alias });
+  /* What a device takes is known when it is there. */
+  if (filter.judge(judgedOf(device))) filter.put(hostsWithout(peers, ownRow));
   ensureAddresses(socket, device, settings.podCidrs);
   if (read === null) return outcomeOf(device, mtu, problem, false);
   const overlay = overlayOf(settings, device);
@@ -140,6 +145,11 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
   if (lower?.up === true) return outcome;
   const parent = lower === null ? "the link between the nodes is gone" : `link ${lower.name} between the nodes is down`;
   return { ...outcome, problem: parent, hasPeers: false };
+}
+
+/** A device without a filter for VNIs takes every packet to its port. */
+function judgedOf(device: Vxlan): Judged {
+  return device.external && !device.vniFilter ? "port" : "vni";
 }
 
 function overlayOf(settings: OverlaySettings, device: Vxlan | null): Overlay {

@@ -33,6 +33,8 @@ export interface OverlaySettings {
   readonly pathMtuDiscovery: boolean;
   /** Whether VXLAN packets from hosts that are no peers are dropped. */
   readonly peersOnly: boolean;
+  /** Whether VXLAN packets are kept out of connection tracking. */
+  readonly notrack: boolean;
   /** Whether what pods send out of the cluster gets the node's address. */
   readonly masquerade: boolean;
   /** Where pods are seen by their own addresses: the networks of all pods, and what is configured besides. */

@@ -43,6 +43,7 @@ export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
   requireWithin(fields, clusterCidrs, podCidrs);
   const exempt = [...clusterCidrs, ...readCidrs(fields, "nonMasqueradeCIDRs")];
   const peersOnly = fields.boolean("peersOnly", true);
+  const notrack = fields.boolean("notrack", true);
   const masquerade = fields.boolean("masquerade", clusterCidrs.length > 0);
   if (masquerade && clusterCidrs.length === 0) {
     throw fields.invalid("clusterCIDRs", '"masquerade" needs the networks of all pods, which must not be translated');
@@ -50,7 +51,7 @@ export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
   const peers = fields.find("peers");
   const text = [
     ...[name, vni, port, datapath, underlay, directRouting, given, pathMtuDiscovery, source.file, source.directory],
-    ...[peersOnly, masquerade, checksumOffload],
+    ...[peersOnly, notrack, masquerade, checksumOffload],
     ...formatPrefixes([...podCidrs, ...exempt]),
     peers === null ? "" : formatJson(peers),
   ].join("\n");
@@ -67,6 +68,7 @@ export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
     checksumOffload,
     pathMtuDiscovery,
     peersOnly,
+    notrack,
     masquerade,
     exempt,
     text,
