@@ -9,7 +9,7 @@ import { formatSpans, isGateway, type Range, spanIndex, usableAddresses } from "
 import { itemAt, textAt } from "../../lib/lists.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import type { Pool } from "./config.ts";
-import { type Attachment, describeOwner, type Owner, residentOf, sameOwner } from "./lease.ts";
+import { type Attachment, describeOwner, mayBeHeldBy, type Owner, residentOf, sameOwner } from "./lease.ts";
 import { type Lap, lapOf, nextFree, refill } from "./order.ts";
 import type { Store } from "./store.ts";
 import { exhausted, holderOf, reclaim, type Survey, survey } from "./survey.ts";
@@ -62,7 +62,7 @@ function heldBy(store: Store, owner: Owner): Attachment | null {
   if (record === null) return null;
   const addresses = record.addresses.filter((address) => {
     const holder = store.leaseOwner(address);
-    return holder !== null && sameOwner(holder, record.owner);
+    return holder !== null && mayBeHeldBy(holder, record.owner);
   });
   const { netns, boot, timeMs } = record;
   return addresses.length === 0 ? null : { owner: record.owner, netns, boot, timeMs, addresses };

@@ -49,6 +49,11 @@ export function sameOwner(a: Owner, b: Owner): boolean {
   return a.containerId === b.containerId && a.ifname === b.ifname;
 }
 
+/** Whether a lease whose file names the holder is the owner's: also if the file names only the owner's container. */
+export function mayBeHeldBy(holder: Owner, owner: Owner): boolean {
+  return holder.containerId === owner.containerId && (holder.ifname === "" || holder.ifname === owner.ifname);
+}
+
 export function formatLease(owner: Owner): string {
   return owner.ifname === "" ? owner.containerId : `${owner.containerId}\r\n${owner.ifname}`;
 }

@@ -13,7 +13,7 @@ import { ENOENT, errnoText } from "../../lib/sys/errno.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { allocate } from "./allocate.ts";
 import { dataDirOf, type Pool, readHostLocal } from "./config.ts";
-import { describeOwner, type Owner, sameOwner, UNKNOWN_OWNER } from "./lease.ts";
+import { describeOwner, mayBeHeldBy, type Owner, UNKNOWN_OWNER } from "./lease.ts";
 import { parseResolvConf } from "./resolv-conf.ts";
 import { openStore, type Store } from "./store.ts";
 import { exhausted, survey } from "./survey.ts";
@@ -85,7 +85,7 @@ function check(call: Call): void {
     }
     for (const address of expected) {
       const holder = store.leaseOwner(address);
-      if (holder !== null && holds(holder, owner)) continue;
+      if (holder !== null && mayBeHeldBy(holder, owner)) continue;
       const found = holder === null ? "no lease" : `a lease of ${describeOwner(holder)}`;
       throw notFound(owner, `${address}: expected its lease in ${store.path}, found ${found}`);
     }
@@ -100,18 +100,13 @@ function notFound(owner: Owner, details: string): CniError {
   return new CniError(CHECK_FAILED, message, details);
 }
 
-/** Whether a lease's holder is the owner, or the owner's container in a lease file that names no interface. */
-function holds(holder: Owner, owner: Owner): boolean {
-  return sameOwner(holder, owner) || sameOwner(holder, { containerId: owner.containerId, ifname: "" });
-}
-
 /** The addresses of an attachment's leases, found by reading them all; those that name only the container if there are no others. */
 function leasesOf(store: Store, owner: Owner): string[] {
   const exact: string[] = [];
   const bare: string[] = [];
   for (const address of store.leaseNames()) {
     const holder = store.leaseOwner(address);
-    if (holder === null || !holds(holder, owner)) continue;
+    if (holder === null || !mayBeHeldBy(holder, owner)) continue;
     if (holder.ifname === owner.ifname) exact.push(address);
     else bare.push(address);
   }

@@ -35,6 +35,7 @@ import {
   parseLease,
   parseRecord,
   recordName,
+  mayBeHeldBy,
   sameOwner,
   UNKNOWN_OWNER,
 } from "./lease.ts";
@@ -218,7 +219,7 @@ export class Store extends Ground {
   /** Removes a lease if the owner, or nobody that can be told, holds it; its address goes to the end of the queue. */
   dropLease(address: string, owner: Owner): void {
     const holder = this.leaseOwner(address);
-    if (holder !== null && holder !== UNKNOWN_OWNER && !sameOwner(holder, owner)) return;
+    if (holder !== null && holder !== UNKNOWN_OWNER && !mayBeHeldBy(holder, owner)) return;
     const removed = sys.unlinkat(this.#leases, address, 0);
     if (removed === -ENOENT || removed === -EISDIR) return;
     sys.must(removed, `remove ${this.path}/${address}`);
@@ -324,13 +325,14 @@ export class Store extends Ground {
         );
         continue;
       }
-      const name = recordName(owner);
+      const claimant = owner.ifname === "" ? this.#claimant(owner, address) : owner;
+      const name = recordName(claimant);
       holders.add(name);
-      const known = this.record(owner);
+      const known = this.record(claimant);
       if (known?.addresses.includes(address)) continue;
       try {
         if (known !== null) this.putRecord(withAddress(known, address));
-        else this.#addRecord(this.foreign(owner, address));
+        else this.#addRecord(this.foreign(claimant, address));
       } catch (error) {
         /* DEL must go on with a full disk. */
         if (!(error instanceof SystemError)) throw error;
@@ -351,6 +353,16 @@ export class Store extends Ground {
     return { owner, netns: NO_NAMESPACE, boot: timeMs < 0 ? "" : this.boot, timeMs, addresses: [address] };
   }
 }
+  /** Whose a lease is that names only the container: the one of its interfaces whose record has the address, if there is one. */
+  #claimant(holder: Owner, address: string): Owner {
+    for (const name of this.recordNames()) {
+      const record = this.recordNamed(name);
+      if (record === null || !mayBeHeldBy(holder, record.owner)) continue;
+      if (record.addresses.includes(address)) return record.owner;
+    }
+    return holder;
+  }
+
 
 function withAddress(known: Attachment, address: string): Attachment {
   const { owner, netns, boot, timeMs } = known;
