@@ -75,6 +75,17 @@ describe("installs", () => {
     await versions();
   });
 
+  test("into a directory that others can write in, but not without saying so", async () => {
+    expect((await run(withList("10.1.0.0/24"))).stderr).toBe("");
+    for (const path of [bin, conf]) {
+      await chmod(path, 0o777);
+      const { exitCode, stderr } = await run(withList("10.1.0.0/24"));
+      expect(exitCode).toBe(0);
+      expect(stderr).toContain(`${path}: it belongs to user 0 and has mode 00777: whoever can write there`);
+      await chmod(path, 0o755);
+    }
+  });
+
   test("with 0755 whatever the umask", async () => {
     const result = await execa("sh", ["-c", 'umask 077; exec "$@"', "sh", installer, ...withList("10.1.0.0/24")]);
     expect(result.exitCode).toBe(0);

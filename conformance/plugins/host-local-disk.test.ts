@@ -1,12 +1,26 @@
 /** What host-local leaves on disk: shared with the reference plugin, healed after kills and reboots, safe from links. */
-import { access, mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import {
+  access,
+  chmod,
+  lchown,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, it } from "vitest";
-import { binDirectory, expectError, expectSuccess, Netns } from "../harness.ts";
+import { binDirectory, call, expectError, expectSuccess, Netns } from "../harness.ts";
 import { expectConsistent, type Network, REFERENCE, smallRange, trace, withNetwork } from "./host-local-harness.ts";
 
 const SUBNET = { subnet: "10.9.0.0/24" };
+/** A user who is not root. */
+const STRANGER = 1234;
 const HOST_LOCAL = join(binDirectory, "host-local");
 const hasReference = await access(REFERENCE).then(
   () => true,
@@ -152,7 +166,32 @@ describe("symbolic links", () => {
     });
   });
 
-  it("are not followed for directories either, but lead to the data directory", async () => {
+  it("are followed to a network's leases if root has put them where nobody else can write", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      const elsewhere = join(network.directory, "volume");
+      await mkdir(elsewhere);
+      await mkdir(network.dataDir);
+      await symlink(elsewhere, network.leases);
+      await network.add("c1");
+      expect(await readdir(elsewhere)).toContain("10.9.0.2");
+      expectSuccess(await network.call("CHECK", "c1"));
+      expectSuccess(await network.call("STATUS", "c1"));
+      await chmod(elsewhere, 0o777);
+      expectError(await network.call("DEL", "c1"), { code: 5, msg: /open to others/ });
+      await chmod(elsewhere, 0o755);
+      for (const mode of [0o777, 0o1777]) {
+        await chmod(network.dataDir, mode);
+        expectError(await network.call("DEL", "c1"), { code: 5 });
+      }
+      await chmod(network.dataDir, 0o755);
+      await network.del("c1");
+      expect(await network.addresses()).toEqual([]);
+      await rm(elsewhere, { recursive: true });
+      expectError(await network.call("ADD", "c2"), { code: 5, msg: /net, a symbolic link: no such file/ });
+    });
+  });
+
+  it("are not followed for directories otherwise, but lead to the data directory", async () => {
     await withNetwork(SUBNET, async (network) => {
       const elsewhere = join(network.directory, "elsewhere");
       await mkdir(elsewhere);
@@ -161,6 +200,7 @@ describe("symbolic links", () => {
         await mkdir(join(path, ".."), { recursive: true });
         await rm(path, { recursive: true, force: true });
         await symlink(elsewhere, path);
+        if (path === network.leases) await lchown(path, STRANGER, STRANGER);
         for (const verb of ["ADD", "DEL"]) {
           await mkdir(network.leases, { recursive: true });
           expectError(await network.call(verb, "c1"), { code: 5, msg: /symbolic link/ });
@@ -313,6 +353,29 @@ describe("the lock", () => {
       } finally {
         holder.stop();
         await holder.ended();
+      }
+    });
+  });
+
+  it("is not waited for longer in all, however often a call needs it", async () => {
+    await withNetwork(SUBNET, async (network) => {
+      const first = await hold(network, 12);
+      /* For an attachment that holds an address ADD gives the lock back to look into its namespace, and takes it again. */
+      const netns = "/run/netns/none";
+      const slowly = ["/usr/bin/strace", "-o", "/dev/null", "-P", netns, "-e", "inject=openat:delay_enter=5000000"];
+      const config = network.config();
+      const options = { plugin: "host-local", command: "ADD", containerId: "c0", ifname: "eth0", netns, config };
+      const waiting = call({ ...options, through: slowly, timeoutMs: 60_000 });
+      await first.ended();
+      const second = execa("flock", ["--no-fork", join(network.leases, "lock"), "sleep", "60"], { reject: false });
+      try {
+        /* Of twenty seconds those are left that the first one did not take. */
+        expectError(await waiting, { code: 11, details: /^waited [1-9] s;/ });
+      } finally {
+        second.kill("SIGKILL");
+        await second;
+        first.stop();
+        await first.ended();
       }
     });
   });

@@ -158,6 +158,47 @@ describe.each(SUBJECTS.map((subject) => [subject.name, subject] as const))("%s",
   );
 });
 
+/** What a network's first ADD makes: three directories, the lock, the index, the record, the lease, and the last address. */
+const INODES_OF_A_NETWORK = 8;
+
+describe("a network's first ADD", () => {
+  const inodesLeft = Array.from({ length: INODES_OF_A_NETWORK }, (_, i) => i);
+  test.each(inodesLeft)("on a disk with %d inodes left: DEL, CHECK and GC need none", (left) =>
+    withNode({}, async (node) => {
+      const disk = await Disk.mount(node.sandbox.dataDir);
+      try {
+        const pod = await node.namespace();
+        const call = (command: string, extra: JsonObject = {}) =>
+          node.sandbox.call({
+            plugin: "bridge",
+            command,
+            containerId: "pod",
+            netns: pod.path,
+            ifname: "eth0",
+            config: { ...node.bridgeConfig(), ...extra },
+            through: disk.through,
+          });
+        await disk.ail("without inodes", left);
+        const added = await call("ADD");
+        /* The last address is a hint only. */
+        if (left < INODES_OF_A_NETWORK - 1) expectError(added, { code: 5, msg: WORDS["without inodes"] });
+        const held = async () => (await disk.files()).filter((name) => /10\.88\.|\/[0-9a-f]{32}$/.test(name));
+        if (added.exitCode !== 0) expect(await held()).toEqual([]);
+        expectSuccess(await call("DEL"));
+        expectSuccess(await call("GC", { "cni.dev/valid-attachments": [] }));
+        expect(await held()).toEqual([]);
+        await disk.heal("without inodes");
+        const prevResult = expectSuccess(await call("ADD"));
+        expectSuccess(await call("CHECK", { prevResult }));
+        expectSuccess(await call("DEL"));
+        expect(await held()).toEqual([]);
+      } finally {
+        await disk.remove();
+      }
+    }),
+  );
+});
+
 /** An overlay's state is the kernel's; on the disk are a lock and a note, for repair, of how it was made. */
 describe("vxlan-overlay", () => {
   const STATE = /^overlay-\d+$/;

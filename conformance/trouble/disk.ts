@@ -28,7 +28,7 @@ export class Disk {
   static async mount(path: string): Promise<Disk> {
     await mkdir(path, { recursive: true });
     /* What is mounted outside later on, such as the namespaces of pods, is seen inside; nothing the other way round. */
-    const script = 'mount -t tmpfs -o "size=$1,nr_inodes=$2" none "$0" && exec sleep 600';
+    const script = 'mount -t tmpfs -o "size=$1,nr_inodes=$2,mode=755" none "$0" && exec sleep 600';
     const args = ["--mount", "--propagation", "slave", "sh", "-c", script, path, SIZE, String(INODES)];
     const disk = new Disk(path, spawn("unshare", args, { stdio: "ignore" }));
     if (await until(() => disk.#isThere(), 5000)) return disk;
@@ -59,7 +59,8 @@ export class Disk {
     return names.filter((name) => !name.startsWith(FILLER)).sort();
   }
 
-  async ail(ailment: Ailment): Promise<void> {
+  /** @param left how many inodes are to be left */
+  async ail(ailment: Ailment, left = 0): Promise<void> {
     if (ailment === "read-only") return this.#remount("ro");
     /* One file takes up room, many without content take up inodes. */
     for (let i = 0; ; i += 1) {
@@ -68,6 +69,7 @@ export class Disk {
         await appendFile(join(this.directory, `${FILLER}${isFull ? "" : i}`), isFull ? new Uint8Array(4096) : "");
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+        for (let freed = 1; freed <= left; freed += 1) await rm(join(this.directory, `${FILLER}${i - freed}`));
         return;
       }
     }

@@ -1,5 +1,5 @@
 /** Things that are not what a plugin left under a name: by accident, or put there by somebody. */
-import { mkdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { link, mkdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 
@@ -22,6 +22,7 @@ const KINDS = {
   "a link": (path: string, target: string) => symlink(target, path),
   "a link to nothing": (path: string, target: string) => symlink(`${target}.missing`, path),
   "a link to itself": (path: string) => symlink(path, path),
+  "a second name of a file": (path: string, target: string) => link(target, path),
   "a pipe": (path: string) => execa("mkfifo", [path]),
   "a socket": (path: string) => {
     const program = "import os, socket, sys; os.chdir(sys.argv[1]); socket.socket(socket.AF_UNIX).bind(sys.argv[2])";

@@ -28,7 +28,7 @@ export function allocate(store: Store, pools: readonly Pool[], owner: Owner, net
   const netns = identify(netnsPath);
   let known = "";
   for (;;) {
-    store.lock();
+    store.lock(true);
     try {
       const held = heldBy(store, owner);
       if (held === null || held.boot !== store.boot) return allocateLocked(store, pools, owner, netns, held);

@@ -7,6 +7,7 @@ import { CHECK_FAILED, CniError, IO_FAILURE, NOT_AVAILABLE } from "../../lib/err
 import { readLargeText } from "../../lib/host/directory.ts";
 import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { type Address, formatAddress } from "../../lib/ip/address.ts";
+import { openParent } from "../../lib/host/state-directory.ts";
 import { isGateway, type Range, spanIndex } from "../../lib/ip/range.ts";
 import { itemAt } from "../../lib/lists.ts";
 import { ENOENT, errnoText } from "../../lib/sys/errno.ts";
@@ -118,7 +119,7 @@ function withLock(call: Call, action: (store: Store) => void): void {
   const store = openStore(dataDirOf(call.config), call.config.name, false);
   if (store === null) return;
   try {
-    store.lock();
+    store.lock(false);
     try {
       action(store);
     } finally {
@@ -211,7 +212,10 @@ function checkWritable(path: string): void {
     const result = sys.faccessat(sys.AT_FDCWD, directory, sys.W_OK);
     if (result === -ENOENT && at.includes("/")) continue;
     const isDirectory = ((sys.fstatat(sys.AT_FDCWD, directory, 0)?.mode ?? 0) & sys.S_IFMT) === sys.S_IFDIR;
-    if (result >= 0 && isDirectory) return;
+    if (result >= 0 && isDirectory) {
+      if (at !== path) sys.close(openParent(directory, false));
+      return;
+    }
     const problem = result < 0 ? errnoText(-result) : "is no directory";
     throw new CniError(NOT_AVAILABLE, `leases cannot be written: ${directory}: ${problem}`, `for ${path}`);
   }

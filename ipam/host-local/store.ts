@@ -12,37 +12,39 @@ import {
   createTextAt,
   existsAt,
   listNames,
-  makeDirectories,
-  openDirectory,
-  openOrMakeDirectory,
   readableTextAt,
   UNREADABLE,
   writeTextAt,
 } from "../../lib/host/directory.ts";
 import { warn } from "../../lib/host/io.ts";
-import { lockExclusive } from "../../lib/host/lock.ts";
+import { LOCK_DEADLINE_MS, lockExclusive } from "../../lib/host/lock.ts";
 import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
+import {
+  openLinkedState,
+  openOrMakeState,
+  openOwnFile,
+  openParent,
+  openState,
+} from "../../lib/host/state-directory.ts";
 import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.ts";
 import { formatSpans, type Span } from "../../lib/ip/range.ts";
-import { EISDIR, ELOOP, ENOENT, SystemError } from "../../lib/sys/errno.ts";
+import { EDQUOT, EISDIR, ELOOP, ENOENT, ENOSPC, SystemError } from "../../lib/sys/errno.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import {
   type Attachment,
   formatLease,
   formatRecord,
   isLeaseName,
+  mayBeHeldBy,
   type Owner,
   parseLease,
   parseRecord,
   recordName,
-  mayBeHeldBy,
   sameOwner,
   UNKNOWN_OWNER,
 } from "./lease.ts";
 import { formatIndex, Ground, INDEX_BYTES, type Lap, parseIndex, RING_CAPACITY } from "./order.ts";
 
-/** Longer than any call holds the lock, shorter than runtimes wait for a plugin. */
-const LOCK_DEADLINE_MS = 20_000;
 /** A lease is a container ID and an interface name; a record adds a path and addresses. More is not read. */
 const MAX_LEASE_BYTES = 512;
 const MAX_RECORD_BYTES = 8192;
@@ -93,12 +95,17 @@ export class Store extends Ground {
     return this.#laps.find((lap) => formatSpans(lap.spans) === name) ?? null;
   }
 
-  /** Waits for the lock, then takes in what others have done to the directory since our last call. */
-  lock(): void {
+  /**
+   * Waits for the lock, then takes in what others have done to the directory since our last call.
+   * @param adds whether leases are to be added; removing goes on where there is no room for a lock file that is missing
+   */
+  lock(adds: boolean): void {
     const path = `${this.path}/lock`;
     const flags = sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW;
-    this.#lockFd = sys.must(sys.openat(this.#leases, "lock", flags, 0o600), `open ${path}`);
-    lockExclusive(this.#lockFd, path, LOCK_DEADLINE_MS);
+    this.#lockFd = sys.openat(this.#leases, "lock", flags, 0o600);
+    /* Nobody can add a lease meanwhile: that needs a file more. */
+    if ((this.#lockFd === -ENOSPC || this.#lockFd === -EDQUOT) && !adds) this.#incomplete = true;
+    else lockExclusive(sys.must(this.#lockFd, `open ${path}`), path, LOCK_DEADLINE_MS);
     if (this.#own < 0 || this.readIndex(true)) return;
     this.#laps = [];
     this.#changed = true;
@@ -114,8 +121,9 @@ export class Store extends Ground {
     this.#probes = 0;
     if (this.#own < 0) return false;
     if (this.#indexFd < 0) {
-      const flags = create ? sys.O_RDWR | sys.O_CREAT : sys.O_RDONLY;
-      this.#indexFd = sys.openat(this.#own, INDEX_NAME, flags | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0o600);
+      this.#indexFd = create
+        ? openOwnFile(this.#own, INDEX_NAME, sys.O_RDWR, `the index of ${this.path}`)
+        : sys.openat(this.#own, INDEX_NAME, sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0);
       if (this.#indexFd === -ELOOP) throw new SystemError(ELOOP, `open the index of ${this.path}`);
     }
     const buffer = new Uint8Array(INDEX_BYTES);
@@ -240,9 +248,7 @@ export class Store extends Ground {
   /** Notes it in the reference's way. In place: a truncation to nothing would make ext4 write to disk at once. */
   setLastReserved(setNumber: number, address: string): void {
     const name = `last_reserved_ip.${setNumber}`;
-    const flags = sys.O_WRONLY | sys.O_CREAT | sys.O_NOFOLLOW | sys.O_NONBLOCK;
-    const fd = sys.openat(this.#leases, name, flags, 0o600);
-    if (fd === -ELOOP) throw new SystemError(ELOOP, `open ${this.path}/${name}`);
+    const fd = openOwnFile(this.#leases, name, sys.O_WRONLY, `${this.path}/${name}`);
     /* It is a hint, and no reason to fail. */
     if (fd < 0) return;
     sys.pwrite(fd, new TextEncoder().encode(address), 0);
@@ -347,12 +353,6 @@ export class Store extends Ground {
     }
   }
 
-  /** What can be told of a lease without a record: its file's age. */
-  foreign(owner: Owner, address: string): Attachment {
-    const timeMs = Math.floor(this.leaseTimeMs(address));
-    return { owner, netns: NO_NAMESPACE, boot: timeMs < 0 ? "" : this.boot, timeMs, addresses: [address] };
-  }
-}
   /** Whose a lease is that names only the container: the one of its interfaces whose record has the address, if there is one. */
   #claimant(holder: Owner, address: string): Owner {
     for (const name of this.recordNames()) {
@@ -363,6 +363,12 @@ export class Store extends Ground {
     return holder;
   }
 
+  /** What can be told of a lease without a record: its file's age. */
+  foreign(owner: Owner, address: string): Attachment {
+    const timeMs = Math.floor(this.leaseTimeMs(address));
+    return { owner, netns: NO_NAMESPACE, boot: timeMs < 0 ? "" : this.boot, timeMs, addresses: [address] };
+  }
+}
 
 function withAddress(known: Attachment, address: string): Attachment {
   const { owner, netns, boot, timeMs } = known;
@@ -374,33 +380,36 @@ function ringOffset(slot: number, position: number): number {
 }
 
 /**
- * Opens the lease directory of a network. The data directory may be reached through symbolic links, what is below may not.
+ * Opens the lease directory of a network. The data directory may be reached through symbolic links, and the lease directory
+ * may be one that root has made, as for the reference plugin; nothing else may.
  * @param create whether to make what is missing
  * @returns null if there is none
- * @throws SystemError
+ * @throws CniError 5 if others than root can write where leases are; SystemError
  */
 export function openStore(dataDir: string, network: string, create: boolean): Store | null {
   const path = `${dataDir}/${network}`;
-  let leases = openDirectory(sys.AT_FDCWD, path);
-  if (leases < 0) {
-    if (!create) return null;
-    makeDirectories(dataDir);
-    leases = openOrMakeDirectory(sys.AT_FDCWD, path);
-  }
+  const data = openParent(dataDir, create);
+  if (data < 0) return null;
+  let leases = -1;
   try {
-    return new Store(path, leases, openOwn(dataDir, network, create));
+    leases = openLinkedState(data, network, path);
+    if (leases < 0 && create) leases = openOrMakeState(data, network, path);
+    return leases < 0 ? null : new Store(path, leases, openOwn(data, dataDir, network, create));
   } catch (error) {
     sys.close(leases);
     throw error;
+  } finally {
+    sys.close(data);
   }
 }
 
-function openOwn(dataDir: string, network: string, create: boolean): number {
+function openOwn(data: number, dataDir: string, network: string, create: boolean): number {
   const path = `${dataDir}/.podwire`;
-  const parent = create ? openOrMakeDirectory(sys.AT_FDCWD, path) : openDirectory(sys.AT_FDCWD, path);
+  const parent = create ? openOrMakeState(data, ".podwire", path) : openState(data, ".podwire", path);
   if (parent < 0) return -1;
   try {
-    return create ? openOrMakeDirectory(parent, network) : openDirectory(parent, network);
+    const own = `${path}/${network}`;
+    return create ? openOrMakeState(parent, network, own) : openState(parent, network, own);
   } finally {
     sys.close(parent);
   }

@@ -3,19 +3,17 @@
  * not outlive a reboot either. One directory for each network namespace that plugins run in; whoever has it open in this
  * way holds its lock, which also orders all changes to the packet filter.
  */
-import { existsAt, listNames, openDirectory, openOrMakeDirectory, readTextAt, writeTextAt } from "../host/directory.ts";
-import { lockExclusive } from "../host/lock.ts";
+import { existsAt, listNames, readTextAt, writeTextAt } from "../host/directory.ts";
+import { LOCK_DEADLINE_MS, lockExclusive } from "../host/lock.ts";
 import { identify } from "../host/namespace.ts";
-import { ENOENT, SystemError } from "../sys/errno.ts";
+import { openOrMakeState, openRun, openState, RUN_DIRECTORY as ROOT } from "../host/state-directory.ts";
+import { ENOENT, isForbidden, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { type FilterOwner, type FilterRecord, formatRecord, parseRecord, recordName } from "./record.ts";
 
-const ROOT = "/run/podwire";
 const TEMPORARY = "new";
 /** A pod with hundreds of ports has some ten kilobytes. */
 const MAX_RECORD_BYTES = 1 << 20;
-/** Longer than any call holds the lock, shorter than runtimes wait for a plugin. */
-const LOCK_DEADLINE_MS = 20_000;
 
 export class RecordStore {
   readonly #directory: number;
@@ -52,6 +50,21 @@ export class RecordStore {
     }
   }
 
+  /** Opens and locks the records as `open` does, made or not; null where there are none and none can be made. */
+  static openWhereAllowed(): RecordStore | null {
+    try {
+      return RecordStore.open(true);
+    } catch (error) {
+      if (!(error instanceof SystemError) || !isForbidden(error.errno)) throw error;
+      return RecordStore.open(false);
+    }
+  }
+
+  /** STATUS: whether records can be kept. @throws SystemError; CniError 5, 11 */
+  static requireWritable(): void {
+    RecordStore.open(true)?.close();
+  }
+
   /** Whether an owner has a record, without waiting for anybody. */
   static has(owner: FilterOwner): boolean {
     return existsAt(sys.AT_FDCWD, `${ROOT}/${directoryName()}/${recordName(owner)}`);
@@ -60,7 +73,7 @@ export class RecordStore {
   /** Gives the lock back. A directory without records is removed. */
   close(): void {
     if (this.#mayBeEmpty) {
-      const root = openDirectory(sys.AT_FDCWD, ROOT);
+      const root = openRun(false);
       if (root >= 0) sys.unlinkat(root, this.#name, sys.AT_REMOVEDIR);
       sys.close(root);
     }
@@ -117,19 +130,19 @@ function directoryName(): string {
 }
 
 function existing(name: string): number {
-  const root = openDirectory(sys.AT_FDCWD, ROOT);
+  const root = openRun(false);
   if (root < 0) return root;
   try {
-    return openDirectory(root, name);
+    return openState(root, name, `${ROOT}/${name}`);
   } finally {
     sys.close(root);
   }
 }
 
 function made(name: string): number {
-  const root = openOrMakeDirectory(sys.AT_FDCWD, ROOT);
+  const root = openRun(true);
   try {
-    return openOrMakeDirectory(root, name);
+    return openOrMakeState(root, name, `${ROOT}/${name}`);
   } finally {
     sys.close(root);
   }

@@ -37,33 +37,6 @@ export function openDirectory(at: number, path: string): number {
   return sys.must(fd, `open ${path}`);
 }
 
-/** How often a directory is made again that somebody else keeps removing. */
-const TRIES = 100;
-
-/** As `openDirectory`, but makes the directory (mode 0700) if it is missing, also if another process removes it meanwhile. */
-export function openOrMakeDirectory(at: number, path: string): number {
-  for (let attempt = 0; attempt < TRIES; attempt += 1) {
-    const fd = openDirectory(at, path);
-    if (fd >= 0) return fd;
-    const made = sys.mkdirat(at, path, 0o700);
-    if (made < 0 && made !== -EEXIST) throw new SystemError(-made, `make directory ${path}`);
-  }
-  throw new SystemError(ENOENT, `open ${path}`);
-}
-
-/** Makes a directory and those above it that are missing (mode 0700). @throws SystemError */
-export function makeDirectories(path: string): void {
-  for (let end = path.indexOf("/", 1); ; end = path.indexOf("/", end + 1)) {
-    const part = end < 0 ? path : path.slice(0, end);
-    const made = part === "" ? 0 : sys.mkdirat(sys.AT_FDCWD, part, 0o700);
-    /* What exists is left as it is: a read-only or forbidden parent is no obstacle as long as it is there. */
-    if (made < 0 && made !== -EEXIST && sys.fstatat(sys.AT_FDCWD, part, 0) === null) {
-      throw new SystemError(-made, `make directory ${part}`);
-    }
-    if (end < 0) return;
-  }
-}
-
 /** The names in a directory without "." and "..", in no order (getdents64(2)). */
 export function listNames(directory: number): string[] {
   const names: string[] = [];

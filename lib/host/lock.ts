@@ -1,4 +1,4 @@
-/** Waiting for a lock file with a deadline (flock(2)), and telling who holds it. */
+/** Waiting for lock files (flock(2)), all together no longer than one deadline, and telling who holds them. */
 import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
 import { EAGAIN, EINTR, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
@@ -6,19 +6,30 @@ import { hexNumber } from "../text.ts";
 import { throwIfInterrupted } from "./interrupt.ts";
 import { readText } from "./io.ts";
 
+/** Longer than any call holds a lock, shorter than runtimes wait for a plugin. */
+export const LOCK_DEADLINE_MS = 20_000;
+
+/** So long at least each lock is waited for: what is taken back after a deadline needs locks, too. */
+const LEAST_MS = 500;
+
 /** How often a waiting call looks at its deadline and at signals. The lock itself is handed over at once. */
 const TICK_MS = 100;
+
+/** What this process has waited for locks so far. */
+let waitedMs = 0;
 
 /**
  * Takes the exclusive lock on an open file; closing the file, or the process's end, gives it back.
  * @param path the file's path, for messages
- * @throws CniError 11 if another process still holds it after `deadlineMs`, naming that process, or if interrupted
+ * @param deadlineMs for how long all locks together are waited for in the life of this process
+ * @throws CniError 11 if another process still holds it then, naming that process, or if interrupted
  */
 export function lockExclusive(fd: number, path: string, deadlineMs: number): void {
   const first = sys.flock(fd, sys.LOCK_EX | sys.LOCK_NB);
   if (first >= 0) return;
   if (first !== -EAGAIN) throw new SystemError(-first, `lock ${path}`);
-  const end = sys.clockMs(sys.CLOCK_MONOTONIC) + deadlineMs;
+  const begin = sys.clockMs(sys.CLOCK_MONOTONIC);
+  const end = begin + Math.max(LEAST_MS, deadlineMs - waitedMs);
   sys.alarmMs(TICK_MS);
   try {
     for (;;) {
@@ -26,14 +37,16 @@ export function lockExclusive(fd: number, path: string, deadlineMs: number): voi
       if (result >= 0) return;
       if (result !== -EINTR) throw new SystemError(-result, `lock ${path}`);
       throwIfInterrupted();
-      if (sys.clockMs(sys.CLOCK_MONOTONIC) >= end) throw lockHeld(fd, path, deadlineMs);
+      const now = sys.clockMs(sys.CLOCK_MONOTONIC);
+      if (now >= end) throw lockHeld(fd, path, Math.round(now - begin));
     }
   } finally {
     sys.alarmMs(0);
+    waitedMs += sys.clockMs(sys.CLOCK_MONOTONIC) - begin;
   }
 }
 
-function lockHeld(fd: number, path: string, waitedMs: number): CniError {
+function lockHeld(fd: number, path: string, spentMs: number): CniError {
   const pid = holderOf(fd);
   const name = pid > 0 ? (readText(`/proc/${pid}/comm`) ?? "") : "";
   const holder =
@@ -41,7 +54,7 @@ function lockHeld(fd: number, path: string, waitedMs: number): CniError {
   return new CniError(
     TRY_AGAIN_LATER,
     `${path} is locked by ${holder}`,
-    `waited ${waitedMs / 1000} s; nothing was changed. If that process hangs, end it: the lock goes with it`,
+    `waited ${Math.round(spentMs / 1000)} s; nothing was changed. If that process hangs, end it: the lock goes with it`,
   );
 }
 

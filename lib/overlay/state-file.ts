@@ -3,41 +3,51 @@
  * was last made from, a line each, for `vxlan-overlay repair`: "overlay1 pods 10.244.1.0/24 {...}". It lies on tmpfs, like
  * what it speaks of.
  */
-import { openOrMakeDirectory } from "../host/directory.ts";
+import { CniError, IO_FAILURE } from "../errors.ts";
 import { readAll } from "../host/io.ts";
-import { lockExclusive } from "../host/lock.ts";
+import { LOCK_DEADLINE_MS, lockExclusive } from "../host/lock.ts";
 import { identify } from "../host/namespace.ts";
+import { isSole, openRun, RUN_DIRECTORY } from "../host/state-directory.ts";
 import { formatPrefixes } from "../ip/address.ts";
 import * as sys from "../sys/sys.ts";
 import { deviceName, type OverlaySettings } from "./settings.ts";
 
-const ROOT = "/run/podwire";
-/** Longer than any reconciliation takes, shorter than runtimes wait for a plugin. */
-const LOCK_DEADLINE_MS = 20_000;
 /** A few overlays with their peers in the configuration. */
 const MAX_BYTES = 16 * 1024 * 1024;
 
 /** What a line holds: the device, the network, its pods, the configuration. */
 const FIELDS = 4;
 
-/** The path of this namespace's file. */
+/** The name of this namespace's file in RUN_DIRECTORY. */
 function stateFile(): string {
-  return `${ROOT}/overlay-${identify("/proc/self/ns/net").inode}`;
+  return `overlay-${identify("/proc/self/ns/net").inode}`;
 }
 
 /** Opens the file and locks it, until it is closed. @throws SystemError; CniError 11 if others hold it for too long */
 export function lockState(): number {
-  sys.close(openOrMakeDirectory(sys.AT_FDCWD, ROOT));
-  const path = stateFile();
+  const name = stateFile();
+  const path = `${RUN_DIRECTORY}/${name}`;
   const flags = sys.O_RDWR | sys.O_CREAT | sys.O_NOFOLLOW | sys.O_NONBLOCK;
-  const fd = sys.must(sys.openat(sys.AT_FDCWD, path, flags, 0o600), `open ${path}`);
+  const root = openRun(true);
+  const fd = sys.openat(root, name, flags, 0o600);
+  sys.close(root);
+  sys.must(fd, `open ${path}`);
   try {
+    if (!isSole(fd)) throw notOurs(path);
     lockExclusive(fd, path, LOCK_DEADLINE_MS);
   } catch (error) {
     sys.close(fd);
     throw error;
   }
   return fd;
+}
+
+function notOurs(path: string): CniError {
+  return new CniError(
+    IO_FAILURE,
+    `${path} is no regular file, or has a second name (a hard link)`,
+    "what is written to it would be written to something else, too: look who made it, and remove it",
+  );
 }
 
 /**
@@ -61,7 +71,9 @@ export function remember(fd: number, settings: OverlaySettings): void {
 
 /** The configurations that the overlays of this namespace were last made from, as JSON. */
 export function remembered(): string[] {
-  const fd = sys.open(stateFile(), sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK);
+  const root = openRun(false);
+  const fd = root < 0 ? root : sys.openat(root, stateFile(), sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0);
+  sys.close(root);
   if (fd < 0) return [];
   try {
     return linesIn(fd).map((line) =>

@@ -36,6 +36,7 @@ export const EADDRNOTAVAIL = 99;
 export const ENETDOWN = 100;
 export const ENETUNREACH = 101;
 export const EHOSTUNREACH = 113;
+export const EDQUOT = 122;
 export const ENOBUFS = 105;
 export const ESRCH = 3;
 
@@ -76,6 +77,7 @@ const TEXTS: readonly (readonly [number, string])[] = [
   [ENETUNREACH, "network is unreachable"],
   [EHOSTUNREACH, "no route to host"],
   [ENOBUFS, "no buffer space available"],
+  [EDQUOT, "disk quota exceeded"],
 ];
 
 /** What an error number means in words; "error 123" for one that is not in the table. */
@@ -96,6 +98,11 @@ export function adviceFor(errno: number): string {
 /** Whether an error number tells that the system is short of something, and nothing about the file that was asked for. */
 export function isShortage(errno: number): boolean {
   return errno === EIO || errno === ENOMEM || errno === EMFILE || errno === ENFILE || errno === EINTR;
+}
+
+/** Whether an error number tells that nothing can be written in a place, whatever is in it and however long one waits. */
+export function isForbidden(errno: number): boolean {
+  return errno === EROFS || errno === EACCES || errno === EPERM;
 }
 
 /** A system call that failed: `errno` is positive, the message is "<action>: <what the number means>". */

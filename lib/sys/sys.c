@@ -185,6 +185,8 @@ int32_t sys_getdents(int32_t fd, uint8_t *buffer, size_t size)
 
 int32_t sys_flock(int32_t fd, int32_t operation) { return RESULT(flock(fd, operation)); }
 
+uint32_t sys_effective_user(void) { return geteuid(); }
+
 /* Sockets and namespaces */
 
 int32_t sys_socket(int32_t domain, int32_t type, int32_t protocol)

@@ -47,6 +47,7 @@ declare function sys_wait_signal(): number;
 declare function sys_alarm_ms(milliseconds: number): number;
 declare function sys_getenv(name: string, buffer: Uint8Array): number;
 declare function sys_setenv(name: string, value: string): number;
+declare function sys_effective_user(): number;
 declare function sys_memfd(): number;
 declare function sys_spawn(
   path: string,
@@ -72,6 +73,7 @@ export const O_RDWR = 2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
 export const O_NONBLOCK = 0o4000;
+export const O_PATH = 0o10000000;
 /* O_DIRECTORY and O_NOFOLLOW have other values on arm64 than on x86-64; `process.arch` tells them apart. */
 export const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
 export const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
@@ -92,6 +94,9 @@ export const S_IFMT = 0o170000;
 export const S_IFDIR = 0o040000;
 export const S_IFREG = 0o100000;
 export const S_IFLNK = 0o120000;
+export const S_ISVTX = 0o1000;
+/** S_IWGRP | S_IWOTH */
+export const OTHERS_WRITE = 0o022;
 
 /** What stat(2) tells of a file, as far as Podwire asks. `mtimeMs` is wall-clock time in milliseconds. */
 export interface FileStatus {
@@ -259,6 +264,11 @@ export function socketPair(): { readonly first: number; readonly second: number 
   if (sys_socketpair(buffer) < 0) return null;
   const view = new DataView(buffer.buffer);
   return { first: view.getInt32(0, true), second: view.getInt32(4, true) };
+}
+
+/** The user with whose rights the process works, 0 for root. */
+export function effectiveUser(): number {
+  return sys_effective_user();
 }
 
 /** Sends two descriptors to a socket's peer (SCM_RIGHTS, unix(7)). */

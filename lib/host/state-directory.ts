@@ -1,0 +1,176 @@
+/**
+ * The plugins' own directories. What is in them is acted upon with root's rights, so nobody else may have put it there. Each
+ * directory is checked when it is open: its owner is root or this process's user, and nobody else may write in it.
+ */
+import { CniError, IO_FAILURE } from "../errors.ts";
+import { EEXIST, ELOOP, ENOENT, ENOTDIR, SystemError } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
+
+/** What is kept until the next boot: a file system in memory on every node. */
+export const RUN_DIRECTORY = "/run/podwire";
+
+const DIRECTORY = sys.O_RDONLY | sys.O_DIRECTORY;
+/** For what is only a way to something else; needs no permission to read it. */
+const WAY = sys.O_PATH | sys.O_DIRECTORY;
+/** How often a directory is made again that somebody else keeps removing. */
+const TRIES = 100;
+
+/**
+ * Opens a directory of the plugins' own.
+ * @param at an open directory, itself checked
+ * @param path the directory's path, for messages
+ * @returns its descriptor; -1 if there is none of that name
+ * @throws CniError 5 if somebody else could write in it; SystemError
+ */
+export function openState(at: number, name: string, path: string): number {
+  const fd = sys.openat(at, name, DIRECTORY | sys.O_NOFOLLOW, 0);
+  if (fd === -ENOENT) return -1;
+  /* With O_DIRECTORY a symbolic link is reported as "not a directory". */
+  if (fd === -ENOTDIR && linkIn(at, name) !== null) throw new SystemError(ELOOP, `open ${path}`);
+  return checked(sys.must(fd, `open ${path}`), path, false);
+}
+
+/** As `openState`, but follows a symbolic link that root has put into a directory in which nobody else can write. */
+export function openLinkedState(at: number, name: string, path: string): number {
+  const link = linkIn(at, name);
+  if (link === null || !isOurs(link.owner) || fault(at, false) !== "") return openState(at, name, path);
+  return checked(sys.must(sys.openat(at, name, DIRECTORY, 0), `open ${path}, a symbolic link`), path, false);
+}
+
+/** As `openState`, but makes the directory (mode 0700) if it is missing, also if another process removes it meanwhile. */
+export function openOrMakeState(at: number, name: string, path: string): number {
+  for (let attempt = 0; attempt < TRIES; attempt += 1) {
+    const fd = openState(at, name, path);
+    if (fd >= 0) return fd;
+    makeAt(at, name, path);
+  }
+  throw new SystemError(ENOENT, `open ${path}`);
+}
+
+/**
+ * Opens a directory that holds directories of the plugins' own. Symbolic links on the way are followed: whoever configured
+ * the path chose them. What is missing is made (mode 0700) where nobody could put something else in its place.
+ * @param path absolute
+ * @returns its descriptor, which serves to open what is in it; -1 if it is not there and not to be made
+ * @throws CniError 5 if somebody else could replace what is in it; SystemError
+ */
+export function openParent(path: string, make: boolean): number {
+  const fd = sys.open(path, WAY);
+  if (fd >= 0) return checked(fd, path, true);
+  if (fd !== -ENOENT) throw new SystemError(-fd, `open ${path}`);
+  return make ? madeParent(path) : -1;
+}
+
+/** Opens RUN_DIRECTORY. @returns its descriptor; -1 if it is not there and not to be made. @throws CniError 5; SystemError */
+export function openRun(make: boolean): number {
+  const fd = openState(sys.AT_FDCWD, RUN_DIRECTORY, RUN_DIRECTORY);
+  if (fd >= 0 || !make) return fd;
+  const slash = RUN_DIRECTORY.lastIndexOf("/");
+  const parent = openParent(RUN_DIRECTORY.slice(0, slash), true);
+  try {
+    return openOrMakeState(parent, RUN_DIRECTORY.slice(slash + 1), RUN_DIRECTORY);
+  } finally {
+    sys.close(parent);
+  }
+}
+
+/**
+ * Opens a file of the plugins' own that is written in place, making it if it is missing. One that is no regular file, or
+ * another file as well (a hard link), is replaced and never written through.
+ * @param access O_RDWR or O_WRONLY
+ * @param what the file as messages call it
+ * @returns its descriptor, or the negative error number
+ * @throws SystemError if it is a symbolic link
+ */
+export function openOwnFile(directory: number, name: string, access: number, what: string): number {
+  const flags = access | sys.O_CREAT | sys.O_NOFOLLOW | sys.O_NONBLOCK;
+  const fd = sys.openat(directory, name, flags, 0o600);
+  if (fd === -ELOOP) throw new SystemError(ELOOP, `open ${what}`);
+  if (fd < 0 || isSole(fd)) return fd;
+  sys.close(fd);
+  sys.unlinkat(directory, name, 0);
+  return sys.openat(directory, name, flags | sys.O_EXCL, 0o600);
+}
+
+/** Whether an open file is a regular one without a second name: then what is written to it is written to nothing else. */
+export function isSole(fd: number): boolean {
+  const status = sys.fstat(fd);
+  return status !== null && (status.mode & sys.S_IFMT) === sys.S_IFREG && status.links === 1;
+}
+
+/**
+ * Whether somebody else could change what is in an open directory, in words; "" if nobody could.
+ * @param sticky whether it does if others may write there but not replace what is not theirs, as in /tmp
+ */
+export function fault(directory: number, sticky: boolean): string {
+  const status = sys.fstat(directory);
+  if (status === null) return "it cannot be looked at";
+  const { owner, mode } = status;
+  const othersWrite = (mode & sys.OTHERS_WRITE) !== 0 && !(sticky && (mode & sys.S_ISVTX) !== 0);
+  if (isOurs(owner) && !othersWrite) return "";
+  return `it belongs to user ${owner} and has mode 0${octal(mode & 0o7777)}`;
+}
+
+function checked(fd: number, path: string, sticky: boolean): number {
+  const found = fault(fd, sticky);
+  if (found === "") return fd;
+  sys.close(fd);
+  throw new CniError(
+    IO_FAILURE,
+    `${path} is open to others: ${found}`,
+    `expected: root's, and writable for root alone. Others may have put something there that root would act upon: look at what is in it, remove that, then chown root ${path} && chmod go-w ${path}`,
+  );
+}
+
+function isOurs(owner: number): boolean {
+  return owner === 0 || owner === sys.effectiveUser();
+}
+
+function madeParent(path: string): number {
+  let at = sys.must(sys.open("/", WAY), "open /");
+  let above = "";
+  for (const name of path.split("/")) {
+    if (name === "") continue;
+    const place = `${above}/${name}`;
+    const next = openOrMakeWay(at, name, above, place);
+    sys.close(at);
+    at = next;
+    above = place;
+  }
+  return checked(at, path, true);
+}
+
+/** A part of a path. What is there is left as it is: a read-only or forbidden directory above is no obstacle. */
+function openOrMakeWay(at: number, name: string, above: string, place: string): number {
+  try {
+    for (let attempt = 0; attempt < TRIES; attempt += 1) {
+      const fd = sys.openat(at, name, WAY, 0);
+      if (fd >= 0) return fd;
+      if (fd !== -ENOENT) throw new SystemError(-fd, `open ${place}`);
+      if (linkIn(at, name) !== null) throw new SystemError(ENOENT, `open ${place}, a symbolic link`);
+      const found = fault(at, true);
+      if (found !== "") return checked(at, above === "" ? "/" : above, true);
+      makeAt(at, name, place);
+    }
+  } catch (error) {
+    sys.close(at);
+    throw error;
+  }
+  throw new SystemError(ENOENT, `open ${place}`);
+}
+
+function makeAt(at: number, name: string, path: string): void {
+  const made = sys.mkdirat(at, name, 0o700);
+  if (made < 0 && made !== -EEXIST) throw new SystemError(-made, `make directory ${path}`);
+}
+
+/** The symbolic link of a name; null if there is none. */
+function linkIn(at: number, name: string): sys.FileStatus | null {
+  const status = sys.fstatat(at, name, sys.AT_SYMLINK_NOFOLLOW);
+  return status !== null && (status.mode & sys.S_IFMT) === sys.S_IFLNK ? status : null;
+}
+
+function octal(mode: number): string {
+  const digits = [(mode >> 9) & 7, (mode >> 6) & 7, (mode >> 3) & 7, mode & 7];
+  return digits.map((digit) => `${digit}`).join("");
+}
