@@ -3,7 +3,7 @@ import { mkdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { expectError, expectSuccess, versionsFrom } from "../harness.ts";
-import { smallRange, withNetwork } from "./host-local-harness.ts";
+import { type Network, smallRange, withNetwork } from "./host-local-harness.ts";
 
 const SUBNET = { subnet: "10.9.0.0/24" };
 
@@ -100,23 +100,33 @@ describe("GC", () => {
 });
 
 describe("STATUS", () => {
+  const strict = (network: Network) => ({ ipam: { ...network.ipam, statusFailsWhenExhausted: true } });
+
   it("tells that a range set is exhausted, with the counts", async () => {
     await withNetwork(smallRange(4), async (network) => {
       expectSuccess(await network.call("STATUS", "x"));
       for (const id of ["c1", "c2", "c3"]) {
-        expectSuccess(await network.call("STATUS", "x"));
+        expect(await network.call("STATUS", "x", strict(network))).toMatchObject({ exitCode: 0, stderr: "" });
         await network.add(id);
       }
-      expectError(await network.call("STATUS", "x"), {
+      const msg = "no IP addresses available in range set: 10.9.0.2-10.9.0.4";
+      expectError(await network.call("STATUS", "x", strict(network)), {
         code: 50,
-        msg: "no IP addresses available in range set: 10.9.0.2-10.9.0.4",
+        msg,
         details: /^used 3 of 3, reclaimable 0\./,
       });
+      const told = await network.call("STATUS", "x");
+      expect(told).toMatchObject({ exitCode: 0, stdout: "" });
+      expect(told.stderr).toContain(`host-local: ${msg}: ADD fails until one is released; used 3 of 3`);
       await network.changeRecord("c2", { boot: "another" });
-      expectSuccess(await network.call("STATUS", "x"));
+      expectSuccess(await network.call("STATUS", "x", strict(network)));
       await network.changeRecord("c2", { boot: "another" });
       await network.del("c1");
-      expectSuccess(await network.call("STATUS", "x"));
+      expect(await network.call("STATUS", "x")).toMatchObject({ exitCode: 0, stderr: "" });
+      expectError(await network.call("STATUS", "x", { ipam: { ...network.ipam, statusFailsWhenExhausted: "yes" } }), {
+        code: 7,
+        msg: /statusFailsWhenExhausted/,
+      });
     });
   });
 

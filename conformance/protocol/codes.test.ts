@@ -46,9 +46,10 @@ async function signalled({ plugin, item, sandbox }: Scene, signal: NodeJS.Signal
   return running.done;
 }
 
-/** Gives all addresses of a network with one, but for the gateway's, away. */
+/** Gives all addresses of a network with one, but for the gateway's, away; STATUS is to fail of that. */
 async function exhaust({ plugin, sandbox, item }: Scene): Promise<JsonObject> {
-  const ipam = { type: "host-local", subnet: "10.123.0.0/30", dataDir: sandbox.dataDir };
+  const given = { type: "host-local", subnet: "10.123.0.0/30", dataDir: sandbox.dataDir };
+  const ipam = { ...given, statusFailsWhenExhausted: true };
   const config = { cniVersion: "1.1.0", name: "pwt-net", type: "host-local", ipam };
   const options = { plugin: "host-local", command: "ADD", netns: item.pod.path, ifname: "eth0", config };
   expectSuccess(await sandbox.call({ ...options, containerId: "the-other" }));
@@ -196,7 +197,8 @@ test("every code of the source is in the table, and no other [ERROR-3]", async (
 test("DEL, and what is attached, do not care for a STATUS that fails [STATUS-8]", () =>
   withSandbox(async (sandbox) => {
     const item = new Attachment("bridge", "1.1.0", sandbox, await sandbox.pod());
-    const ipam = { type: "host-local", subnet: "10.123.0.0/30", dataDir: sandbox.dataDir };
+    const given = { type: "host-local", subnet: "10.123.0.0/30", dataDir: sandbox.dataDir };
+    const ipam = { ...given, statusFailsWhenExhausted: true };
     const prevResult = expectSuccess(await item.call("ADD", { ipam }));
     expectError(await item.call("STATUS", { ipam }), { code: 50 });
     expect(await item.call("CHECK", { ipam, prevResult })).toMatchObject({ exitCode: 0, stdout: "" });

@@ -12,7 +12,7 @@ export const WAYS = {
   noNamespace: "a CNI_NETNS that is no namespace",
   stopped: "SIGTERM",
   noDelegate: "STATUS, and the delegate is not installed",
-  exhausted: "STATUS, and no address is left",
+  exhausted: "STATUS, and no address is left, with `statusFailsWhenExhausted`",
   powerless: "STATUS without the right to change the network",
   noUnderlay: "STATUS, and the host lacks the underlay's address",
   badPeers: "STATUS, and the list of peers cannot be read any more",

@@ -43,6 +43,8 @@ export interface HostLocalConfig {
   readonly routes: readonly ResultRoute[];
   /** A resolv.conf to take the result's DNS from; "" for none. */
   readonly resolvConf: string;
+  /** Whether STATUS fails while a set has no address left. */
+  readonly statusFailsWhenExhausted: boolean;
 }
 
 /**
@@ -62,6 +64,7 @@ export function readHostLocal(config: NetworkConfig, args: string): HostLocalCon
     pools: assignWanted(sets, readWanted(config, args)),
     routes,
     resolvConf: ipam.string("resolvConf", ""),
+    statusFailsWhenExhausted: ipam.boolean("statusFailsWhenExhausted", false),
   };
 }
 

@@ -5,9 +5,10 @@ import { type Dns, EMPTY_DNS, type Result, type ResultIp } from "../../lib/cni/r
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CHECK_FAILED, CniError, IO_FAILURE, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { readLargeText } from "../../lib/host/directory.ts";
+import { warn } from "../../lib/host/io.ts";
 import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
-import { type Address, formatAddress } from "../../lib/ip/address.ts";
 import { openParent } from "../../lib/host/state-directory.ts";
+import { type Address, formatAddress } from "../../lib/ip/address.ts";
 import { isGateway, type Range, spanIndex } from "../../lib/ip/range.ts";
 import { itemAt } from "../../lib/lists.ts";
 import { ENOENT, errnoText } from "../../lib/sys/errno.ts";
@@ -181,19 +182,24 @@ function status(call: Call): void {
   if (store === null) return;
   try {
     const known = store.readIndex(false);
-    for (const pool of settings.pools) checkRoom(store, pool, known);
+    for (const pool of settings.pools) {
+      const error = lackOf(store, pool, known);
+      if (error === null) continue;
+      if (settings.statusFailsWhenExhausted) throw new CniError(NOT_AVAILABLE, error.message, error.details);
+      /* The pods that hold the addresses are well, and a node that is not ready would lose them. */
+      warn(`host-local: ${error.message}: ADD fails until one is released; ${error.details}\n`);
+    }
   } finally {
     store.close();
   }
 }
 
-/** @throws CniError 50 if the set has no address that is free or could be freed */
-function checkRoom(store: Store, pool: Pool, known: boolean): void {
-  if (known && hasNext(store, pool.ranges)) return;
+/** The error of an ADD if the set has no address that is free or could be freed, else null. */
+function lackOf(store: Store, pool: Pool, known: boolean): CniError | null {
+  if (known && hasNext(store, pool.ranges)) return null;
   const found = survey(store, pool.ranges);
-  if (found.used < found.total || found.dead.length > 0) return;
-  const error = exhausted(store, pool.ranges, found, "");
-  throw new CniError(NOT_AVAILABLE, error.message, error.details);
+  if (found.used < found.total || found.dead.length > 0) return null;
+  return exhausted(store, pool.ranges, found, "");
 }
 
 /** Whether the address that would be given next is free: then nothing needs to be counted. */
@@ -205,7 +211,7 @@ function hasNext(store: Store, ranges: readonly Range[]): boolean {
   return next !== null && lap.holds(next) && !isGateway(ranges, next) && !store.inUse(next);
 }
 
-/** @throws CniError 50 if nothing can be written at a path, or in the nearest directory above it that exists */
+/** @throws CniError 50 if nothing can be written at a path, or made in the nearest directory above it that exists */
 function checkWritable(path: string): void {
   for (let at = path; ; at = at.slice(0, at.lastIndexOf("/"))) {
     const directory = at === "" ? "/" : at;

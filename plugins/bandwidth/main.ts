@@ -1,8 +1,9 @@
 /** The bandwidth plugin: what a container sends and receives holds a rate. It stands behind a plugin that makes the interface. */
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { EMPTY_RESULT, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
+import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CniError, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { CniError, INVALID_CONFIG, KERNEL_REFUSED } from "../../lib/errors.ts";
 import { sha512 } from "../../lib/filter/sha512.ts";
 import { warn } from "../../lib/host/io.ts";
 import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
@@ -101,13 +102,14 @@ function gc(call: Call): void {
   }
 }
 
+/** What the kernel lacks is a failure where each pod has a limit. Otherwise pods without one are attached all the same. */
 function status(call: Call): void {
-  readBandwidthConfig(call);
+  const config = readBandwidthConfig(call);
   try {
     rehearse();
   } catch (error) {
-    if (error instanceof CniError) throw new CniError(NOT_AVAILABLE, error.message, error.details);
-    throw error;
+    if (!(error instanceof Error)) throw error;
+    reportLack("bandwidth", error, config.ingress !== null || config.egress !== null, "pods with a limit");
   }
 }
 

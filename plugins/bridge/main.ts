@@ -11,6 +11,7 @@ import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { type Backend, checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
 import type { FilterOwner } from "../../lib/filter/record.ts";
+import { RecordStore } from "../../lib/filter/store.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import {
   type Namespace,
@@ -278,6 +279,7 @@ function status(call: Call): void {
   const kernel = new Kernel(null);
   try {
     if (config.ipMasq) checkBackend(kernel.filter, config.ipMasqBackend);
+    if (config.ipMasq || config.macSpoofCheck || config.ipSpoofCheck) RecordStore.requireWritable();
     const link = getLinkByName(kernel.host, config.bridge);
     if (link !== null) requireUsable(link, config.filtersVlans);
     const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;

@@ -1,8 +1,9 @@
 /** The portmap plugin: ports of the host that lead to a pod's. It stands behind a plugin that makes the interface. */
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
+import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CniError, CONFLICT, INVALID_CONFIG, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { CniError, CONFLICT, INVALID_CONFIG } from "../../lib/errors.ts";
 import { checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
 import { hostPortsIn } from "../../lib/filter/hostports.ts";
 import { compileConditions } from "../../lib/filter/language.ts";
@@ -92,6 +93,7 @@ function gc(call: Call): void {
   }
 }
 
+/** What the packet filter lacks is a failure where each pod has ports. Otherwise pods without one are attached all the same. */
 function status(call: Call): void {
   const config = checkedConfig(call);
   const filter = new PacketFilter();
@@ -99,8 +101,8 @@ function status(call: Call): void {
     /* Whoever flushed ours flushed the rest as well. */
     if (checkBackend(filter, config.backend)) repair();
   } catch (error) {
-    if (error instanceof CniError) throw new CniError(NOT_AVAILABLE, error.message, error.details);
-    throw error;
+    if (!(error instanceof Error)) throw error;
+    reportLack("portmap", error, config.mappings.length > 0, "pods with ports");
   } finally {
     filter.close();
   }
