@@ -273,13 +273,18 @@ export class PacketFilter {
 
   /**
    * Makes sure of tables. Those that are missing are made, with what belongs to all live attachments; with nothing missing
-   * it costs one question.
+   * it costs one question. Where nothing can be recorded nobody has anything, and the tables are made all the same.
    * @returns whether anything was missing
    * @throws CniError 100 if this kernel cannot have them, 11
    */
   ensure(tables: readonly TableName[]): boolean {
     if (this.#has(tables)) return false;
-    return this.#locked((store) => this.#repair(store, tables, false));
+    const store = RecordStore.openWhereAllowed();
+    try {
+      return this.#repair(store, tables, false);
+    } finally {
+      store?.close();
+    }
   }
 
   /**
@@ -319,8 +324,8 @@ export class PacketFilter {
     return tables.every((table) => this.#present.has(table));
   }
 
-  #repair(store: RecordStore, wanted: readonly TableName[], thorough: boolean): boolean {
-    const records = liveRecords(store);
+  #repair(store: RecordStore | null, wanted: readonly TableName[], thorough: boolean): boolean {
+    const records = store === null ? [] : liveRecords(store);
     const repaired = thorough && [restoreLocalnet(records), repairRecordedIptables(records)].includes(true);
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       const sight = this.tables.look(TABLE_NAMES, [], []);

@@ -3,6 +3,7 @@
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { errnoText, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
+import { warn } from "./io.ts";
 
 /** The file of a setting: ["net", "ipv4", "ip_forward"]. Parts are file names, so interface names may hold dots. */
 export function sysctlPath(parts: readonly string[]): string {
@@ -43,6 +44,23 @@ export function ensureSysctl(parts: readonly string[], value: string): boolean {
   }
   if (written < 0) throw cannotSet(path, value, -written);
   return true;
+}
+
+/**
+ * As `ensureSysctl`, for a setting without which a pod works, too: what cannot be written is told on standard error, as
+ * where /proc/sys is read-only.
+ * @param loss what is missing without it, for that note
+ * @returns whether it has the value, or the kernel lacks it
+ */
+export function preferSysctl(parts: readonly string[], value: string, loss: string): boolean {
+  try {
+    ensureSysctl(parts, value);
+    return true;
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    warn(`${error.message}; going on without it: ${loss}\n`);
+    return false;
+  }
 }
 
 function currentValue(fd: number): string {

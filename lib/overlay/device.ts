@@ -1,7 +1,7 @@
 /** The node's VXLAN device: there, as it should be, and nobody else's. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../errors.ts";
 import { takenBy } from "../host/listeners.ts";
-import { ensureSysctl, hasIpv6 } from "../host/sysctl.ts";
+import { ensureSysctl, hasIpv6, preferSysctl } from "../host/sysctl.ts";
 import {
   type Address,
   bits,
@@ -58,7 +58,7 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
   }
   ensureChecksums(device.link.index, settings);
   if (device.link.up && device.link.alias === plan.alias) return device;
-  ensureSysctl(["net", "ipv6", "conf", name, "accept_ra"], "0");
+  preferSysctl(["net", "ipv6", "conf", name, "accept_ra"], "0", "router advertisements of peers are believed");
   /* Else the kernel forwards by the route's MTU and never tells the pod what it has learned of the path. */
   if (settings.pathMtuDiscovery) ensureSysctl(["net", "ipv4", "ip_forward_use_pmtu"], "1");
   writeNamedUp(socket, device.link.index, plan.alias);

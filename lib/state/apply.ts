@@ -1,7 +1,7 @@
 /** ADD: makes a plan's objects exist, in order. If one cannot be made, those that are this attachment's own are taken back. */
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { throwIfInterrupted } from "../host/interrupt.ts";
-import { ensureSysctl } from "../host/sysctl.ts";
+import { ensureSysctl, preferSysctl } from "../host/sysctl.ts";
 import { writeArpNotify } from "../netlink/address.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import { describe } from "./describe.ts";
@@ -88,7 +88,11 @@ function applySettings(kernel: Kernel, where: Where, members: readonly KernelObj
 }
 
 function applySetting(object: SysctlObject): void {
-  if (ensureSysctl(object.path, object.value) || object.optional) return;
+  if (object.optional) {
+    preferSysctl(object.path, object.value, "the link works, with the setting that it has");
+    return;
+  }
+  if (ensureSysctl(object.path, object.value)) return;
   throw new CniError(KERNEL_REFUSED, `this kernel has no setting ${object.path.join(".")}`);
 }
 

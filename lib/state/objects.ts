@@ -55,6 +55,8 @@ export interface PortObject {
 export interface LocalnetObject {
   readonly kind: "localnet";
   readonly link: string;
+  /** Whether a port is reached by nothing but 127.0.0.0/8, and so is of no use without it. */
+  readonly required: boolean;
 }
 
 /** The gateway's own link where a VLAN is in use: a veth pair on the host with one end in the bridge. Shared, like the bridge. */
@@ -68,7 +70,7 @@ export interface VlanGatewayObject {
   readonly vlan: number;
 }
 
-/** A kernel setting below /proc/sys. Where the kernel lacks the file an `optional` one is passed over. */
+/** A kernel setting below /proc/sys. Where it is missing or cannot be written an `optional` one is passed over. */
 export interface SysctlObject {
   readonly kind: "sysctl";
   readonly where: Where;

@@ -80,7 +80,7 @@ export function planPortmap(input: PlanInput): KernelObject[] {
   for (const pod of input.pod) {
     const link = localnetLinkOf(config, pod);
     if (link === "") continue;
-    plan.push({ kind: "localnet", link });
+    plan.push({ kind: "localnet", link, required: isForLocalhost(config, pod) });
   }
   if (config.snat && input.reflectingPort !== "") plan.push({ kind: "hairpin", port: input.reflectingPort });
   const ports: HostPort[] = [];
@@ -146,6 +146,11 @@ function conditionsChain(config: PortmapConfig, network: string): FilterChain | 
     `meta nfproto ipv6 ${[...config.conditions6, "goto translate"].join(" ")}`,
   ];
   return { table: "inet", name: sharedChainName("conditions", network, rules), rules };
+}
+
+/** Whether one of the ports is published on 127.0.0.0/8 and nowhere else. */
+function isForLocalhost(config: PortmapConfig, pod: PodAddress): boolean {
+  return hostPortsOf(config, pod.address.address).some((port) => port.hostIp?.bytes[0] === 127);
 }
 
 /** The link on which the kernel has to accept 127.0.0.1, if one of the ports is to be reached by it; else "". */
