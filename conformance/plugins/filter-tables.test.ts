@@ -1,6 +1,6 @@
 /** The tables themselves: what becomes of them where they are not as this version of Podwire makes them. */
-import { expect, test } from "vitest";
-import { expectSuccess } from "../harness.ts";
+import { describe, expect, test } from "vitest";
+import { expectError, expectSuccess } from "../harness.ts";
 import { addressOf, type Mapping, type Node, withNode } from "./portmap-lab.ts";
 
 const MAPPINGS: Mapping[] = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
@@ -41,3 +41,40 @@ test.each(CALLS)("a table of another ruleset is replaced by %s, and all elements
     expectSuccess(await node.check(pod, MAPPINGS));
   }),
 );
+
+describe("a table that somebody has switched off", () => {
+  const sleep = (node: Node, family: string) => node.nft("add", `table ${family} podwire { flags dormant; }`);
+  const options = { label: "web", mappings: MAPPINGS, bridge: { macspoofchk: true } };
+
+  async function expectAwake(node: Node): Promise<void> {
+    for (const family of FAMILIES) expect(await node.nft("list", "table", family, "podwire")).not.toContain("dormant");
+    expect(await node.ask(node.client, addressOf("node", 4), 8080)).toMatch(/^web saw/);
+  }
+
+  test.each(CALLS)("is put in force again by %s", (_name, call) =>
+    withNode({}, async (node) => {
+      const pod = await node.pod(options);
+      for (const family of FAMILIES) await sleep(node, family);
+      expect(await node.ask(node.client, addressOf("node", 4), 8080)).toBe("refused");
+      await call(node);
+      await expectAwake(node);
+      expectSuccess(await node.check(pod, MAPPINGS));
+    }),
+  );
+
+  test("is a difference for CHECK of each plugin, which mends it", () =>
+    withNode({}, async (node) => {
+      const pod = await node.pod(options);
+      await sleep(node, "inet");
+      expectError(await node.check(pod, MAPPINGS), { code: 101, msg: /table inet podwire is dormant/ });
+      await expectAwake(node);
+      await sleep(node, "bridge");
+      const config = node.bridgeConfig({ macspoofchk: true, prevResult: pod.bridged });
+      expectError(await node.call("bridge", "CHECK", pod, config), {
+        code: 101,
+        msg: /table bridge podwire is dormant/,
+      });
+      await expectAwake(node);
+      expectSuccess(await node.call("bridge", "CHECK", pod, config));
+    }));
+});

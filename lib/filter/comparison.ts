@@ -24,10 +24,11 @@ export function differencesInTables(tables: FilterTables, record: FilterRecord):
   }
   i = 0;
   for (const table of TABLE_NAMES) {
-    const missing = sight.tables[i] === "missing";
+    const state = sight.tables[i] ?? "missing";
     i += 1;
     if (!isAbout(record, table)) continue;
-    if (missing) others.push(`table ${table} podwire is missing`);
+    if (state === "dormant") others.push(`table ${table} podwire is dormant: none of its rules is in force`);
+    if (state === "missing") others.push(`table ${table} podwire is missing`);
     else others.push(...tables.differences(table, false));
   }
   return [...ports, ...others];

@@ -49,13 +49,13 @@ export function isAbout(record: FilterRecord, table: TableName): boolean {
   return false;
 }
 
-/** The tables that have to be made: missing ones if they are wanted, unusable ones in any case. */
+/** The tables that have to be made: missing ones if they are wanted, unusable and dormant ones in any case. */
 export function missingTables(states: readonly TableState[], wanted: (table: TableName) => boolean): TableName[] {
   const missing: TableName[] = [];
   let i = 0;
   for (const table of TABLE_NAMES) {
     const state = states[i] ?? "missing";
-    if (state === "unusable" || (state === "missing" && wanted(table))) missing.push(table);
+    if (state === "unusable" || state === "dormant" || (state === "missing" && wanted(table))) missing.push(table);
     i += 1;
   }
   return missing;

@@ -30,8 +30,11 @@ import { noNftables, refused } from "./refusals.ts";
 import { familyOf, setDefinition, TABLE, type TableName, tableComment, tableDefinition } from "./ruleset.ts";
 import { decodeValues, encodeValues, fieldsNamed } from "./values.ts";
 
-/** "unusable": of another version of Podwire, with other rules, or with its rules flushed. */
-export type TableState = "present" | "missing" | "unusable";
+/**
+ * "unusable": of another version of Podwire, with other rules, or with its rules flushed. "dormant": somebody has switched it
+ * off (`nft add table inet podwire '{ flags dormant; }'`): it is there with all its rules, and no packet comes to them.
+ */
+export type TableState = "present" | "missing" | "unusable" | "dormant";
 
 /** An element as the kernel has it. */
 export interface FoundElement {
@@ -93,6 +96,7 @@ export class FilterTables {
     const firstChain = 2 * tables.length;
     const firstElement = firstChain + chains.length;
     const ours: boolean[] = tables.map(() => false);
+    const asleep: boolean[] = tables.map(() => false);
     /* How many rules the table's first chain has: none after `nft flush table`, which leaves the table. */
     const rules: number[] = tables.map(() => 0);
     const uses: (number | null)[] = chains.map(() => null);
@@ -100,7 +104,9 @@ export class FilterTables {
     const errors = this.socket.executeAll((message, index) => {
       if (index < firstChain && index % 2 === 0) {
         const table = itemAt(tables, index >> 1);
-        ours[index >> 1] = table !== null && decodeTable(message.body).comment === tableComment(table);
+        const { comment, flags } = decodeTable(message.body);
+        ours[index >> 1] = table !== null && comment === tableComment(table);
+        asleep[index >> 1] = flags !== 0;
       } else if (index < firstChain) {
         rules[index >> 1] = decodeChain(message.body).uses;
       } else if (index < firstElement) {
@@ -120,6 +126,7 @@ export class FilterTables {
     }
     const states = tables.map((_table, i): TableState => {
       if (errors[2 * i] !== 0) return "missing";
+      if (asleep[i] === true) return "dormant";
       return ours[i] === true && rules[i] !== 0 ? "present" : "unusable";
     });
     return { tables: states, chains: uses, elements: found };

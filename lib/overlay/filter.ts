@@ -13,7 +13,13 @@ import {
   writeNewSet,
   writeNewTable,
 } from "../netlink/nftables/messages.ts";
-import { NFPROTO_INET, type NftSet, TYPE_IPV4_ADDR, TYPE_IPV6_ADDR } from "../netlink/nftables/objects.ts";
+import {
+  type FoundTable,
+  NFPROTO_INET,
+  type NftSet,
+  TYPE_IPV4_ADDR,
+  TYPE_IPV6_ADDR,
+} from "../netlink/nftables/objects.ts";
 import { listRules, writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { ENOENT, SystemError } from "../sys/errno.ts";
@@ -130,7 +136,7 @@ export class OverlayFilter {
     const comment = filterComment(this.#settings, chains);
     let matching = 0;
     const errors = socket.executeAll((message, index) => {
-      if (index === 0) matching += decodeTable(message.body).comment === comment ? 1 : 0;
+      if (index === 0) matching += isInForce(decodeTable(message.body), comment) ? 1 : 0;
       else matching += decodeChain(message.body).uses === chains[index - 1]?.rules.length ? 1 : 0;
     });
     for (const errno of errors) {
@@ -193,4 +199,9 @@ export class OverlayFilter {
     this.#socket = socket;
     return socket;
   }
+}
+
+/** Whether a table is the one with that comment, and nobody has switched it off (`flags dormant`). */
+function isInForce(found: FoundTable, comment: string): boolean {
+  return found.comment === comment && found.flags === 0;
 }

@@ -44,9 +44,9 @@ describe("reading", () => {
 
   test("tables", () => {
     const found = ofType(NFT_MSG_NEWTABLE).map(decodeTable);
-    expect(found).toEqual([{ family: NFPROTO_INET, name: table, comment: "v1" }]);
+    expect(found).toEqual([{ family: NFPROTO_INET, name: table, comment: "v1", flags: 0 }]);
     const other = { family: NFPROTO_BRIDGE, name: "x", comment: "" };
-    expect(decodeTable(bodyOf(written((socket) => writeNewTable(socket, other))))).toEqual(other);
+    expect(decodeTable(bodyOf(written((socket) => writeNewTable(socket, other))))).toEqual({ ...other, flags: 0 });
   });
 
   test.each(Object.entries(ELEMENTS))("%s", (command, [of, elements]) => {

@@ -17,27 +17,30 @@ import {
   NFTA_SET_ELEM_KEY,
   NFTA_SET_ELEM_LIST_ELEMENTS,
   NFTA_SET_ELEM_USERDATA,
+  NFTA_TABLE_FLAGS,
   NFTA_TABLE_NAME,
   NFTA_TABLE_USERDATA,
   UDATA_COMMENT,
 } from "./attributes.ts";
 import { type Data, decodeData, decodeExpressions } from "./expressions.ts";
-import type { Chain, Element, Expression, Hook, Rule, Table } from "./objects.ts";
+import type { Chain, Element, Expression, FoundTable, Hook, Rule } from "./objects.ts";
 
 /** The length of struct nfgenmsg. */
 const HEADER_LENGTH = 4;
 
 /** Reads the body of an NFT_MSG_NEWTABLE message. @throws NetlinkFormatError, as all of these */
-export function decodeTable(body: Uint8Array): Table {
+export function decodeTable(body: Uint8Array): FoundTable {
   const family = readU8(body, 0);
   let name = "";
   let comment = "";
+  let flags = 0;
   const attributes = new AttributeReader(body, HEADER_LENGTH);
   while (attributes.next()) {
     if (attributes.type === NFTA_TABLE_NAME) name = attributes.text();
+    else if (attributes.type === NFTA_TABLE_FLAGS) flags = attributes.be32();
     else if (attributes.type === NFTA_TABLE_USERDATA) comment = decodeComment(attributes.bytes());
   }
-  return { family, name, comment };
+  return { family, name, comment, flags };
 }
 
 /** Reads the body of an NFT_MSG_NEWCHAIN message. */

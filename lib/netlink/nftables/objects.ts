@@ -17,6 +17,12 @@ export interface Table {
   readonly comment: string;
 }
 
+/** A table as the kernel tells it. */
+export interface FoundTable extends Table {
+  /** NFT_TABLE_F_* in linux/netfilter/nf_tables.h: 1 is dormant, which means that none of its chains sees a packet. */
+  readonly flags: number;
+}
+
 /** Where a base chain is attached. */
 export interface Hook {
   /** "nat", "filter" or "route". */
