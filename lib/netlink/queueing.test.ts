@@ -75,7 +75,7 @@ function written(encode: (socket: NetlinkSocket) => void, nested: Readonly<Recor
 
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
 const filter = (more: Partial<TrafficFilter>): TrafficFilter => ({
-  ...{ hook: "ingress", priority: 60000, subnet: null, end: "destination", through: 7 },
+  ...{ hook: "ingress", priority: 60000, subnet: null, tag: 0, end: "destination", through: 7 },
   ...more,
 });
 

@@ -14,6 +14,8 @@ const RTM_GETTFILTER = 46;
 const ETH_P_ALL = 0x0003;
 const ETH_P_IP = 0x0800;
 const ETH_P_IPV6 = 0x86dd;
+export const ETH_P_8021Q = 0x8100;
+export const ETH_P_8021AD = 0x88a8;
 
 const TCA_MATCHALL_ACT = 2;
 const TCA_U32_CLASSID = 1;
@@ -38,8 +40,10 @@ export interface TrafficFilter {
   readonly hook: Hook;
   /** Lower numbers come first; filters of one number are of one kind and one protocol. */
   readonly priority: number;
-  /** Only packets from or to this subnet; null for all packets. */
+  /** Only packets from or to this subnet; null for all packets. Those behind a VLAN tag are of no subnet for the kernel. */
   readonly subnet: Prefix | null;
+  /** Without a subnet: only packets with this type of VLAN tag (ETH_P_8021Q, ETH_P_8021AD); 0 for all. */
+  readonly tag: number;
   /** Which of the packet's addresses `subnet` is about. */
   readonly end: "source" | "destination";
   /** The index of the link that packets are sent through; 0 lets them pass. */
@@ -78,12 +82,16 @@ export function writeU32(socket: NetlinkSocket, index: number, filter: TrafficFi
 
 function beginFilter(socket: NetlinkSocket, index: number, filter: TrafficFilter, kind: string): MessageWriter {
   const writer = socket.request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL);
-  const { subnet } = filter;
-  const protocol = subnet === null ? ETH_P_ALL : subnet.address.family === 4 ? ETH_P_IP : ETH_P_IPV6;
+  const protocol = protocolOf(filter);
   const information = filter.priority * 0x10000 + (((protocol & 0xff) << 8) | (protocol >> 8));
   writeHeader(writer, index, 0, parentOf(filter.hook), information);
   writer.attributeText(TCA_KIND, kind);
   return writer;
+}
+
+function protocolOf({ subnet, tag }: TrafficFilter): number {
+  if (subnet !== null) return subnet.address.family === 4 ? ETH_P_IP : ETH_P_IPV6;
+  return tag === 0 ? ETH_P_ALL : tag;
 }
 
 /** Writes the one action: struct tc_mirred is index, capab, action, refcnt, bindcnt, eaction, ifindex. */

@@ -198,8 +198,8 @@ export interface RedirectObject {
 
 /** One filter of a `redirect`; what no filter says anything about passes. */
 export interface RedirectMatch {
-  /** 0 for an IPv4 subnet, 1 for an IPv6 one, 2 for all packets: the kernel asks in this order. */
-  readonly rank: 0 | 1 | 2;
+  /** 0 for an IPv4 subnet, 1 for an IPv6 one, 2 for all packets, 3 and 4 for tagged ones: the kernel asks in this order. */
+  readonly rank: 0 | 1 | 2 | 3 | 4;
   readonly subnet: Prefix | null;
   readonly end: TrafficFilter["end"];
   readonly shaped: boolean;

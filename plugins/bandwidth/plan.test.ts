@@ -76,7 +76,7 @@ describe("a plan", () => {
       ["0 destination false", "1 destination false", "2 all true"],
     ]);
     expect(matches(plan({ egress: limit(1e6), choice: "only", subnets }))).toEqual([
-      ["0 destination true", "1 destination true"],
+      ["0 destination true", "1 destination true", "3 all true", "4 all true"],
     ]);
   });
 });

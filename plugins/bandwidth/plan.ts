@@ -89,7 +89,13 @@ function matchesOf(config: BandwidthConfig, direction: "ingress" | "egress"): Re
   for (const subnet of config.subnets) {
     matches.push({ rank: subnet.address.family === 4 ? 0 : 1, subnet, end, shaped: config.choice === "only" });
   }
-  if (config.choice !== "only") matches.push({ rank: 2, subnet: null, end, shaped: true });
+  if (config.choice !== "only") {
+    matches.push({ rank: 2, subnet: null, end, shaped: true });
+  } else {
+    /* The kernel sees no address behind a tag, but a receiver takes the tag off: tagged packets are of all subnets. */
+    matches.push({ rank: 3, subnet: null, end, shaped: true });
+    matches.push({ rank: 4, subnet: null, end, shaped: true });
+  }
   return matches;
 }
 

@@ -6,6 +6,8 @@ import { getRoot, writeClsact } from "../../netlink/queueing.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import {
   describeKeys,
+  ETH_P_8021AD,
+  ETH_P_8021Q,
   type Hook,
   listFilters,
   type TrafficFilter,
@@ -18,8 +20,13 @@ import type { Kernel } from "../kernel.ts";
 import type { IfbObject, RedirectObject } from "../objects.ts";
 import { differenceInRoot, missing, writeShaper } from "./shaper.ts";
 
+/** The types of tag that the two last ranks of a `RedirectMatch` are for. */
+const TAGS = [ETH_P_8021Q, ETH_P_8021AD];
+const FIRST_TAG = 3;
+const PRIORITIES = FIRST_TAG + TAGS.length;
+
 /**
- * The first of the three priorities of our filters: for IPv4 subnets, IPv6 subnets, and all packets. They are behind those
+ * The first of the priorities of our filters: for IPv4 subnets, IPv6 subnets, all packets, and two for tagged ones. They are behind those
  * that others attach, and behind those that the kernel numbers (49152 and below): what comes back from an ifb is not shown
  * to filters again, so whoever decides about packets has to come first. The hooks have different ones, because the kernel
  * lists u32 filters of one priority with those of the other hook.
@@ -29,7 +36,7 @@ export function firstPriority(hook: Hook): number {
 }
 
 function isOurs(hook: Hook, priority: number): boolean {
-  return priority >= firstPriority(hook) && priority <= firstPriority(hook) + 2;
+  return priority >= firstPriority(hook) && priority < firstPriority(hook) + PRIORITIES;
 }
 
 export function applyIfb(kernel: Kernel, object: IfbObject): void {
@@ -144,7 +151,7 @@ export function takeBackRedirect(kernel: Kernel, object: RedirectObject): void {
 
 /** Detaches our filters from a hook; none there is fine. The place for filters stays, since others may be using it. */
 export function removeFilters(socket: NetlinkSocket, index: number, hook: Hook): void {
-  for (let i = 0; i < 3; i += 1) writeDeleteFilters(socket, index, hook, firstPriority(hook) + i);
+  for (let i = 0; i < PRIORITIES; i += 1) writeDeleteFilters(socket, index, hook, firstPriority(hook) + i);
   socket.executeAll(() => {});
 }
 
@@ -154,6 +161,7 @@ function filtersOf(kernel: Kernel, object: RedirectObject): TrafficFilter[] {
     hook: object.hook,
     priority: firstPriority(object.hook) + match.rank,
     subnet: match.subnet,
+    tag: match.rank < FIRST_TAG ? 0 : (TAGS[match.rank - FIRST_TAG] ?? 0),
     end: match.end,
     through: match.shaped ? through : 0,
   }));
