@@ -1,46 +1,24 @@
 /** bridge with macspoofchk and ipSpoofCheck, and router advertisements: what a pod cannot send into its bridge. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
 import { capture, hostEnd } from "./bridge-lab.ts";
 import { remains } from "./node-filter.ts";
 import { addressOf, type Node, type Pod, withNode } from "./portmap-lab.ts";
+import {
+  ALL_NODES_MAC,
+  advertisement,
+  BROADCAST,
+  captured,
+  datagram,
+  FOREIGN,
+  linkLocalOf,
+  macOf,
+  received,
+  type Scene,
+  tagged,
+  withScene,
+} from "./sender-lab.ts";
 import { addressBytes, arpFrame, BRIEFLY, icmp6Frame, udpFrame } from "./traffic.ts";
-
-const FOREIGN = "02:de:ad:be:ef:01";
-const BROADCAST = "ff:ff:ff:ff:ff:ff";
-const ALL_NODES_MAC = "33:33:00:00:00:01";
-
-async function macOf(netns: Netns, link = "eth0"): Promise<string> {
-  const [found] = await netns.query("link", "show", "dev", link);
-  return String((found as JsonObject).address);
-}
-
-async function linkLocalOf(netns: Netns): Promise<string> {
-  const [found] = await netns.query("address", "show", "dev", "eth0");
-  const all = (found?.addr_info ?? []) as JsonObject[];
-  return String(all.find((info) => info.family === "inet6" && info.scope === "link")?.local);
-}
-
-interface Scene {
-  readonly node: Node;
-  /** Held by the checks. */
-  readonly sender: Pod;
-  readonly senderMac: string;
-  /** On the same bridge, with a UDP server "victim" on port 80. */
-  readonly victim: Pod;
-  readonly victimMac: string;
-}
-
-/** Two pods on a bridge, the first with further options. */
-async function withScene(bridge: JsonObject, run: (scene: Scene) => Promise<void>): Promise<void> {
-  await withNode({}, async (node) => {
-    await node.traffic.serveAll(node.client, "client", 80);
-    const sender = await node.pod({ portmap: null, label: "sender", bridge });
-    const victim = await node.pod({ portmap: null, label: "victim" });
-    const [senderMac, victimMac] = [await macOf(sender.netns), await macOf(victim.netns)];
-    await run({ node, sender, senderMac, victim, victimMac });
-  });
-}
 
 /** Asserts that honest traffic passes, in both directions and families. */
 async function expectHonestTraffic({ node, sender, victim }: Scene): Promise<void> {
@@ -55,51 +33,6 @@ async function expectHonestTraffic({ node, sender, victim }: Scene): Promise<voi
   }
   expect(await sender.netns.ping(addressOf("gateway", 4))).toBe(true);
   expect(await sender.netns.ping(addressOf("gateway", 6))).toBe(true);
-}
-
-/** A datagram to the victim with chosen source addresses. */
-function datagram(
-  scene: Scene,
-  text: string,
-  change: { mac?: string; source?: string; family?: 4 | 6 } = {},
-): Uint8Array {
-  const six = change.family === 6;
-  return udpFrame({
-    sourceMac: change.mac ?? scene.senderMac,
-    destinationMac: scene.victimMac,
-    source: change.source ?? (six ? scene.sender.v6 : scene.sender.v4),
-    destination: six ? scene.victim.v6 : scene.victim.v4,
-    sourcePort: 40_000,
-    destinationPort: 80,
-    text,
-  });
-}
-
-/** What of the frames the victim's server got. */
-async function received({ node, sender, victim }: Scene, frames: readonly Uint8Array[]): Promise<string[]> {
-  await node.traffic.seen(victim.netns, "victim");
-  await node.traffic.send(sender.netns, "eth0", ...frames);
-  await new Promise((resolve) => setTimeout(resolve, 150));
-  return (await node.traffic.seen(victim.netns, "victim")).map(([, text]) => text);
-}
-
-/** The frames that the victim's link and the node's bridge see of those that the pod sends, as lines of tcpdump. */
-async function captured(
-  { node, sender, victim }: Scene,
-  filter: string,
-  frames: readonly Uint8Array[],
-): Promise<string[]> {
-  const captures = [
-    await capture(victim.netns, "eth0", filter),
-    await capture(node.host, "cni0", "-p", "-Q", "in", filter),
-  ];
-  await node.traffic.send(sender.netns, "eth0", ...frames);
-  await new Promise((resolve) => setTimeout(resolve, 200));
-  return (await Promise.all(captures.map((one) => one.stop()))).flat();
-}
-
-function ethertype8100(frame: Uint8Array): Uint8Array {
-  return Buffer.concat([frame.subarray(0, 12), Buffer.from("81000005", "hex"), frame.subarray(12)]);
 }
 
 describe("macspoofchk", () => {
@@ -118,8 +51,8 @@ describe("macspoofchk", () => {
         datagram(scene, "tagged", { mac: FOREIGN }),
       ];
       expect(await received(scene, frames)).toEqual(["own", "own"]);
-      const tagged = [ethertype8100(datagram(scene, "tagged", { mac: FOREIGN }))];
-      expect(await captured(scene, `ether host ${FOREIGN}`, [...frames, ...tagged])).toEqual([]);
+      const behind = [tagged(datagram(scene, "tagged", { mac: FOREIGN }), ["8100:5"])];
+      expect(await captured(scene, `ether host ${FOREIGN}`, [...frames, ...behind])).toEqual([]);
     }));
 
   test("without it they pass", () =>
@@ -158,6 +91,40 @@ describe("macspoofchk", () => {
       expect(await captured(scene, `${filter} ${senderMac}`, [claim(senderMac, senderMac)])).not.toEqual([]);
     }));
 
+  test("neighbour discovery that tells a foreign MAC is dropped, wherever in the message it stands", () =>
+    withScene(options, async (scene) => {
+      const { senderMac, sender, victim } = scene;
+      const message = (head: string, ...optionList: string[]) =>
+        icmp6Frame({
+          ...{ sourceMac: senderMac, destinationMac: ALL_NODES_MAC, source: sender.v6, destination: "ff02::1" },
+          body: Buffer.from(head + optionList.join(""), "hex"),
+        });
+      const option = (type: "01" | "02", mac: string) => `${type}01${mac.replaceAll(":", "")}`;
+      const target = addressBytes(victim.v6).toString("hex");
+      const messages = [
+        { head: "8500000000000000", type: "01" },
+        { head: `8700000000000000${target}`, type: "01" },
+        { head: `8800000020000000${target}`, type: "02" },
+      ] as const;
+      const nonce = "0e01000102030405";
+      const filter = `icmp6 and ether src ${senderMac} and (ip6[40] == 133 or ip6[40] == 135 or ip6[40] == 136 or ip6[40] == 137)`;
+      for (const { head, type } of messages) {
+        const lies = [
+          message(head, option(type, FOREIGN)),
+          message(head, nonce, option(type, FOREIGN)),
+          message(head, option(type, senderMac), option(type, FOREIGN)),
+        ];
+        expect(await captured(scene, `${filter} and ether[54] == 0x${head.slice(0, 2)}`, lies), head).toEqual([]);
+        const honest = [message(head, option(type, senderMac)), message(head), message(head, nonce)];
+        const seen = await captured(scene, `${filter} and ether[54] == 0x${head.slice(0, 2)}`, honest);
+        expect(seen.length, head).toBeGreaterThanOrEqual(6);
+      }
+      const redirect = `8900000000000000${target}${addressBytes(addressOf("server", 6)).toString("hex")}`;
+      expect(
+        await captured(scene, `${filter} and ether[54] == 137`, [message(redirect, option("02", FOREIGN))]),
+      ).toEqual([]);
+    }));
+
   test("pods without it are not held by it", () =>
     withScene(options, async ({ node, sender, victim, victimMac, senderMac }) => {
       await node.traffic.seen(sender.netns, "sender");
@@ -194,8 +161,8 @@ describe("ipSpoofCheck", () => {
         datagram(scene, "link-local", { source: await linkLocalOf(scene.sender.netns), family: 6 }),
       ];
       expect(await received(scene, frames)).toEqual(["own", "own", "link-local"]);
-      const tagged = ethertype8100(datagram(scene, "tagged", { source: "10.88.0.77" }));
-      expect(await captured(scene, "vlan", [tagged])).toEqual([]);
+      const behind = tagged(datagram(scene, "tagged", { source: "10.88.0.77" }), ["8100:5"]);
+      expect(await captured(scene, "vlan", [behind])).toEqual([]);
     }));
 
   test("without it they pass", () =>
@@ -254,27 +221,60 @@ describe("ipSpoofCheck", () => {
       expect(await captured(scene, filter, lies)).toEqual([]);
       expect(await captured(scene, filter, [advertise(sender.v6)])).not.toEqual([]);
     }));
+
+  test("from the unspecified address come questions for own addresses and reports of groups only", () =>
+    withScene(options, async (scene) => {
+      const { senderMac, sender, victim } = scene;
+      const ask = (target: string) =>
+        icmp6Frame({
+          ...{ sourceMac: senderMac, destinationMac: "33:33:ff:00:00:01", source: "::", destination: "ff02::1" },
+          body: Buffer.concat([Buffer.from("8700000000000000", "hex"), addressBytes(target)]),
+        });
+      const report = icmp6Frame({
+        ...{ sourceMac: senderMac, destinationMac: "33:33:00:00:00:16", source: "::", destination: "ff02::16" },
+        body: Buffer.from("8f00000000000001" + "04000000ff020000000000000000000000000123", "hex"),
+      });
+      const solicit = icmp6Frame({
+        ...{ sourceMac: senderMac, destinationMac: ALL_NODES_MAC, source: "::", destination: "ff02::2" },
+        body: Buffer.from("8500000000000000", "hex"),
+      });
+      const filter = `ip6 src :: and ether src ${senderMac}`;
+      const lies = [
+        datagram(scene, "from nowhere", { source: "::", family: 6 }),
+        ask(victim.v6),
+        ask("fd88::77"),
+        solicit,
+      ];
+      expect(await captured(scene, `${filter} and not ip6[6] == 0`, lies)).toEqual([]);
+      expect(await received(scene, lies)).toEqual([]);
+      for (const frame of [ask(sender.v6), ask(await linkLocalOf(sender.netns)), report]) {
+        expect(await captured(scene, filter, [frame])).not.toEqual([]);
+      }
+    }));
+
+  test("a pod cannot make its neighbour give up an address", () =>
+    withScene(options, async (scene) => {
+      const { senderMac, victim } = scene;
+      const seen = async () =>
+        (await victim.netns.exec("ip", ["-6", "address", "show", "dev", "eth0"])).includes("dadfailed");
+      await victim.netns.exec("sh", [
+        "-c",
+        "echo 1 > /proc/sys/net/ipv6/conf/eth0/accept_dad; echo 3 > /proc/sys/net/ipv6/conf/eth0/dad_transmits",
+      ]);
+      await victim.netns.ip("address", "add", "fd88::99/64", "dev", "eth0");
+      const question = icmp6Frame({
+        ...{ sourceMac: senderMac, destinationMac: "33:33:ff:00:00:99", source: "::", destination: "ff02::1:ff00:99" },
+        body: Buffer.concat([Buffer.from("8700000000000000", "hex"), addressBytes("fd88::99")]),
+      });
+      for (let i = 0; i < 5; i += 1) {
+        await scene.node.traffic.send(scene.sender.netns, "eth0", question);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      expect(await seen()).toBe(false);
+    }));
 });
 
 describe("router advertisements", () => {
-  /** A whole advertisement with a prefix, as rogue pods send it (CVE-2020-10749). */
-  function advertisement(
-    { senderMac }: Scene,
-    source: string,
-    destination = "ff02::1",
-    mac = ALL_NODES_MAC,
-  ): Uint8Array {
-    const prefix = Buffer.concat([
-      Buffer.from("030440c0000151800000384000000000", "hex"),
-      addressBytes("2001:db8:bad::"),
-    ]);
-    const header = Buffer.from("8600000040080708" + "0000000000000000", "hex");
-    return icmp6Frame({
-      ...{ sourceMac: senderMac, destinationMac: mac, source, destination },
-      body: Buffer.concat([header, prefix]),
-    });
-  }
-
   /** The same behind a hop-by-hop header, which naive filters do not look behind. */
   function hidden(frame: Uint8Array): Uint8Array {
     const bytes = Buffer.from(frame);

@@ -4,13 +4,13 @@ import { commentOf, TABLE_NAMES, type TableDefinition, tableComment, tableDefini
 
 /** language.test.ts compares what the compiler makes of these with what nft made of them. */
 test("every rule was tried with nft", () => {
-  /* nft 1.0.6 has no name for the address that an advertisement claims, and does not take a raw field for one. */
-  const untried = "bridge icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @addresses6 drop";
+  /* nft 1.0.6 takes a raw field for one of a set only if the set is declared with the same raw field. */
+  const tried = (rule: string) =>
+    rule.includes(". @th,") ? rule.replace("@addresses6", "@targets6").replace("@macs", "@options") : rule;
   for (const table of TABLE_NAMES) {
     const rules = tableDefinition(table).chains.flatMap((chain) => chain.rules.map((rule) => `${table} ${rule}`));
-    for (const rule of rules) if (rule !== untried) expect(captured.made).toHaveProperty([rule]);
+    for (const rule of rules) expect(captured.made).toHaveProperty([tried(rule)]);
   }
-  expect(captured.made).toHaveProperty([untried.replace("@addresses6", "@targets6")]);
 });
 
 test("a table's comment changes with every part of its definition", () => {

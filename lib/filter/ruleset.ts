@@ -39,8 +39,12 @@ export interface TableDefinition {
   readonly chains: readonly ChainDefinition[];
 }
 
-/** The link group of the host ends of all pods (`ip link show group 7368548`): "pod" in ASCII. */
+/** The link group of the host ends of pods (`ip link show group 7368548`): "pod" in ASCII. */
 export const POD_LINK_GROUP = 0x706f64;
+/** The one of those that are VLAN trunks, which may send tagged frames. The groups differ in the last bit. */
+export const TRUNK_LINK_GROUP = POD_LINK_GROUP + 1;
+/** What all pods' links match. */
+export const FROM_PODS = `iifgroup & 4294967294 == ${POD_LINK_GROUP}`;
 
 const NF_INET_PRE_ROUTING = 0;
 const NF_INET_LOCAL_OUT = 3;
@@ -107,6 +111,11 @@ function natTable(): TableDefinition {
     { name: "localnet_links", key: "ifname", data: "" },
     { name: "localhost4", key: "ipv4_addr", data: "" },
   ];
+  /* What route_localnet would let in from the wire (CVE-2020-8558). */
+  const raw: string[] = [
+    "iifname @localnet_links ip daddr 127.0.0.0/8 drop",
+    "iifname @localnet_links ip saddr 127.0.0.0/8 drop",
+  ];
   const conditional: string[] = [];
   const translate: string[] = [];
   const postrouting: string[] = [
@@ -130,7 +139,11 @@ function natTable(): TableDefinition {
       { name: `hairpin${n}`, key: `${address} . ${address}`, data: "" },
       { name: `same_link${n}`, key: `${address} . ifname`, data: "" },
       { name: `masquerade${n}`, key: address, data: "verdict" },
+      /* Pods behind isolated ports, each with the link that leads to it. */
+      { name: `isolated${n}`, key: `${address} . ifname`, data: "" },
     );
+    /* Back to where it came from, past the bridge that keeps the two apart. Published ports are not translated yet. */
+    raw.push(`${ip} saddr . iifname @isolated${n} ${ip} daddr . iifname @isolated${n} drop`);
     const any = "meta l4proto . th dport";
     const one = `${ip} daddr . ${any}`;
     conditional.push(`${one} vmap @hostip_conditional${n}`, `meta nfproto ipv${n} ${any} vmap @conditional${n}`);
@@ -156,11 +169,7 @@ function natTable(): TableDefinition {
       {
         name: "raw",
         hook: { type: "filter", hook: NF_INET_PRE_ROUTING, priority: PRIORITY_RAW },
-        /* What route_localnet would let in from the wire (CVE-2020-8558). */
-        rules: [
-          "iifname @localnet_links ip daddr 127.0.0.0/8 drop",
-          "iifname @localnet_links ip saddr 127.0.0.0/8 drop",
-        ],
+        rules: raw,
       },
       {
         name: "prerouting",
@@ -182,7 +191,11 @@ function natTable(): TableDefinition {
   };
 }
 
-/** What a pod's link may send into its bridge. */
+/**
+ * What a pod's link may send into its bridge. The kernel takes the outermost tag off before a bridge sees a frame: then
+ * `ether type` still reads the tag's own type, but `meta protocol` what stands behind it, and the headers are those of what
+ * is inside. A second tag stays in the frame, and whoever takes off one tag after the other would see what is not seen here.
+ */
 function bridgeTable(): TableDefinition {
   return {
     sets: [
@@ -192,37 +205,82 @@ function bridgeTable(): TableDefinition {
       { name: "addresses6", key: "ifname . ipv6_addr", data: "" },
     ],
     chains: [
-      {
-        name: "check_mac",
-        hook: null,
-        rules: ["iifname . ether saddr != @macs drop", "ether type arp iifname . arp saddr ether != @macs drop"],
-      },
+      { name: "check_mac", hook: null, rules: macRules() },
+      { name: "check_unspecified", hook: null, rules: unspecifiedRules() },
       {
         name: "check_address",
         hook: null,
         rules: [
-          "ether type ip iifname . ip saddr != @addresses4 drop",
-          "ether type ip return",
-          /* An ARP probe has no sender's address yet (RFC 5227); the unspecified one asks for duplicates (RFC 4862). */
-          "ether type arp arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @addresses4 drop",
-          "ether type arp return",
-          "ether type ip6 ip6 saddr != :: iifname . ip6 saddr != @addresses6 drop",
+          "meta protocol ip iifname . ip saddr != @addresses4 drop",
+          "meta protocol ip return",
+          /* An ARP probe has no sender's address yet (RFC 5227). */
+          "meta protocol arp arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @addresses4 drop",
+          "meta protocol arp return",
+          "meta protocol ip6 ip6 saddr :: goto check_unspecified",
+          "meta protocol ip6 iifname . ip6 saddr != @addresses6 drop",
           /* The target that an advertisement claims, behind ICMPv6's eight bytes (RFC 4861 section 4.4). */
-          "icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @addresses6 drop",
-          "ether type ip6 return",
+          "meta protocol ip6 icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @addresses6 drop",
+          "meta protocol ip6 return",
           "drop",
         ],
       },
       { name: "check_both", hook: null, rules: ["jump check_mac", "goto check_address"] },
       {
+        name: "pods",
+        hook: null,
+        rules: [
+          `iifgroup ${POD_LINK_GROUP} ether type 8021q drop`,
+          `iifgroup ${POD_LINK_GROUP} ether type 8021ad drop`,
+          "meta protocol 8021q drop",
+          "meta protocol 8021ad drop",
+          /* No pod is a router to the node or its neighbours (CVE-2020-10749). */
+          "meta protocol ip6 icmpv6 type nd-router-advert drop",
+        ],
+      },
+      {
         name: "prerouting",
         hook: { type: "filter", hook: NF_INET_PRE_ROUTING, priority: PRIORITY_BRIDGE_DSTNAT },
-        rules: [
-          /* No pod is a router to the node or its neighbours (CVE-2020-10749). */
-          `iifgroup ${POD_LINK_GROUP} icmpv6 type nd-router-advert drop`,
-          "iifname vmap @checked_links",
-        ],
+        rules: [`${FROM_PODS} jump pods`, "iifname vmap @checked_links"],
       },
     ],
   };
+}
+
+/** The sender's Ethernet address wherever a frame tells one: in its own header, in ARP, and in neighbour discovery. */
+function macRules(): string[] {
+  const rules = [
+    "iifname . ether saddr != @macs drop",
+    "meta protocol arp iifname . arp saddr ether != @macs drop",
+    /* It tells the address of a router, which no pod is. */
+    "meta protocol ip6 icmpv6 type nd-redirect drop",
+  ];
+  /*
+   * An option with the address stands behind ICMPv6's header and what belongs to the type (RFC 4861 sections 4.1, 4.3, 4.4).
+   * Packets are no longer than what has room for one option, so it can stand nowhere else.
+   */
+  const messages = [
+    { type: "nd-router-solicit", option: 1, at: 8 },
+    { type: "nd-neighbor-solicit", option: 1, at: 24 },
+    { type: "nd-neighbor-advert", option: 2, at: 24 },
+  ];
+  for (const { type, option, at } of messages) {
+    const message = `meta protocol ip6 icmpv6 type ${type}`;
+    rules.push(
+      `${message} @nh,32,16 != ${at}-${at + 8} drop`,
+      `${message} @th,${at * 8},8 ${option} iifname . @th,${at * 8 + 16},48 != @macs drop`,
+    );
+  }
+  return rules;
+}
+
+/** What may come from the unspecified IPv6 address: the question whether an own one is free, and joining groups. */
+function unspecifiedRules(): string[] {
+  return [
+    /* The target of the question (RFC 4862 section 5.4.2) stands where an advertisement's does. */
+    "meta protocol ip6 icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @addresses6 return",
+    /* RFC 3590 section 4. */
+    "meta protocol ip6 icmpv6 type mld-listener-report return",
+    "meta protocol ip6 icmpv6 type mld2-listener-report return",
+    "drop",
+  ];
 }

@@ -29,6 +29,19 @@ export function sourceCheckElements(
   return elements;
 }
 
+/**
+ * The elements that keep isolated pods of one bridge from reaching each other by way of the host.
+ * @param link the host's link that leads to the pod: the bridge, or its VLAN's gateway
+ */
+export function isolationElements(link: string, addresses: readonly Address[]): FilterElement[] {
+  const elements: FilterElement[] = [];
+  for (const address of addresses) {
+    const key = `${formatAddress(address)} . ${link}`;
+    elements.push({ table: "inet", set: `isolated${address.family}`, key, data: "" });
+  }
+  return elements;
+}
+
 function elementOf(set: string, key: string, data: string): FilterElement {
   return { table: "bridge", set, key, data };
 }

@@ -61,7 +61,7 @@ ct_state #26 flags 4 invalid=1 established=2 related=4 new=8 untracked=64
 ct_dir #27 number 1 original=0 reply=1
 ct_status #28 flags 4 expected=1 seen-reply=2 assured=4 confirmed=8 snat=16 dnat=32 dying=512
 icmpv6_type #29 number 1 destination-unreachable=1 packet-too-big=2 time-exceeded=3 echo-request=128 echo-reply=129 \
-nd-router-solicit=133 nd-router-advert=134 nd-neighbor-solicit=135 nd-neighbor-advert=136 nd-redirect=137
+mld-listener-report=131 nd-router-solicit=133 nd-router-advert=134 nd-neighbor-solicit=135 nd-neighbor-advert=136 nd-redirect=137 mld2-listener-report=143
 pkt_type #31 number 1 host=0 unicast=0 broadcast=1 multicast=2 other=3
 devgroup #35 host 4 default=0
 fib_addrtype #38 host 4 unspec=0 unicast=1 local=2 broadcast=3 anycast=4 multicast=5 unreachable=7 prohibit=8

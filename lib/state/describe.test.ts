@@ -26,6 +26,7 @@ test.each<[KernelObject, string]>([
       name: "veth1",
       mac: new Uint8Array(6),
       bridge: "cni0",
+      trunk: false,
       mtu: 0,
       containerName: "eth0",
       containerMac: new Uint8Array(6),

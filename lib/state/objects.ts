@@ -29,6 +29,8 @@ export interface VethObject {
   readonly name: string;
   readonly mac: Uint8Array;
   readonly bridge: string;
+  /** Whether the container may send tagged frames. */
+  readonly trunk: boolean;
   /** Of both ends when they are made. */
   readonly mtu: number;
   readonly containerName: string;

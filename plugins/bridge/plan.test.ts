@@ -119,6 +119,12 @@ const lines = (...args: Parameters<typeof plan>): string[] => plan(...args).map(
 const find = <K extends KernelObject["kind"]>(objects: readonly KernelObject[], kind: K) =>
   objects.find((object) => object.kind === kind) as Extract<KernelObject, { kind: K }>;
 
+test("only a pod with a trunk is a trunk", () => {
+  expect(find(plan({ vlan: 5, filtersVlans: true }), "veth").trunk).toBe(false);
+  const vlanTrunk = [{ first: 7, last: 7, pvid: false, untagged: false }];
+  expect(find(plan({ vlanTrunk, filtersVlans: true }), "veth").trunk).toBe(true);
+});
+
 const QUIET = (where: string, link: string): string[] => [
   `${where} ipv6.conf.${link}.accept_ra=0`,
   `${where} ipv6.conf.${link}.autoconf=0`,
@@ -142,6 +148,15 @@ describe("the packet filter", () => {
 
   test("is left alone but for the guard unless something is asked for", () => {
     expect(find(plan({ isGateway: true }, both), "filter")).toBeUndefined();
+  });
+
+  test("keeps an isolated pod's addresses with the link that leads to it", () => {
+    expect(elements({ portIsolation: true })).toEqual([
+      "inet podwire isolated4 { 10.77.0.5 . cni0 }",
+      "inet podwire isolated6 { fd77::5 . cni0 }",
+    ]);
+    expect(elements({ portIsolation: true, vlan: 5 })[0]).toBe("inet podwire isolated4 { 10.77.0.5 . cni0.5 }");
+    expect(find(plan({ portIsolation: true }), "filter")).toBeUndefined();
   });
 
   test("masquerades what leaves the pod's subnets and the exempt ranges", () => {

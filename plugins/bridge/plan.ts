@@ -15,7 +15,7 @@ import type { Backend } from "../../lib/filter/backend.ts";
 import { type IptablesPlan, masqueradeRules } from "../../lib/filter/iptables-rules.ts";
 import { masqueradeChain, masqueradeElements } from "../../lib/filter/masquerade.ts";
 import type { FilterChain, FilterElement, FilterOwner, FilterRecord } from "../../lib/filter/record.ts";
-import { sourceCheckElements } from "../../lib/filter/source-check.ts";
+import { isolationElements, sourceCheckElements } from "../../lib/filter/source-check.ts";
 import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import {
   type Address,
@@ -115,6 +115,7 @@ export function planBridge(input: PlanInput): KernelObject[] {
     mac: names.hostMac,
     alias: names.alias,
     bridge: config.bridge,
+    trunk: config.vlanTrunk.length > 0,
     mtu: config.mtu,
     containerName: input.ifname,
     containerMac: config.mac ?? names.containerMac,
@@ -168,6 +169,14 @@ function filterRecord(input: PlanInput): FilterRecord | null {
   if ((config.macSpoofCheck || config.ipSpoofCheck) && mac.length > 0) {
     const allowed = config.ipSpoofCheck ? addresses.map((prefix) => prefix.address) : null;
     elements.push(...sourceCheckElements(names.hostLink, mac, config.macSpoofCheck, allowed));
+  }
+  if (config.portIsolation) {
+    elements.push(
+      ...isolationElements(
+        gatewayLink(config),
+        addresses.map((prefix) => prefix.address),
+      ),
+    );
   }
   if (elements.length === 0 && iptables.length === 0) return null;
   return { owner, netns, timeMs, chains, elements, iptables, claims: [], heirs: [] };

@@ -1,6 +1,6 @@
 /** The veth pair of an attachment and its end in the bridge. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
-import { POD_LINK_GROUP } from "../../filter/ruleset.ts";
+import { POD_LINK_GROUP, TRUNK_LINK_GROUP } from "../../filter/ruleset.ts";
 import { formatMac } from "../../ip/mac.ts";
 import { unknownKind } from "../../netlink/kinds.ts";
 import {
@@ -41,7 +41,7 @@ function create(kernel: Kernel, object: VethObject): void {
       name: object.name,
       mac: object.mac,
       mtu: object.mtu,
-      group: POD_LINK_GROUP,
+      group: object.trunk ? TRUNK_LINK_GROUP : POD_LINK_GROUP,
       master: kernel.index("host", object.bridge),
       peerName: object.containerName,
       peerMac: object.containerMac,
