@@ -7,6 +7,7 @@
  * Nothing waits for the disk: a lease means something only within the boot that made it. What a kill leaves half done is
  * found by the next call, because the lease directory's modification time is not the one that a complete call leaves.
  */
+import { MAX_CONFIG_BYTES } from "../../lib/cni/config.ts";
 import { bootId, sinceBootAt } from "../../lib/host/boot.ts";
 import {
   createTextAt,
@@ -47,7 +48,8 @@ import { formatIndex, Ground, INDEX_BYTES, type Lap, parseIndex, RING_CAPACITY }
 
 /** A lease is a container ID and an interface name; a record adds a path and addresses. More is not read. */
 const MAX_LEASE_BYTES = 512;
-const MAX_RECORD_BYTES = 8192;
+/** An address for each range set of a configuration, which has at least 27 bytes there and 46 here, and a path. */
+const MAX_RECORD_BYTES = 2 * MAX_CONFIG_BYTES;
 const RING_ENTRY_BYTES = 16;
 /** After so many addresses looked at one by one the directory is read as a whole. */
 const MAX_PROBES = 64;

@@ -16,7 +16,7 @@ import {
   SystemError,
 } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
-import { readAll, writeAll } from "./io.ts";
+import { readAll, readWhole, writeAll } from "./io.ts";
 
 /** Bytes that nearly all files have room in. */
 const SMALL_FILE = 4096;
@@ -61,25 +61,39 @@ export function listNames(directory: number): string[] {
   }
 }
 
-/** The text of a small file; null if there is none, "" if it is no file: a symbolic link, a directory, a pipe. @throws SystemError */
+/**
+ * The text of a file; null if there is none, "" if it is no file (a symbolic link, a directory, a pipe) or longer than
+ * `limit` bytes: never a part of it.
+ * @throws SystemError
+ */
 export function readTextAt(directory: number, name: string, limit: number): string | null {
   const fd = sys.openat(directory, name, sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0);
   if (fd === -ENOENT) return null;
   if (fd === -ELOOP || fd === -ENXIO) return "";
   sys.must(fd, `open ${name}`);
   try {
-    let buffer = new Uint8Array(Math.min(limit, SMALL_FILE));
+    let buffer = new Uint8Array(SMALL_FILE);
     let length = sys.pread(fd, buffer, 0);
-    if (length === SMALL_FILE && limit > SMALL_FILE) {
-      buffer = new Uint8Array(limit);
+    if (length === SMALL_FILE) {
+      const size = regularSize(fd);
+      if (size > limit) return "";
+      buffer = new Uint8Array(size + 1);
       length = sys.pread(fd, buffer, 0);
     }
     /* Never "there is none" for what cannot be read now: its owner would be forgotten. */
     if (length === -EISDIR || length === -ESPIPE) return "";
-    return new TextDecoder().decode(buffer.subarray(0, sys.must(length, `read ${name}`)));
+    sys.must(length, `read ${name}`);
+    return length > limit ? "" : new TextDecoder().decode(buffer.subarray(0, length));
   } finally {
     sys.close(fd);
   }
+}
+
+/** How long an open file is; without an end for what is none. */
+function regularSize(fd: number): number {
+  const status = sys.fstat(fd);
+  if (status === null || (status.mode & sys.S_IFMT) !== sys.S_IFREG) return Number.POSITIVE_INFINITY;
+  return status.size;
 }
 
 /** What `readableTextAt` gives instead of a text. */
@@ -162,12 +176,21 @@ function isLink(at: number, path: string): boolean {
   return status !== null && (status.mode & sys.S_IFMT) === sys.S_IFLNK;
 }
 
-/** A file of any size as text; null if there is none for us. @throws SystemError; CniError 11 if interrupted */
+/** A file of any size as text; null if there is none for us. @throws SystemError, EFBIG if it is longer; CniError 11 if interrupted */
 export function readLargeText(path: string, limit: number): string | null {
+  return readOpened(path, (fd) => readWhole(fd, limit, path));
+}
+
+/** The first part of a file, somewhat more than `limit` bytes if it is longer; null if there is none for us. @throws as above */
+export function readBeginning(path: string, limit: number): string | null {
+  return readOpened(path, (fd) => readAll(fd, limit, path));
+}
+
+function readOpened(path: string, read: (fd: number) => Uint8Array): string | null {
   const fd = sys.openToRead(path);
   if (fd < 0) return null;
   try {
-    return new TextDecoder().decode(readAll(fd, limit, path));
+    return new TextDecoder().decode(read(fd));
   } finally {
     sys.close(fd);
   }

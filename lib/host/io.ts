@@ -1,5 +1,5 @@
 /** Reading and writing whole streams and small files. */
-import { EINTR, isShortage, SystemError } from "../sys/errno.ts";
+import { EFBIG, EINTR, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { throwIfInterrupted } from "./interrupt.ts";
 
@@ -25,6 +25,13 @@ export function readAll(fd: number, limit: number, name: string, size = 0): Uint
     else length += count;
   }
   return buffer.subarray(0, length);
+}
+
+/** Reads a stream to its end. @throws SystemError, EFBIG if it is longer than `limit` bytes; CniError 11 if interrupted */
+export function readWhole(fd: number, limit: number, name: string): Uint8Array {
+  const bytes = readAll(fd, limit, name);
+  if (bytes.length > limit) throw new SystemError(EFBIG, `read ${name} beyond ${limit} bytes`);
+  return bytes;
 }
 
 /** Writes all bytes. @throws SystemError */

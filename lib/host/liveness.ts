@@ -21,7 +21,8 @@ export interface Resident {
 
 /** An attachment younger than this may still be in the making. */
 export const GRACE_MS = 60_000;
-const MAX_MOUNT_TABLE_BYTES = 16 * 1024 * 1024;
+/** A million mounts. One that was not read would be a namespace that is gone. */
+const MAX_MOUNT_TABLE_BYTES = 256 * 1024 * 1024;
 
 export type Liveness = "alive" | "dead" | "fresh";
 

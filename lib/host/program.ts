@@ -3,7 +3,7 @@ import { textAt } from "../lists.ts";
 import { EAGAIN, EINTR, ENOMEM, ETXTBSY, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { isInterrupted, throwIfInterrupted } from "./interrupt.ts";
-import { readAll } from "./io.ts";
+import { readWhole } from "./io.ts";
 
 /** How a program ended. */
 export interface Outcome {
@@ -99,7 +99,7 @@ function wait(pid: number): number {
 function contents(fd: number, name: string): Uint8Array {
   const reader = sys.must(sys.open(`/proc/self/fd/${fd}`, sys.O_RDONLY), `read what ${name} printed`);
   try {
-    return readAll(reader, MAX_OUTPUT_BYTES, name);
+    return readWhole(reader, MAX_OUTPUT_BYTES, `what ${name} printed`);
   } finally {
     sys.close(reader);
   }

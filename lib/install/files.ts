@@ -21,6 +21,8 @@ const LOCK_MS = 60_000;
 
 /** The largest list, template or table that is read. */
 export const MAX_TEXT_BYTES = 1024 * 1024;
+/** A list is longer than its template by the node's subnets. */
+const MAX_LIST_BYTES = 2 * MAX_TEXT_BYTES;
 
 /** What stands in every version of the executable, and so tells it from others. Never to be changed. */
 const MARK = "podwire: one executable, many CNI plugins";
@@ -215,7 +217,7 @@ function isOurList(directory: number, name: string): boolean {
   const fd = openRegular(directory, name);
   if (fd < 0) return false;
   sys.close(fd);
-  const text = readTextAt(directory, name, MAX_TEXT_BYTES);
+  const text = readTextAt(directory, name, MAX_LIST_BYTES);
   return text !== null && isRendered(text);
 }
 

@@ -3,8 +3,9 @@
  * was last made from, a line each, for `vxlan-overlay repair`: "overlay1 pods 10.244.1.0/24 {...}". It lies on tmpfs, like
  * what it speaks of.
  */
+import { MAX_CONFIG_BYTES } from "../cni/config.ts";
 import { CniError, IO_FAILURE } from "../errors.ts";
-import { readAll } from "../host/io.ts";
+import { readWhole } from "../host/io.ts";
 import { LOCK_DEADLINE_MS, lockExclusive } from "../host/lock.ts";
 import { identify } from "../host/namespace.ts";
 import { isSole, openRun, RUN_DIRECTORY } from "../host/state-directory.ts";
@@ -12,8 +13,8 @@ import { formatPrefixes } from "../ip/address.ts";
 import * as sys from "../sys/sys.ts";
 import { deviceName, type OverlaySettings } from "./settings.ts";
 
-/** A few overlays with their peers in the configuration. */
-const MAX_BYTES = 16 * 1024 * 1024;
+/** Many overlays, each with the longest configuration that there may be. */
+const MAX_BYTES = 64 * MAX_CONFIG_BYTES;
 
 /** What a line holds: the device, the network, its pods, the configuration. */
 const FIELDS = 4;
@@ -88,6 +89,6 @@ export function remembered(): string[] {
 }
 
 function linesIn(fd: number): string[] {
-  const text = new TextDecoder().decode(readAll(fd, MAX_BYTES, "the overlays' state"));
+  const text = new TextDecoder().decode(readWhole(fd, MAX_BYTES, "the overlays' state"));
   return text.split("\n").filter((line) => line.endsWith("}"));
 }

@@ -20,6 +20,7 @@ export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const ETXTBSY = 26;
+export const EFBIG = 27;
 export const ENOSPC = 28;
 export const ESPIPE = 29;
 export const EROFS = 30;
@@ -58,6 +59,7 @@ const TEXTS: readonly (readonly [number, string])[] = [
   [ENODEV, "no such device"],
   [ENOTDIR, "not a directory"],
   [EISDIR, "is a directory"],
+  [EFBIG, "too large"],
   [EINVAL, "invalid argument"],
   [ENFILE, "too many open files in the system"],
   [EMFILE, "too many open files"],
