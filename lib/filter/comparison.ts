@@ -1,6 +1,6 @@
 /** Our tables compared with what is recorded. */
 import { isHostPort, isShared } from "./hostports.ts";
-import { type FilterElement, type FilterRecord, formatElement, ownerHash } from "./record.ts";
+import { type FilterElement, type FilterRecord, formatElement, isOfContainer, ownerHash } from "./record.ts";
 import { isAbout } from "./restore.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import type { FilterTables, FoundElement } from "./tables.ts";
@@ -51,7 +51,7 @@ export function isSpoilt(tables: FilterTables, table: TableName, records: readon
 function differenceIn(element: FilterElement, found: FoundElement | null, hash: string, containerId: string): string {
   if (found === null) return `${formatElement(element)} is missing`;
   /* What another interface of the container has published is published. */
-  if (!found.comment.startsWith(hash) && found.comment.split(" ")[2] === containerId) return "";
+  if (!found.comment.startsWith(hash) && isOfContainer(found.comment, containerId)) return "";
   if (found.element.data !== element.data) {
     return `${formatElement(element)} expected, found ${formatElement(found.element)}`;
   }

@@ -14,6 +14,13 @@ export interface HostPort {
   readonly containerPort: number;
 }
 
+/** A port of one of the host's addresses that a program listens on: a port for all addresses leaves it out. */
+export interface ListenerPort {
+  readonly protocol: string;
+  readonly hostPort: number;
+  readonly address: Address;
+}
+
 /** What may be said of a pod's published ports beyond the ports themselves. */
 export interface HostPortOptions {
   /** The chain that has the network's conditions; "" for none. */
@@ -25,6 +32,8 @@ export interface HostPortOptions {
   readonly sameLink: string;
   /** The link that leads to the pod, where 127.0.0.1 gets there; "" if it does not. */
   readonly localnetLink: string;
+  /** What programs of the host keep. */
+  readonly listeners: readonly ListenerPort[];
 }
 
 const HOSTPORT_SETS = ["hostports4", "hostports6", "hostip_hostports4", "hostip_hostports6"];
@@ -56,6 +65,11 @@ export function hostPortElements(ports: readonly HostPort[], options: HostPortOp
     add("localhost4", pod, "");
     add("localnet_links", options.localnetLink, "");
   }
+  for (const { protocol, hostPort, address } of options.listeners) {
+    const n = address.family;
+    if (!known.has(`hostports${n} ${protocol} . ${hostPort}`)) continue;
+    add(`listeners${n}`, `${formatAddress(address)} . ${protocol} . ${hostPort}`, "");
+  }
   return elements;
 }
 
@@ -85,15 +99,33 @@ export function isHostPort(element: FilterElement): boolean {
   return HOSTPORT_SETS.includes(element.set);
 }
 
+/** Whether an element leaves a program's port out of a published one. */
+export function isListener(element: FilterElement): boolean {
+  return element.set.startsWith("listeners");
+}
+
 /** Whether several attachments share an element: it names no owner and goes when the last of them has gone. */
 export function isShared(set: string): boolean {
   return set === "localnet_links" || set.startsWith("hostip_ports");
+}
+
+/** What the names of the sets begin with that hold what belongs to published ports. */
+const PORT_SETS = ["hostports", "hostip_", "conditional", "masq_all", "hairpin", "same_link", "localhost", "listeners"];
+
+/** Whether a set holds what belongs to published ports, and nothing else. */
+export function isPortSet(table: string, set: string): boolean {
+  return table === "inet" && PORT_SETS.some((start) => set.startsWith(start));
 }
 
 /** "protocol . port" of a published port's key. */
 export function portOf(element: FilterElement): string {
   const parts = element.key.split(" . ");
   return parts.slice(parts.length - 2).join(" . ");
+}
+
+/** The IP version, protocol and port of a published port, or of one that is left out of it. */
+export function portName(element: FilterElement): string {
+  return `${element.set.slice(-1)} ${portOf(element)}`;
 }
 
 /** A published port for people: "tcp/80 on 10.0.0.1". */

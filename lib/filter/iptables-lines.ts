@@ -15,6 +15,11 @@ export interface RecordedPlan {
 /** What stands for an empty name, and between the parts by which a shared rule is recognised. */
 const NONE = "-";
 const SEPARATOR = "\t";
+/** Chains of the kernel's that our rules stand in. */
+const HOOKS: readonly string[] = ["PREROUTING", "OUTPUT", "POSTROUTING"];
+/* XT_EXTENSION_MAXNAMELEN (linux/netfilter/x_tables.h) and IFNAMSIZ, each with a NUL. */
+const MAX_CHAIN_NAME = 28;
+const MAX_LINK_NAME = 15;
 
 /** A plan's lines: "iptables 4 CHAIN LINK", then one for each chain and rule. */
 export function formatPlan(plan: IptablesPlan): string[] {
@@ -26,12 +31,14 @@ export function formatPlan(plan: IptablesPlan): string[] {
   return lines;
 }
 
-/** The plan that a line "iptables 4 CHAIN LINK" begins; the line comes as its words. */
-export function emptyPlan(words: readonly string[]): RecordedPlan {
-  const link = words[3] ?? NONE;
+/** The plan that a line "iptables 4 CHAIN LINK" begins; the line comes as its words. Null if it is none of ours. */
+export function emptyPlan(words: readonly string[]): RecordedPlan | null {
+  const [, family = "", chain = "", link = ""] = words;
+  if (words.length !== 4 || (family !== "4" && family !== "6") || !isOwnChain(chain)) return null;
+  if (link === "" || link.length > MAX_LINK_NAME) return null;
   return {
-    family: words[1] === "6" ? 6 : 4,
-    chain: textAt(words, 2),
+    family: family === "6" ? 6 : 4,
+    chain,
     localnetLink: link === NONE ? "" : link,
     sharedChains: [],
     sharedRules: [],
@@ -39,23 +46,30 @@ export function emptyPlan(words: readonly string[]): RecordedPlan {
   };
 }
 
-/** Adds what one of the lines that follow says. */
-export function addToPlan(plan: RecordedPlan, line: string): void {
+/** Adds what one of the lines that follow says; false for one that is not ours. */
+export function addToPlan(plan: RecordedPlan, line: string): boolean {
   const words = line.split(" ");
-  if (words[0] === "iptables-chain") {
-    plan.sharedChains.push({ table: textAt(words, 1), name: textAt(words, 2) });
-    return;
+  const [kind = "", table = "", chain = "", place = ""] = words;
+  if (table !== "raw" && table !== "nat") return false;
+  if (kind === "iptables-chain") {
+    if (words.length !== 3 || !isOwnChain(chain)) return false;
+    plan.sharedChains.push({ table, name: chain });
+    return true;
   }
   const parts = words.slice(4).join(" ").split(SEPARATOR);
-  const rule: IptablesRule = {
-    table: textAt(words, 1),
-    chain: textAt(words, 2),
-    first: words[3] === "first",
-    text: textAt(parts, 0),
-    marks: parts.slice(1),
-  };
-  if (words[0] === "iptables-shared") plan.sharedRules.push(rule);
-  else plan.rules.push(rule);
+  const text = textAt(parts, 0);
+  if (text === "" || (place !== "first" && place !== "last")) return false;
+  if (!isOwnChain(chain) && !HOOKS.includes(chain)) return false;
+  const rule: IptablesRule = { table, chain, first: place === "first", text, marks: parts.slice(1) };
+  if (kind === "iptables-shared") plan.sharedRules.push(rule);
+  else if (kind === "iptables-rule") plan.rules.push(rule);
+  else return false;
+  return true;
+}
+
+/** Whether a chain may be ours or of the reference, by its name. */
+function isOwnChain(name: string): boolean {
+  return name.startsWith("CNI-") && name.length <= MAX_CHAIN_NAME;
 }
 
 function ruleText(rule: IptablesRule): string {

@@ -1,11 +1,13 @@
 /** What attachments have in the packet filter by the iptables backend: making it, and taking it away again. */
+import { CniError, KERNEL_REFUSED } from "../errors.ts";
+import { warn } from "../host/io.ts";
 import { type Family, sameAddress } from "../ip/address.ts";
 import { type HostPort, hostPortsIn } from "./hostports.ts";
 import { addIptables, removeIptables, repairIptables } from "./iptables.ts";
 import type { IptablesPlan } from "./iptables-rules.ts";
-import { type FilterElement, type FilterRecord, ownerHash, recordName } from "./record.ts";
+import { type FilterElement, type FilterRecord, ownerHash, ownerText, recordName } from "./record.ts";
 import { liveRecords } from "./restore.ts";
-import { isDead, ownerText, portTaken } from "./rivals.ts";
+import { isDead, portTaken } from "./rivals.ts";
 import type { RecordStore } from "./store.ts";
 
 /**
@@ -14,18 +16,21 @@ import type { RecordStore } from "./store.ts";
  * @throws CniError 102 naming the holder, unless `lastWins`; 100, 11 from iptables
  */
 export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: boolean): boolean {
-  const others = holders(store, record);
+  if (record.claims.length === 0) return false;
+  const others = holders(store.all(), record);
+  /* A damaged record's ports may be published, by rules that do not tell whose they are. */
+  const doubtful = holders(store.doubtful(), record);
   let taken = false;
-  for (const holder of others) {
+  for (const holder of [...others, ...doubtful]) {
     const clash = clashOf(record, holder);
     if (clash === null) continue;
     taken = true;
-    if (isDead(holder, [record, ...others])) {
+    if (!doubtful.includes(holder) && isDead(holder, [record, ...others])) {
       removeRecordedIptables(holder);
       store.drop(holder.owner);
     } else if (!lastWins && holder.owner.containerId !== record.owner.containerId) {
       /* Rules of several interfaces of one container stand behind each other. */
-      throw portTaken(clash, ownerText(holder));
+      throw portTaken(clash, ownerText(holder.owner));
     }
   }
   return taken;
@@ -37,7 +42,9 @@ export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: b
  */
 export function addRecordedIptables(store: RecordStore, record: FilterRecord): void {
   try {
-    for (const plan of record.iptables) addIptables(plan, () => plansOfOthers(store, record, plan.family));
+    for (const plan of record.iptables) {
+      if (!addIptables(plan)) repairPlans(plansOfOthers(store, record, plan.family));
+    }
   } catch (error) {
     removeRecordedIptables(record);
     throw error;
@@ -45,8 +52,7 @@ export function addRecordedIptables(store: RecordStore, record: FilterRecord): v
 }
 
 function plansOfOthers(store: RecordStore, record: FilterRecord, family: Family): IptablesPlan[] {
-  const own = recordName(record.owner);
-  const others = liveRecords(store).filter((other) => recordName(other.owner) !== own);
+  const others = liveRecords(store, recordName(record.owner));
   return others.flatMap((other) => other.iptables.filter((plan) => plan.family === family));
 }
 
@@ -60,19 +66,42 @@ export function repairRecordedIptables(records: readonly FilterRecord[]): boolea
   let repaired = false;
   for (const family of [4, 6] as Family[]) {
     const plans = records.flatMap((record) => record.iptables.filter((plan) => plan.family === family));
-    if (repairIptables(plans)) repaired = true;
+    if (repairPlans(plans)) repaired = true;
   }
   return repaired;
 }
 
-/** The other attachments that publish ports, by either backend. */
-function holders(store: RecordStore, record: FilterRecord): FilterRecord[] {
-  if (record.claims.length === 0) return [];
-  return store
-    .all()
-    .filter(
-      (other) => other.owner.plugin === record.owner.plugin && ownerHash(other.owner) !== ownerHash(record.owner),
-    );
+/**
+ * Puts back what is missing of plans of one IP version, at once; should iptables refuse, each by itself, so that a rule it
+ * does not understand keeps nobody else's out.
+ * @throws CniError 11; 100 if it refuses all of them
+ */
+function repairPlans(plans: readonly IptablesPlan[]): boolean {
+  try {
+    return repairIptables(plans);
+  } catch (error) {
+    if (!(error instanceof CniError) || error.code !== KERNEL_REFUSED || plans.length < 2) throw error;
+    let repaired = false;
+    let refusals = 0;
+    for (const plan of plans) {
+      try {
+        if (repairIptables([plan])) repaired = true;
+      } catch (refusal) {
+        if (!(refusal instanceof CniError) || refusal.code !== KERNEL_REFUSED) throw refusal;
+        refusals += 1;
+        warn(`the rules of ${plan.chain} cannot be put back: ${refusal.message}\n`);
+      }
+    }
+    if (refusals === plans.length) throw error;
+    return repaired;
+  }
+}
+
+/** Those of some records that are of other attachments' published ports. */
+function holders(records: readonly FilterRecord[], record: FilterRecord): FilterRecord[] {
+  return records.filter(
+    (other) => other.owner.plugin === record.owner.plugin && ownerHash(other.owner) !== ownerHash(record.owner),
+  );
 }
 
 /** A published port of the holder's that overlaps with one of the record's; null if none does. */

@@ -1,7 +1,6 @@
 /** What nobody needs any more: shared elements and chains whose last user leaves, and elements that no record knows of. */
-import { textAt } from "../lists.ts";
-import { isShared, portOf } from "./hostports.ts";
-import { type FilterChain, type FilterElement, sameElement } from "./record.ts";
+import { isPortSet, isShared, portOf } from "./hostports.ts";
+import { type FilterChain, type FilterElement, hashIn, isOfNetwork } from "./record.ts";
 import { TABLE_NAMES } from "./ruleset.ts";
 import { type FilterTables, ruleCount } from "./tables.ts";
 
@@ -18,14 +17,17 @@ export function unneededMarks(
   for (const n of [4, 6]) {
     const specific = leaving.filter((element) => element.set === `hostip_hostports${n}`);
     if (specific.length === 0) continue;
-    const used = new Set<string>();
+    const going = new Set(specific.map((element) => element.key));
+    const set = `hostip_ports${n}`;
+    /* The ports that are marked still, or whose mark is in the list already. */
+    const done = new Set(staying.filter((element) => element.set === set).map((element) => element.key));
     for (const { element } of tables.elementsOf("inet", `hostip_hostports${n}`)) {
-      if (!specific.some((own) => sameElement(own, element))) used.add(portOf(element));
+      if (!going.has(element.key)) done.add(portOf(element));
     }
     for (const element of specific) {
-      const mark: FilterElement = { table: "inet", set: `hostip_ports${n}`, key: portOf(element), data: "" };
-      if (used.has(mark.key) || [...marks, ...staying].some((other) => sameElement(other, mark))) continue;
-      marks.push(mark);
+      const key = portOf(element);
+      if (!done.has(key)) marks.push({ table: "inet", set, key, data: "" });
+      done.add(key);
     }
   }
   const found = marks.length === 0 ? [] : tables.look([], [], marks).elements;
@@ -47,15 +49,23 @@ export function unneededChains(
   });
 }
 
-/** All elements of our sets whose comment is chosen. */
-export function commentedElements(tables: FilterTables, chosen: (comment: string) => boolean): FilterElement[] {
+/**
+ * The elements of the sets that a plugin uses whose comment is chosen.
+ * @param plugin only its sets are looked at: others are another plugin's, of the same attachments
+ */
+export function commentedElements(
+  tables: FilterTables,
+  plugin: string,
+  chosen: (comment: string) => boolean,
+): FilterElement[] {
   const elements: FilterElement[] = [];
   const states = tables.look(TABLE_NAMES, [], []).tables;
   for (let i = 0; i < TABLE_NAMES.length; i += 1) {
     const table = TABLE_NAMES[i] ?? "inet";
     if (states[i] === "missing") continue;
     for (const set of tables.setsOf(table)) {
-      for (const found of isShared(set) ? [] : tables.elementsOf(table, set)) {
+      if (isShared(set) || isPortSet(table, set) !== (plugin === "portmap")) continue;
+      for (const found of tables.elementsOf(table, set)) {
         if (found.comment !== "" && chosen(found.comment)) elements.push(found.element);
       }
     }
@@ -63,14 +73,18 @@ export function commentedElements(tables: FilterTables, chosen: (comment: string
   return elements;
 }
 
-/** Whether an element's comment is of an attachment of the network that is neither known nor to be kept. */
+/**
+ * Whether an element's comment is of an attachment of the network that is neither known nor to be kept. Attachments are
+ * compared by their hash; a comment that does not tell its network for sure is nobody's orphan.
+ * @param known the hashes of attachments that have a record
+ * @param keep the hashes of those that live on
+ */
 export function isOrphan(
   comment: string,
   network: string,
   known: ReadonlySet<string>,
   keep: ReadonlySet<string>,
 ): boolean {
-  const words = comment.split(" ");
-  if (words.length !== 4 || words[1] !== network || known.has(textAt(words, 0))) return false;
-  return !keep.has(`${textAt(words, 2)} ${textAt(words, 3)}`);
+  const hash = hashIn(comment);
+  return hash !== "" && isOfNetwork(comment, network) && !known.has(hash) && !keep.has(hash);
 }

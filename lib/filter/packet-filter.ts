@@ -8,6 +8,7 @@
 import { sinceBootMs } from "../host/boot.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import { textAt } from "../lists.ts";
+import { type Change, commentsOf, freshElements, outside } from "./change.ts";
 import { differencesInTables, isSpoilt } from "./comparison.ts";
 import { forgetConnections, forgetTranslated } from "./flows.ts";
 import { type HostPort, isShared } from "./hostports.ts";
@@ -15,24 +16,24 @@ import { checkIptables } from "./iptables.ts";
 import { addRecordedIptables, clearPorts, removeRecordedIptables, repairRecordedIptables } from "./iptables-records.ts";
 import { commentedElements, isOrphan, unneededChains, unneededMarks } from "./leftovers.ts";
 import {
+  ElementList,
   type FilterChain,
   type FilterElement,
   type FilterOwner,
   type FilterRecord,
-  holdsElement,
   nftablesRecord,
-  ownerComment,
   ownerHash,
   recordName,
+  without,
 } from "./record.ts";
 import { type ReferencePart, removeReference } from "./reference.ts";
 import { keepsChanging, noNftables } from "./refusals.ts";
 import { isAbout, liveRecords, missingTables, rebuild, restoreLocalnet } from "./restore.ts";
-import { displace, overlapsToAskFor, rivalsOf } from "./rivals.ts";
+import { byHolder, displace, elementsIn, overlapsToAskFor, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
-import { heirsOf, overlapping, siblingWith, standInLine, waiting, withClaims } from "./siblings.ts";
+import { heirsOf, overlapping, siblingAmong, standInLine, waiting, withClaims } from "./siblings.ts";
 import { RecordStore } from "./store.ts";
-import { FilterTables, type FoundElement, type Sight, type TableState } from "./tables.ts";
+import { FilterTables, type Sight, type TableState } from "./tables.ts";
 
 /** How often a change is begun again because a stranger has changed our tables in between. */
 const TRIES = 5;
@@ -57,6 +58,8 @@ export class PacketFilter {
     this.#locked((store) => {
       const before = store.get(recordName(record.owner));
       if (clearPorts(store, record, lastWins) || before !== null) this.#takenOver = true;
+      /* What an earlier ADD made, and the record does not tell of any more. */
+      if (store.isUnfit(recordName(record.owner))) this.#removeOwned(record.owner);
       try {
         if (record.elements.length > 0) this.#putElements(store, record, before, lastWins);
         else store.put(record);
@@ -75,33 +78,24 @@ export class PacketFilter {
       const asked = optimistic ? [] : record.elements;
       const sight = this.#look(attempt === 0, record.chains, [...asked, ...overlapsToAskFor(record)]);
       const same = sight.elements.slice(0, asked.length);
-      const leaving = before === null ? [] : this.#leaving(before, record.elements);
-      const withheld: FilterElement[] = [];
-      for (const rival of rivalsOf(this.tables, record, same, sight.elements.slice(asked.length))) {
-        if (holdsElement(leaving, rival.element)) continue;
-        const sibling = siblingWith(store, rival, record);
-        if (sibling === null) leaving.push(...displace(this.tables, store, rival, record, lastWins));
+      const leaving = new ElementList(before === null ? [] : this.#leaving(before, record.elements));
+      const overlaps = sight.elements.slice(asked.length);
+      const withheld = new ElementList([]);
+      for (const rivals of byHolder(rivalsOf(this.tables, record, same, overlaps, leaving))) {
+        const sibling = siblingAmong(store, rivals, record);
+        if (sibling === null) leaving.add(displace(this.tables, store, rivals, record, lastWins));
         else {
-          withheld.push(...overlapping(record, rival.element));
+          withheld.add(overlapping(record, elementsIn(rivals)));
           standInLine(store, sibling, record);
         }
       }
-      if (leaving.length > 0) this.#takenOver = true;
-      const comment = ownerComment(record.owner);
-      const fresh: FilterElement[] = [];
-      let i = -1;
-      for (const element of record.elements) {
-        i += 1;
-        if (holdsElement(withheld, element)) continue;
-        const found = same[i] ?? null;
-        if (found !== null && isAsWanted(found, element, comment)) continue;
-        if (found !== null && !holdsElement(leaving, element)) leaving.push(element);
-        fresh.push(element);
-      }
-      leaving.push(...unneededMarks(this.tables, leaving, record.elements));
-      const kept = withheld.length === 0 ? record : waiting(record, withheld);
+      if (leaving.items.length > 0) this.#takenOver = true;
+      const fresh = freshElements(record, same, withheld, leaving);
+      leaving.add(unneededMarks(this.tables, leaving.items, record.elements));
+      const kept = withheld.items.length === 0 ? record : waiting(record, withheld.items);
       store.put(before === null ? kept : { ...kept, heirs: before.heirs });
-      if (this.#change(store, sight, record, leaving, fresh, optimistic)) return;
+      const change = { record, kept, leaving: leaving.items, fresh, exclusive: optimistic };
+      if (this.#change(store, sight, change)) return;
     }
     throw keepsChanging();
   }
@@ -140,20 +134,13 @@ export class PacketFilter {
 
   /**
    * One transaction: what is missing of the tables with all that belongs in it, out with the old, in with the new.
-   * @param exclusive whether new elements must not be there yet
    * @returns false if the kernel refused since something is not as it was seen, or was not looked at
    */
-  #change(
-    store: RecordStore,
-    sight: Sight,
-    record: FilterRecord,
-    leaving: readonly FilterElement[],
-    fresh: readonly FilterElement[],
-    exclusive: boolean,
-  ): boolean {
+  #change(store: RecordStore, sight: Sight, change: Change): boolean {
+    const { record, leaving, fresh, exclusive } = change;
     const rebuilt = missingTables(sight.tables, (table) => isAbout(record, table));
     /* Before the batch: what was begun and is not committed is in the way of taking back. */
-    const records = rebuilt.length > 0 ? liveRecords(store) : [];
+    const records = rebuilt.length > 0 ? [...liveRecords(store, recordName(record.owner)), change.kept] : [];
     this.tables.begin();
     if (rebuilt.length > 0) rebuild(this.tables, sight.tables, rebuilt, records);
     this.tables.deleteElements(outside(leaving, rebuilt));
@@ -169,7 +156,7 @@ export class PacketFilter {
 
   /** The elements of an owner's earlier record that are still there, still its own, and not wanted any more. */
   #leaving(before: FilterRecord, wanted: readonly FilterElement[]): FilterElement[] {
-    const old = before.elements.filter((element) => !isShared(element.set) && !holdsElement(wanted, element));
+    const old = without(before.elements, wanted).filter((element) => !isShared(element.set));
     return this.tables.ownedBy(old, ownerHash(before.owner));
   }
 
@@ -184,10 +171,10 @@ export class PacketFilter {
     try {
       store?.tidy();
       const record = store === null ? null : store.get(recordName(owner));
-      if (store !== null && record !== null) {
-        this.#removeRecord(store, record);
-        this.#passOn(store, record);
-      } else if (search) this.#removeFound((comment) => comment.startsWith(ownerHash(owner)));
+      const unfit = store?.isUnfit(recordName(owner)) ?? false;
+      if (store !== null && record !== null) this.#removeAll(store, record, false);
+      else if (search || unfit) this.#removeOwned(owner);
+      if (unfit) store?.drop(owner);
       return record;
     } finally {
       store?.close();
@@ -225,7 +212,7 @@ export class PacketFilter {
 
   /**
    * GC: removes what a plugin has for a network's attachments other than those to keep; also what no record knows of.
-   * @param keep the attachments that live on, each as "<container ID> <interface>"
+   * @param keep the hashes of the attachments that live on
    * @returns the records of what was removed
    */
   sweep(network: string, plugin: string, keep: ReadonlySet<string>): FilterRecord[] {
@@ -234,26 +221,46 @@ export class PacketFilter {
     const store = RecordStore.open(false);
     try {
       store?.tidy();
-      for (const record of store === null ? [] : store.all()) {
+      const damaged = store === null ? [] : store.doubtful();
+      for (const record of store === null ? [] : [...store.all(), ...damaged]) {
         const { owner } = record;
-        if (owner.network !== network || owner.plugin !== plugin || keep.has(`${owner.containerId} ${owner.ifname}`)) {
-          known.add(ownerHash(owner));
-        } else if (store !== null) {
-          this.#removeRecord(store, record);
-          this.#passOn(store, record);
+        if (owner.plugin !== plugin) continue;
+        if (owner.network !== network || keep.has(ownerHash(owner))) known.add(ownerHash(owner));
+        else if (store !== null) {
+          this.#removeAll(store, record, damaged.includes(record));
           removed.push(record);
         }
       }
-      this.#removeFound((comment) => isOrphan(comment, network, known, keep));
+      this.#removeFound(plugin, (comment) => isOrphan(comment, network, known, keep));
     } finally {
       store?.close();
     }
     return removed;
   }
 
-  /** Removes the elements whose comment is chosen, out of all our sets. */
-  #removeFound(chosen: (comment: string) => boolean): void {
-    const leaving = commentedElements(this.tables, chosen);
+  /** @param damaged whether nothing of the record is to be relied on but its owner */
+  #removeAll(store: RecordStore, record: FilterRecord, damaged: boolean): void {
+    const { owner } = record;
+    if (store.isUnfit(recordName(owner))) this.#removeOwned(owner);
+    if (damaged) {
+      /* Our chains in iptables have names that follow from the owner, the reference's. */
+      this.removeReference(owner, owner.plugin === "portmap" ? ["hostports"] : ["masquerade"]);
+      store.drop(owner);
+      return;
+    }
+    this.#removeRecord(store, record);
+    this.#passOn(store, record);
+  }
+
+  /** Removes the elements that say they are an owner's, whatever a record says. */
+  #removeOwned(owner: FilterOwner): void {
+    const hash = ownerHash(owner);
+    this.#removeFound(owner.plugin, (comment) => comment.startsWith(hash));
+  }
+
+  /** Removes the elements whose comment is chosen, out of the sets that a plugin uses. */
+  #removeFound(plugin: string, chosen: (comment: string) => boolean): void {
+    const leaving = commentedElements(this.tables, plugin, chosen);
     if (leaving.length === 0) return;
     const marks = unneededMarks(this.tables, leaving, []);
     this.tables.begin();
@@ -325,7 +332,7 @@ export class PacketFilter {
   }
 
   #repair(store: RecordStore | null, wanted: readonly TableName[], thorough: boolean): boolean {
-    const records = store === null ? [] : liveRecords(store);
+    const records = store === null ? [] : liveRecords(store, "");
     const repaired = thorough && [restoreLocalnet(records), repairRecordedIptables(records)].includes(true);
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       const sight = this.tables.look(TABLE_NAMES, [], []);
@@ -382,20 +389,4 @@ export class PacketFilter {
       store.close();
     }
   }
-}
-
-/** The elements that are in none of the tables. */
-function outside(elements: readonly FilterElement[], tables: readonly TableName[]): FilterElement[] {
-  return tables.length === 0 ? [...elements] : elements.filter((element) => !tables.includes(element.table));
-}
-
-function isAsWanted(found: FoundElement, wanted: FilterElement, comment: string): boolean {
-  return found.element.data === wanted.data && (isShared(wanted.set) || found.comment === comment);
-}
-
-function commentsOf(elements: readonly FilterElement[], owner: FilterOwner): string[] {
-  const comment = ownerComment(owner);
-  const comments: string[] = [];
-  for (const element of elements) comments.push(isShared(element.set) ? "" : comment);
-  return comments;
 }

@@ -1,14 +1,13 @@
 /**
- * What the packet filter holds for one attachment, as a value and as a file. The file lets DEL find its elements without a
- * search, and lets everybody put back what a third party's flush took away. Pure.
+ * What the packet filter holds for one attachment, as a value, and whose an element is: a hash of the container and its
+ * interface is the first word of its comment. Nothing is compared by the rest of a comment but whole words. Pure.
  */
 
 import { createHash } from "node:crypto";
 import type { Resident } from "../host/liveness.ts";
 import type { NamespaceIdentity } from "../host/namespace.ts";
-import { itemAt, textAt } from "../lists.ts";
-import { hexOf, isDigits } from "../text.ts";
-import { addToPlan, emptyPlan, formatPlan, type RecordedPlan } from "./iptables-lines.ts";
+import { textAt } from "../lists.ts";
+import { hexOf } from "../text.ts";
 import type { IptablesPlan } from "./iptables-rules.ts";
 import type { TableName } from "./ruleset.ts";
 
@@ -54,14 +53,30 @@ export interface FilterRecord {
   readonly heirs: readonly string[];
 }
 
-const HEADER = "podwire packet filter record 1";
 /** What nft shows of a comment (NFTNL_UDATA_COMMENT_MAXLEN in libnftnl). */
 const MAX_COMMENT = 128;
+/** How much of a name that is too long for a comment stands before its hash. */
+const NAME_PART = 24;
+const HASH_LENGTH = 16;
 
 /** Sixteen hex digits that stand for a container's interface, whatever its network is called now. */
 export function ownerHash(owner: FilterOwner): string {
-  const digest = createHash("sha256").update(`${owner.containerId}\n${owner.ifname}`).digest();
-  return hexOf(digest.subarray(0, 8), "");
+  return attachmentHash(owner.containerId, owner.ifname);
+}
+
+/** The same from the parts that it is made of. */
+export function attachmentHash(containerId: string, ifname: string): string {
+  return hashOf(`${containerId}\n${ifname}`);
+}
+
+function hashOf(text: string): string {
+  return hexOf(
+    createHash("sha256")
+      .update(text)
+      .digest()
+      .subarray(0, HASH_LENGTH / 2),
+    "",
+  );
 }
 
 /** The name of the file that holds an owner's record. */
@@ -70,29 +85,92 @@ export function recordName(owner: FilterOwner): string {
 }
 
 /** Whether a text may be the name of a record's file: sixteen hex digits, a dot and a plugin. */
-function isRecordName(text: string): boolean {
-  if (text.charAt(16) !== "." || text.length > 40) return false;
+export function isRecordName(text: string): boolean {
+  if (text.charAt(HASH_LENGTH) !== "." || text.length > 40) return false;
   for (let i = 0; i < text.length; i += 1) {
-    if (i !== 16 && !"0123456789abcdefghijklmnopqrstuvwxyz-".includes(text.charAt(i))) return false;
+    if (i !== HASH_LENGTH && !"0123456789abcdefghijklmnopqrstuvwxyz-".includes(text.charAt(i))) return false;
   }
   return true;
 }
 
-/** The comment of an owner's elements: for DEL by its first word, for people by the rest. */
+/**
+ * The comment of an owner's elements: hash, network, container, interface. Names that leave no room for the rest are
+ * shortened, in a way that `isWordOf` still knows.
+ */
 export function ownerComment(owner: FilterOwner): string {
-  return `${ownerHash(owner)} ${owner.network} ${owner.containerId} ${owner.ifname}`.slice(0, MAX_COMMENT);
+  const { network, containerId, ifname } = owner;
+  const hash = ownerHash(owner);
+  const full = `${hash} ${network} ${containerId} ${ifname}`;
+  if (full.length <= MAX_COMMENT) return full;
+  const half = `${hash} ${shortened(network)} ${containerId} ${ifname}`;
+  return half.length <= MAX_COMMENT ? half : `${hash} ${shortened(network)} ${shortened(containerId)} ${ifname}`;
 }
 
-export function sameElement(a: FilterElement, b: FilterElement): boolean {
-  return a.table === b.table && a.set === b.set && a.key === b.key;
+/** A long name's beginning and its hash, with a character between them that no name holds. */
+function shortened(name: string): string {
+  return name.length <= NAME_PART + HASH_LENGTH + 1 ? name : `${name.slice(0, NAME_PART)}~${hashOf(name)}`;
 }
 
-/** Whether an element is among others. */
-export function holdsElement(elements: readonly FilterElement[], element: FilterElement): boolean {
-  for (const other of elements) {
-    if (sameElement(other, element)) return true;
+/** An owner in a message. */
+export function ownerText(owner: FilterOwner): string {
+  return `container ${owner.containerId} (${owner.ifname}) in network ${owner.network}`;
+}
+
+/** The hash of the owner whose comment it is; "" for a comment that is nobody's of ours. */
+export function hashIn(comment: string): string {
+  const word = textAt(comment.split(" "), 0);
+  return word.length === HASH_LENGTH ? word : "";
+}
+
+/** Whether a comment says that its element is of that network. One that was cut before its name's end does not. */
+export function isOfNetwork(comment: string, network: string): boolean {
+  const words = comment.split(" ");
+  return words.length > 2 && isWordOf(textAt(words, 1), network);
+}
+
+/** Whether a comment says that its element is of that container. One that was cut before its name's end does not. */
+export function isOfContainer(comment: string, containerId: string): boolean {
+  const words = comment.split(" ");
+  return words.length > 3 && isWordOf(textAt(words, 2), containerId);
+}
+
+function isWordOf(word: string, name: string): boolean {
+  return word === name || (word.includes("~") && word === shortened(name));
+}
+
+/** What tells elements apart: one set has a key once. */
+function elementName(element: FilterElement): string {
+  return `${element.table} ${element.set} ${element.key}`;
+}
+
+/** Elements that are asked for often: a pod may have a hundred thousand. Each is in it once. */
+export class ElementList {
+  readonly items: FilterElement[] = [];
+  readonly #names = new Set<string>();
+
+  constructor(elements: readonly FilterElement[]) {
+    this.add(elements);
   }
-  return false;
+
+  add(elements: readonly FilterElement[]): void {
+    for (const element of elements) {
+      const name = elementName(element);
+      if (this.#names.has(name)) continue;
+      this.#names.add(name);
+      this.items.push(element);
+    }
+  }
+
+  has(element: FilterElement): boolean {
+    return this.#names.size > 0 && this.#names.has(elementName(element));
+  }
+}
+
+/** Those of some elements that are not among others. */
+export function without(elements: readonly FilterElement[], others: readonly FilterElement[]): FilterElement[] {
+  if (others.length === 0) return [...elements];
+  const list = new ElementList(others);
+  return elements.filter((element) => !list.has(element));
 }
 
 /** The element that holds the conditions of a published port. */
@@ -121,108 +199,4 @@ export function nftablesRecord(
 /** The record as far as the attachment's life is concerned. `boot` is this one: records do not outlive it. */
 export function residentOf(record: FilterRecord, boot: string): Resident {
   return { containerId: record.owner.containerId, netns: record.netns, boot, timeMs: record.timeMs };
-}
-
-/** The record's text, a line for each part. */
-export function formatRecord(record: FilterRecord): string {
-  const { owner, netns } = record;
-  const lines = [
-    HEADER,
-    `owner ${owner.network} ${owner.containerId} ${owner.ifname} ${owner.plugin}`,
-    `netns ${netns.device} ${netns.inode} ${netns.path}`,
-    `since-boot-ms ${record.timeMs}`,
-  ];
-  for (const chain of record.chains) {
-    lines.push(`chain ${chain.table} ${chain.name}`);
-    for (const rule of chain.rules) lines.push(`rule ${rule}`);
-  }
-  for (const element of record.elements) lines.push(`element ${elementText(element)}`);
-  for (const element of record.claims) lines.push(`claim ${elementText(element)}`);
-  for (const heir of record.heirs) lines.push(`heir ${heir}`);
-  for (const plan of record.iptables) lines.push(...formatPlan(plan));
-  lines.push("end");
-  return `${lines.join("\n")}\n`;
-}
-
-/** Reads a record; null for one that is empty, torn or altered beyond use. */
-export function parseRecord(text: string): FilterRecord | null {
-  const lines = text.split("\n");
-  if (lines.length < 6 || lines[0] !== HEADER || lines[lines.length - 2] !== "end") return null;
-  const names = wordsOf(textAt(lines, 1), "owner ");
-  const netns = wordsOf(textAt(lines, 2), "netns ");
-  const time = textAt(wordsOf(textAt(lines, 3), "since-boot-ms "), 0);
-  if (
-    names.length !== 4 ||
-    netns.length < 3 ||
-    !isNumber(textAt(netns, 0)) ||
-    !isNumber(textAt(netns, 1)) ||
-    !isNumber(time)
-  )
-    return null;
-  const chains: FilterChain[] = [];
-  const elements: FilterElement[] = [];
-  const claims: FilterElement[] = [];
-  const heirs: string[] = [];
-  const iptables: RecordedPlan[] = [];
-  for (const line of lines.slice(4, lines.length - 2)) {
-    const words = line.split(" ");
-    const table: TableName = words[1] === "bridge" ? "bridge" : "inet";
-    const last = itemAt(chains, chains.length - 1);
-    const plan = itemAt(iptables, iptables.length - 1);
-    if (words[0] === "iptables" && words.length === 4) {
-      iptables.push(emptyPlan(words));
-    } else if (plan !== null && line.startsWith("iptables-")) {
-      addToPlan(plan, line);
-    } else if (words[0] === "chain") {
-      chains.push({ table, name: textAt(words, 2), rules: [] });
-    } else if (words[0] === "rule" && last !== null) {
-      chains[chains.length - 1] = { table: last.table, name: last.name, rules: [...last.rules, line.slice(5)] };
-    } else if (words[0] === "element" && words.length > 3) {
-      elements.push(elementOf(table, textAt(words, 2), words.slice(3).join(" ")));
-    } else if (words[0] === "claim" && words.length > 3) {
-      claims.push(elementOf(table, textAt(words, 2), words.slice(3).join(" ")));
-    } else if (words[0] === "heir" && isRecordName(textAt(words, 1))) {
-      heirs.push(textAt(words, 1));
-    } else {
-      return null;
-    }
-  }
-  return {
-    owner: {
-      network: textAt(names, 0),
-      containerId: textAt(names, 1),
-      ifname: textAt(names, 2),
-      plugin: textAt(names, 3),
-    },
-    netns: {
-      device: parseInt(textAt(netns, 0), 10),
-      inode: parseInt(textAt(netns, 1), 10),
-      path: netns.slice(2).join(" "),
-    },
-    timeMs: parseInt(time, 10),
-    chains,
-    elements,
-    iptables,
-    claims,
-    heirs,
-  };
-}
-
-function elementText(element: FilterElement): string {
-  const { table, set, key, data } = element;
-  return `${table} ${set} ${key}${data === "" ? "" : ` : ${data}`}`;
-}
-
-function elementOf(table: TableName, set: string, text: string): FilterElement {
-  const colon = text.indexOf(" : ");
-  if (colon < 0) return { table, set, key: text, data: "" };
-  return { table, set, key: text.slice(0, colon), data: text.slice(colon + 3) };
-}
-
-function wordsOf(line: string, start: string): string[] {
-  return line.startsWith(start) ? line.slice(start.length).split(" ") : [];
-}
-
-function isNumber(text: string): boolean {
-  return text.length <= 15 && isDigits(text);
 }

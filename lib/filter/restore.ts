@@ -3,18 +3,23 @@ import { bootId } from "../host/boot.ts";
 import { LivenessTest } from "../host/liveness.ts";
 import { ensureSysctl, readSysctl } from "../host/sysctl.ts";
 import { isShared } from "./hostports.ts";
-import { type FilterElement, type FilterRecord, ownerComment, residentOf } from "./record.ts";
+import { type FilterElement, type FilterRecord, ownerComment, recordName, residentOf } from "./record.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import type { RecordStore } from "./store.ts";
 import type { FilterTables, TableState } from "./tables.ts";
 
-/** The records of attachments that live. They were there when the record was made: whoever is not seen now has died. */
-export function liveRecords(store: RecordStore): FilterRecord[] {
+/**
+ * The records of attachments that live. They were there when the record was made: whoever is not seen now has died.
+ * @param except the name of one that is left out; "" for none
+ */
+export function liveRecords(store: RecordStore, except: string): FilterRecord[] {
   const boot = bootId();
   const test = new LivenessTest(boot);
   const records = store.all();
   for (const record of records) test.note(residentOf(record, boot));
-  return records.filter((record) => test.of(residentOf(record, boot)) === "alive");
+  return records.filter(
+    (record) => recordName(record.owner) !== except && test.of(residentOf(record, boot)) === "alive",
+  );
 }
 
 /** The setting that lets packets for 127.0.0.0/8 be routed out of a link. */

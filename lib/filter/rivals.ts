@@ -4,8 +4,18 @@ import { CniError, CONFLICT } from "../errors.ts";
 import { bootId } from "../host/boot.ts";
 import { LivenessTest } from "../host/liveness.ts";
 import { textAt } from "../lists.ts";
-import { describeHostPort, isHostPort, portOf } from "./hostports.ts";
-import { conditionOf, type FilterElement, type FilterRecord, holdsElement, ownerHash, residentOf } from "./record.ts";
+import { describeHostPort, isHostPort, portName, portOf } from "./hostports.ts";
+import {
+  conditionOf,
+  type ElementList,
+  type FilterElement,
+  type FilterRecord,
+  hashIn,
+  ownerHash,
+  ownerText,
+  residentOf,
+  without,
+} from "./record.ts";
 import type { RecordStore } from "./store.ts";
 import type { FilterTables, FoundElement } from "./tables.ts";
 
@@ -32,12 +42,14 @@ export function overlapsToAskFor(record: FilterRecord): FilterElement[] {
  * Published ports of others that are in the way of a record's.
  * @param same what there is of the record's elements
  * @param overlaps what there is of `overlapsToAskFor`
+ * @param leaving what goes in any case
  */
 export function rivalsOf(
   tables: FilterTables,
   record: FilterRecord,
   same: readonly (FoundElement | null)[],
   overlaps: readonly (FoundElement | null)[],
+  leaving: ElementList,
 ): FoundElement[] {
   const rivals: FoundElement[] = [];
   const hash = ownerHash(record.owner);
@@ -54,7 +66,7 @@ export function rivalsOf(
     if (isHostPort(other.element)) rivals.push(other);
     else rivals.push(...specific(tables, element));
   }
-  return rivals.filter((rival) => !rival.comment.startsWith(hash));
+  return rivals.filter((rival) => !rival.comment.startsWith(hash) && !leaving.has(rival.element));
 }
 
 /** The mappings for one address that have the port of a mapping for all of them. */
@@ -67,31 +79,67 @@ function specific(tables: FilterTables, element: FilterElement): FoundElement[] 
   return found;
 }
 
+/** Ports of one other attachment that are in the way. */
+export interface Rivals {
+  /** The attachment's hash; "" for one that cannot be told. */
+  readonly hash: string;
+  readonly ports: readonly FoundElement[];
+}
+
+export function elementsIn(rivals: Rivals): FilterElement[] {
+  return rivals.ports.map((port) => port.element);
+}
+
+/** Rivals by whose they are, the first one's first. */
+export function byHolder(rivals: readonly FoundElement[]): Rivals[] {
+  const groups: { hash: string; ports: FoundElement[] }[] = [];
+  for (const rival of rivals) {
+    const hash = hashIn(rival.comment);
+    const group = hash === "" ? undefined : groups.find((other) => other.hash === hash);
+    if (group === undefined) groups.push({ hash, ports: [rival] });
+    else group.ports.push(rival);
+  }
+  return groups;
+}
+
 /**
- * Decides about a port of somebody else's that is in the way.
+ * Decides about ports of somebody else's that are in the way.
  * @returns the elements that make way
- * @throws CniError 102 if it stays
+ * @throws CniError 102 if they stay
  */
 export function displace(
   tables: FilterTables,
   store: RecordStore,
-  rival: FoundElement,
+  rivals: Rivals,
   record: FilterRecord,
   lastWins: boolean,
 ): FilterElement[] {
-  const hash = textAt(rival.comment.split(" "), 0);
-  const holder = hash.length === 16 ? store.get(`${hash}.${record.owner.plugin}`) : null;
+  const { hash, ports } = rivals;
+  const [first] = ports;
+  if (first === undefined) return [];
+  const holder = hash === "" ? null : store.get(`${hash}.${record.owner.plugin}`);
   if (holder !== null && isDead(holder, [record, ...store.all()])) {
     store.drop(holder.owner);
     return tables.ownedBy(holder.elements, hash);
   }
-  if (!lastWins) throw portTaken(rival.element, holder === null ? ownerWords(rival.comment) : ownerText(holder));
-  const lost = [rival.element, conditionOf(rival.element)];
-  if (holder !== null) {
-    const kept = holder.elements.filter((element) => !holdsElement(lost, element));
-    store.put({ ...holder, elements: kept });
-  }
+  if (!lastWins) throw portTaken(first.element, holder === null ? ownerWords(first.comment) : ownerText(holder.owner));
+  const lost: FilterElement[] = [];
+  for (const { element } of ports) lost.push(element, conditionOf(element));
+  lost.push(...listenersOf(tables, ports));
+  if (holder !== null) store.put({ ...holder, elements: without(holder.elements, lost) });
   return tables.ownedBy(lost, hash);
+}
+
+/** What was left out of ports for all addresses. */
+function listenersOf(tables: FilterTables, ports: readonly FoundElement[]): FilterElement[] {
+  const names = new Set(ports.map((port) => portName(port.element)));
+  const found: FilterElement[] = [];
+  for (const set of ["listeners4", "listeners6"]) {
+    for (const { element } of tables.elementsOf("inet", set)) {
+      if (names.has(portName(element))) found.push(element);
+    }
+  }
+  return found;
 }
 
 /**
@@ -104,11 +152,6 @@ export function isDead(record: FilterRecord, others: readonly FilterRecord[]): b
   const test = new LivenessTest(boot);
   for (const other of others) test.note(residentOf(other, boot));
   return test.of(residentOf(record, boot)) !== "alive";
-}
-
-export function ownerText(record: FilterRecord): string {
-  const { owner } = record;
-  return `container ${owner.containerId} (${owner.ifname}) in network ${owner.network}`;
 }
 
 /** The holder as far as an element's comment tells. */

@@ -2,48 +2,53 @@
  * Ports that several interfaces of one container publish, as podman asks for on each of a container's networks. The first
  * interface keeps them, since the container's replies leave by its default route; the others stand in line.
  */
-import { isHostPort } from "./hostports.ts";
-import { conditionOf, type FilterElement, type FilterRecord, holdsElement, recordName } from "./record.ts";
-import { isDead } from "./rivals.ts";
+import { isHostPort, isListener, portName } from "./hostports.ts";
+import { conditionOf, ElementList, type FilterElement, type FilterRecord, recordName, without } from "./record.ts";
+import { isDead, type Rivals } from "./rivals.ts";
 import type { RecordStore } from "./store.ts";
-import type { FoundElement } from "./tables.ts";
 
-/** The record of the one who holds an element, if that is another live interface of a record's container; else null. */
-export function siblingWith(store: RecordStore, rival: FoundElement, record: FilterRecord): FilterRecord | null {
-  const words = rival.comment.split(" ");
-  if (words[2] !== record.owner.containerId) return null;
-  const holder = store.get(`${words[0]}.${record.owner.plugin}`);
+/** The record of the one who has ports, if that is another live interface of a record's container; else null. */
+export function siblingAmong(store: RecordStore, rivals: Rivals, record: FilterRecord): FilterRecord | null {
+  const holder = rivals.hash === "" ? null : store.get(`${rivals.hash}.${record.owner.plugin}`);
+  if (holder === null || holder.owner.containerId !== record.owner.containerId) return null;
   /* A container that was started again may have its interfaces in another order. */
-  return holder === null || isDead(holder, [record, ...store.all()]) ? null : holder;
+  return isDead(holder, [record, ...store.all()]) ? null : holder;
 }
 
-/** What a record does without as long as a sibling has a port: the elements of its own that overlap with that. */
-export function overlapping(record: FilterRecord, rival: FilterElement): FilterElement[] {
-  const found: FilterElement[] = [];
-  for (const element of record.elements) {
-    if (!isHostPort(element) || !overlap(element, rival)) continue;
-    found.push(element);
-    const condition = conditionOf(element);
-    for (const other of record.elements) {
-      if (other.set === condition.set && other.key === condition.key) found.push(other);
-    }
+/** What a record does without as long as a sibling has ports: the elements of its own that overlap with these. */
+export function overlapping(record: FilterRecord, rivals: readonly FilterElement[]): FilterElement[] {
+  const byPort = new Map<string, FilterElement[]>();
+  for (const rival of rivals) {
+    const name = portName(rival);
+    const others = byPort.get(name);
+    if (others === undefined) byPort.set(name, [rival]);
+    else others.push(rival);
   }
-  return found;
+  const ports: FilterElement[] = [];
+  const conditions: FilterElement[] = [];
+  for (const element of record.elements) {
+    if (!isHostPort(element)) continue;
+    const others: readonly FilterElement[] = byPort.get(portName(element)) ?? [];
+    if (!others.some((rival) => overlap(element, rival))) continue;
+    ports.push(element);
+    conditions.push(conditionOf(element));
+  }
+  const list = new ElementList(conditions);
+  const general = new Set(ports.filter((element) => !element.set.startsWith("hostip_")).map(portName));
+  const rest = record.elements.filter(
+    (element) => list.has(element) || (isListener(element) && general.has(portName(element))),
+  );
+  return [...ports, ...rest];
 }
 
-/** Whether two published ports could not both be had: "protocol . port", in one of them with an address before it. */
+/** Whether two published ports of one protocol, port and IP version could not both be had: one is for all addresses, or both for one. */
 function overlap(a: FilterElement, b: FilterElement): boolean {
-  if (a.set.slice(-1) !== b.set.slice(-1)) return false;
-  return a.key === b.key || a.key.endsWith(` . ${b.key}`) || b.key.endsWith(` . ${a.key}`);
+  return a.key === b.key || a.set !== b.set;
 }
 
 /** A record as it is while elements of it stand in line. */
 export function waiting(record: FilterRecord, withheld: readonly FilterElement[]): FilterRecord {
-  const elements: FilterElement[] = [];
-  for (const element of record.elements) {
-    if (!holdsElement(withheld, element)) elements.push(element);
-  }
-  return { ...record, elements, claims: [...withheld] };
+  return { ...record, elements: without(record.elements, withheld), claims: [...withheld] };
 }
 
 /** Notes in a sibling's record who gets its ports when it goes. */

@@ -3,21 +3,27 @@
  * not outlive a reboot either. One directory for each network namespace that plugins run in; whoever has it open in this
  * way holds its lock, which also orders all changes to the packet filter.
  */
+import { MAX_CONFIG_BYTES } from "../cni/config.ts";
+import { CniError, INVALID_CONFIG } from "../errors.ts";
 import { existsAt, listNames, readTextAt, writeTextAt } from "../host/directory.ts";
+import { warn } from "../host/io.ts";
 import { LOCK_DEADLINE_MS, lockExclusive } from "../host/lock.ts";
 import { identify } from "../host/namespace.ts";
 import { openOrMakeState, openRun, openState, RUN_DIRECTORY as ROOT } from "../host/state-directory.ts";
 import { ENOENT, isForbidden, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
-import { type FilterOwner, type FilterRecord, formatRecord, parseRecord, recordName } from "./record.ts";
+import { type FilterOwner, type FilterRecord, isRecordName, ownerText, recordName } from "./record.ts";
+import { fitting } from "./record-check.ts";
+import { formatRecord, parseRecord, type ReadRecord } from "./record-text.ts";
 
 const TEMPORARY = "new";
-/** A pod with hundreds of ports has some ten kilobytes. */
-const MAX_RECORD_BYTES = 1 << 20;
+/** Room for all that a configuration can ask for: a port of 37 bytes there has less than 900 bytes here, with iptables. */
+const MAX_RECORD_BYTES = 32 * MAX_CONFIG_BYTES;
 
 export class RecordStore {
   readonly #directory: number;
   readonly #name: string;
+  readonly #unfit = new Set<string>();
   #mayBeEmpty: boolean;
 
   private constructor(directory: number, name: string, mayBeEmpty: boolean) {
@@ -80,23 +86,60 @@ export class RecordStore {
     sys.close(this.#directory);
   }
 
-  /** The record under a file's name; null if there is none that can be read. */
+  /** The record under a file's name; null if there is none, or none that can be relied on. What is wrong is told once. */
   get(name: string): FilterRecord | null {
-    const text = readTextAt(this.#directory, name, MAX_RECORD_BYTES);
-    return text === null ? null : parseRecord(text);
+    const read = this.#read(name);
+    return read?.sound ? read.record : null;
   }
 
-  /** @throws SystemError; then nothing has changed */
+  /** Whether the file under a name, when it was read, did not hold all that its attachment has. */
+  isUnfit(name: string): boolean {
+    return this.#unfit.has(name);
+  }
+
+  /** What can be made out of a file; null for nothing. */
+  #read(name: string): ReadRecord | null {
+    const text = readTextAt(this.#directory, name, MAX_RECORD_BYTES);
+    if (text === null) return null;
+    const read = parseRecord(text);
+    if (read === null || recordName(read.record.owner) !== name) {
+      this.#tell(name, "is damaged, or of a later version of Podwire: it is left out");
+      return null;
+    }
+    const strange = [...read.strange];
+    const record = fitting(read.record, strange);
+    const [first] = strange;
+    if (!read.sound) this.#tell(name, `of ${ownerText(record.owner)} is damaged: it is left out`);
+    else if (first !== undefined) {
+      this.#tell(
+        name,
+        `of ${ownerText(record.owner)} has ${strange.length} lines that are left out, such as "${first}"`,
+      );
+    }
+    return { record, sound: read.sound, strange };
+  }
+
+  #tell(name: string, what: string): void {
+    this.#unfit.add(name);
+    const path = `${ROOT}/${this.#name}/${name}`;
+    if (told.has(path)) return;
+    told.add(path);
+    warn(`the record ${path} ${what}; DEL and ADD its container to make it again\n`);
+  }
+
+  /** @throws SystemError, or CniError 7 if it could not be read again; then nothing has changed */
   put(record: FilterRecord): void {
     const name = recordName(record.owner);
-    writeTextAt(
-      this.#directory,
-      TEMPORARY,
-      name,
-      formatRecord(record),
-      `the record ${ROOT}/${this.#name}/${name}`,
-      true,
-    );
+    const text = formatRecord(record);
+    /* UTF-8 has at most three bytes for each of a text's units. */
+    if (text.length > MAX_RECORD_BYTES / 3 && new TextEncoder().encode(text).length > MAX_RECORD_BYTES) {
+      throw new CniError(
+        INVALID_CONFIG,
+        `${ownerText(record.owner)} asks for more than can be recorded`,
+        `its record has ${text.length} bytes of at most ${MAX_RECORD_BYTES}; publish fewer ports`,
+      );
+    }
+    writeTextAt(this.#directory, TEMPORARY, name, text, `the record ${ROOT}/${this.#name}/${name}`, true);
     this.#mayBeEmpty = false;
   }
 
@@ -113,16 +156,28 @@ export class RecordStore {
     if (sys.unlinkat(this.#directory, TEMPORARY, 0) >= 0) this.#mayBeEmpty = true;
   }
 
-  /** All records that can be read, those made first coming first. */
+  /** All records that can be relied on, those made first coming first. */
   all(): FilterRecord[] {
+    return this.#records(true);
+  }
+
+  /** What can be made out of the damaged ones: their owners, and perhaps their ports. */
+  doubtful(): FilterRecord[] {
+    return this.#records(false);
+  }
+
+  #records(sound: boolean): FilterRecord[] {
     const records: FilterRecord[] = [];
     for (const name of listNames(this.#directory)) {
-      const record = name === TEMPORARY ? null : this.get(name);
-      if (record !== null && recordName(record.owner) === name) records.push(record);
+      const read = isRecordName(name) ? this.#read(name) : null;
+      if (read !== null && read.sound === sound) records.push(read.record);
     }
     return records.sort((a, b) => a.timeMs - b.timeMs);
   }
 }
+
+/** The records of which this call has told what is wrong with them. */
+const told = new Set<string>();
 
 /** The directory's name within ROOT: the number of the network namespace that the process is in. */
 function directoryName(): string {

@@ -10,7 +10,7 @@ import {
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { type Backend, checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
-import type { FilterOwner } from "../../lib/filter/record.ts";
+import { attachmentHash, type FilterOwner } from "../../lib/filter/record.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import {
@@ -264,7 +264,11 @@ function gc(call: Call): void {
     try {
       const keep: Attachment[] = [];
       for (const item of valid) keep.push({ network, containerId: item.containerId, ifname: item.ifname });
-      kernel.filter.sweep(network, "bridge", new Set(keep.map((item) => `${item.containerId} ${item.ifname}`)));
+      kernel.filter.sweep(
+        network,
+        "bridge",
+        new Set(keep.map((item) => attachmentHash(item.containerId, item.ifname))),
+      );
       removeStaleAttachments(kernel, network, keep);
     } finally {
       kernel.close();

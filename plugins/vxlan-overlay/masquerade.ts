@@ -1,7 +1,8 @@
 /** A plugin in front that masquerades pods must leave out the cluster, or pods of other nodes see the node's address. */
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
-import { type FilterOwner, type FilterRecord, formatRecord, recordName } from "../../lib/filter/record.ts";
+import { type FilterOwner, type FilterRecord, recordName } from "../../lib/filter/record.ts";
+import { formatRecord } from "../../lib/filter/record-text.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { contains, formatPrefix, type Prefix, parsePrefix } from "../../lib/ip/address.ts";
 
