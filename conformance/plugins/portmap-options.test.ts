@@ -264,3 +264,69 @@ describe("refused with code 7", () => {
       expectError(result, { code: 7, msg: /chained|prevResult/ });
     }));
 });
+
+describe("what a plugin before it says of the pod", () => {
+  /** Results by the interfaces and addresses that they list, and whether it can be told which address is the pod's. */
+  const RESULTS: readonly (readonly [string, (v4: string, netns: string) => JsonObject, boolean])[] = [
+    ["no interfaces, an address", (v4) => ({ ips: [{ address: v4 }] }), true],
+    [
+      "the host's end alone, the address on it",
+      (v4) => ({ interfaces: [{ name: "veth0" }], ips: [{ interface: 0, address: v4 }] }),
+      true,
+    ],
+    [
+      "the host's end alone, the address on none",
+      (v4) => ({ interfaces: [{ name: "veth0" }], ips: [{ address: v4 }] }),
+      true,
+    ],
+    [
+      "the host's end alone, with the host's address",
+      () => ({ interfaces: [{ name: "cni0" }], ips: [{ interface: 0, address: "10.88.0.1/24" }] }),
+      false,
+    ],
+    [
+      "both ends, the address on the host's",
+      (v4, sandbox) => ({
+        interfaces: [{ name: "veth0" }, { name: "eth0", sandbox }],
+        ips: [{ interface: 0, address: v4 }],
+      }),
+      false,
+    ],
+    [
+      "another interface of the container",
+      (v4, sandbox) => ({ interfaces: [{ name: "net1", sandbox }], ips: [{ interface: 0, address: v4 }] }),
+      false,
+    ],
+    ["no addresses", (_v4, sandbox) => ({ interfaces: [{ name: "eth0", sandbox }], ips: [] }), false],
+    ["nothing", () => ({}), false],
+  ];
+
+  test.each(RESULTS)("%s: its port is published, or there is an error", (_name, result, told) =>
+    withNode({}, async (node) => {
+      const pod = await node.bridged({ label: "web" });
+      const prevResult = { cniVersion: "1.1.0", ...result(`${pod.v4}/24`, pod.netns.path) };
+      const added = await node.publish(pod, [WEB], { prevResult });
+      if (told) {
+        expectSuccess(added);
+        expect(await node.ask(node.client, addressOf("node", 4), 8080)).toMatch(/^web saw/);
+        return;
+      }
+      expectError(added, { code: 7, msg: /prevResult/ });
+      expect(await portsLeft(node)).toEqual([]);
+      /* Without ports there is nothing that it would have to know. */
+      expectSuccess(await node.publish(pod, [], { prevResult }));
+    }),
+  );
+
+  test("addresses of one IP version, ports of the other alone: an error", () =>
+    withNode({}, async (node) => {
+      const pod = await node.bridged();
+      const prevResult = { cniVersion: "1.1.0", ips: [{ address: `${pod.v4}/24` }] };
+      const six = { ...WEB, hostIP: "::" };
+      expectError(await node.publish(pod, [six], { prevResult }), {
+        code: 7,
+        msg: /eth0 has no address of the IP version/,
+      });
+      expectSuccess(await node.publish(pod, [six, WEB], { prevResult }));
+    }));
+});

@@ -99,7 +99,7 @@ class Server:
             self.socket = socket_in(self.netns, family, kind)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if request.get("only6") else 0)
             self.socket.bind((address, self.port))
             if self.protocol == "tcp":
                 self.socket.listen(1024)

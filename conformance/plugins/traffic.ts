@@ -24,6 +24,8 @@ export interface Server {
   /** All addresses of both families if left out; SCTP always listens on all of `family`. */
   readonly address?: string;
   readonly family?: 4 | 6;
+  /** Whether "::" is IPv6 alone. */
+  readonly only6?: boolean;
   /** A multicast group to listen to on `link`, as well. */
   readonly group?: string;
   readonly link?: string;

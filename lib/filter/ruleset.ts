@@ -133,6 +133,8 @@ function natTable(): TableDefinition {
       { name: `hostip_hostports${n}`, key: oneAddress, data: pod },
       /* Ports of which `hostip_hostports` has an element: a mapping for any address is not to overlap with those. */
       { name: `hostip_ports${n}`, key: anyAddress, data: "" },
+      /* What programs of the host listen on by themselves: a port for any address leaves it to them. */
+      { name: `listeners${n}`, key: oneAddress, data: "" },
       { name: `conditional${n}`, key: anyAddress, data: "verdict" },
       { name: `hostip_conditional${n}`, key: oneAddress, data: "verdict" },
       { name: `masq_all${n}`, key: oneAddress, data: "" },
@@ -149,6 +151,7 @@ function natTable(): TableDefinition {
     conditional.push(`${one} vmap @hostip_conditional${n}`, `meta nfproto ipv${n} ${any} vmap @conditional${n}`);
     translate.push(
       `dnat ${ip} to ${one} map @hostip_hostports${n}`,
+      `${one} @listeners${n} return`,
       `meta nfproto ipv${n} dnat ${ip} to ${any} map @hostports${n}`,
     );
     postrouting.push(

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { formatAddress } from "../ip/address.ts";
-import { type Listener, parseSctpTable, parseSocketTable } from "./listeners.ts";
+import { endsListening, type Listener, parseSctpTable, parseSocketTable } from "./listeners.ts";
 
 const shown = (listeners: Listener[]) => listeners.map(({ address, inode }) => `${formatAddress(address)} ${inode}`);
 
@@ -43,5 +43,11 @@ describe("the kernel's tables of sockets", () => {
   test("SCTP's addresses of one socket", () => {
     expect(shown(parseSctpTable(SCTP, 9899))).toEqual(["127.0.0.1 51234", "10.0.0.5 51234", "::1 51234"]);
     expect(parseSctpTable(SCTP, 9900)).toEqual([]);
+  });
+
+  test("of TCP are read on as long as the part that was read ends with sockets that listen", () => {
+    expect(endsListening(TCP)).toBe(true);
+    expect(endsListening(TCP.split("\n").slice(0, 4).join("\n").concat("\n"))).toBe(false);
+    expect(endsListening(TCP.slice(0, -20))).toBe(false);
   });
 });

@@ -9,7 +9,7 @@ import { textAt } from "../lists.ts";
 import { EADDRINUSE, EAFNOSUPPORT, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
-import { listNames, openDirectory, readLargeText } from "./directory.ts";
+import { listNames, openDirectory, readBeginning, readLargeText } from "./directory.ts";
 import { readText } from "./io.ts";
 
 const AF_INET = 2;
@@ -28,7 +28,7 @@ const UNCONNECTED = 7;
 
 /* Listening sockets come first in TCP's tables. 1 MiB holds 7000 of them, however many connections there are. */
 const TCP_TABLE_BYTES = 1024 * 1024;
-const TABLE_BYTES = 16 * 1024 * 1024;
+const TABLE_BYTES = 256 * 1024 * 1024;
 
 /** A socket that waits for strangers. */
 export interface Listener {
@@ -46,6 +46,16 @@ interface Wanted {
   readonly port: number;
 }
 
+/** Who listens on a port. */
+export interface Listeners {
+  /** Who has all that is wanted: "process 1234 (nginx) listening on 0.0.0.0:80"; null if nobody does. */
+  readonly taker: string | null;
+  /** Where any address is wanted, those that programs listen on by themselves: theirs are more specific. */
+  readonly addresses: readonly Address[];
+}
+
+const NOBODY: Listeners = { taker: null, addresses: [] };
+
 /**
  * Tells who listens on a port, in the network namespace the process is in. Addresses overlap as for bind(2): the wildcard
  * with each address of its family, and an IPv6 wildcard with IPv4 too unless its socket is IPv6 only. SCTP is looked at
@@ -55,24 +65,41 @@ interface Wanted {
  * @param family 4, 6, or 0 for both if `hostIp` is null
  * @param containerId whose runtime may listen: podman's conmon keeps a container's ports from other programs, and has its ID
  *   among its arguments
- * @returns null if nobody does, else "process 1234 (nginx) listening on 0.0.0.0:80"
  */
-export function takenBy(
+export function listenersOn(
   protocol: string,
   hostIp: Address | null,
   family: 0 | 4 | 6,
   port: number,
   containerId: string,
-): string | null {
+): Listeners {
   const wanted: Wanted = { protocol, hostIp, family: hostIp === null ? family : hostIp.family, port };
-  if (protocol === "sctp" && sys.fstatat(sys.AT_FDCWD, "/proc/net/sctp", 0) === null) return null;
-  if (probe(wanted) !== -EADDRINUSE) return null;
-  const found = findListener(wanted);
-  if (found === null) return null;
-  const pid = processWith(found.inode);
-  if (pid !== "" && (readText(`/proc/${pid}/cmdline`) ?? "").split("\0").includes(containerId)) return null;
-  const shown = formatAddress(found.address);
-  return `${processText(pid)} listening on ${found.address.family === 4 ? shown : `[${shown}]`}:${port}`;
+  if (protocol === "sctp" && sys.fstatat(sys.AT_FDCWD, "/proc/net/sctp", 0) === null) return NOBODY;
+  if (probe(wanted) !== -EADDRINUSE) return NOBODY;
+  const addresses: Address[] = [];
+  let taker: string | null = null;
+  for (const listener of listenersInTheWay(wanted)) {
+    const { address } = listener;
+    const pid = processWith(listener.inode);
+    if (pid !== "" && (readText(`/proc/${pid}/cmdline`) ?? "").split("\0").includes(containerId)) continue;
+    if (hostIp === null && !isZero(address)) {
+      if (!addresses.some((other) => sameAddress(other, address))) addresses.push(address);
+    } else if (taker === null) taker = listenerText(pid, address, port);
+  }
+  return { taker, addresses };
+}
+
+/** Whoever listens on a port, on whichever addresses: "process 1234 (nginx) listening on 0.0.0.0:80"; null if nobody does. */
+export function anyListener(protocol: string, port: number): string | null {
+  for (const { address, inode } of listenersInTheWay({ protocol, hostIp: null, family: 0, port })) {
+    return listenerText(processWith(inode), address, port);
+  }
+  return null;
+}
+
+function listenerText(pid: string, address: Address, port: number): string {
+  const shown = formatAddress(address);
+  return `${processText(pid)} listening on ${address.family === 4 ? shown : `[${shown}]`}:${port}`;
 }
 
 /** Binds a socket to what is wanted and closes it: 0, or the negative error number. Without IPv6 "both" is IPv4. */
@@ -105,16 +132,16 @@ function socketAddress(domain: number, address: Address | null, port: number): U
   return bytes;
 }
 
-function findListener(wanted: Wanted): Listener | null {
+/** The listeners that overlap with what is wanted, those on all addresses first. */
+function listenersInTheWay(wanted: Wanted): Listener[] {
   const listeners = wanted.protocol === "sctp" ? sctpListeners(wanted.port) : ipListeners(wanted.protocol, wanted.port);
-  for (const listener of listeners) {
-    if (overlaps(wanted, listener.address)) return listener;
+  const found = listeners.filter((listener) => overlaps(wanted, listener.address));
+  if (wanted.family === 4) {
+    const both = listeners.filter((listener) => listener.address.family === 6 && isZero(listener.address));
+    if (both.length > 0 && takesIpv4(wanted)) found.push(...both);
   }
-  if (wanted.family !== 4) return null;
-  for (const listener of listeners) {
-    if (listener.address.family === 6 && isZero(listener.address) && takesIpv4(wanted)) return listener;
-  }
-  return null;
+  const general = found.filter((listener) => isZero(listener.address));
+  return [...general, ...found.filter((listener) => !isZero(listener.address))];
 }
 
 /** Whether two sockets of the same IP version could not be bound to both at once. */
@@ -133,10 +160,26 @@ function takesIpv4(wanted: Wanted): boolean {
 }
 
 function ipListeners(protocol: string, port: number): Listener[] {
-  const state = protocol === "tcp" ? LISTENING : UNCONNECTED;
-  const limit = protocol === "tcp" ? TCP_TABLE_BYTES : TABLE_BYTES;
-  const listeners = parseSocketTable(readLargeText(`/proc/self/net/${protocol}`, limit) ?? "", state, port);
-  return listeners.concat(parseSocketTable(readLargeText(`/proc/self/net/${protocol}6`, limit) ?? "", state, port));
+  const listeners: Listener[] = [];
+  for (const path of [`/proc/self/net/${protocol}`, `/proc/self/net/${protocol}6`]) {
+    const text = protocol === "tcp" ? tcpTable(path) : (readLargeText(path, TABLE_BYTES) ?? "");
+    listeners.push(...parseSocketTable(text, protocol === "tcp" ? LISTENING : UNCONNECTED, port));
+  }
+  return listeners;
+}
+
+/** As much of a table of TCP's as holds all that listen. */
+function tcpTable(path: string): string {
+  for (let limit = TCP_TABLE_BYTES; ; limit *= 8) {
+    const text = readBeginning(path, limit) ?? "";
+    if (text.length <= limit || !endsListening(text)) return text;
+  }
+}
+
+/** Whether the last complete line of a table is of a socket that listens: then more of them may follow. */
+export function endsListening(text: string): boolean {
+  const lines = completeLines(text);
+  return fieldsOf(textAt(lines, lines.length - 1))[3] === hex(LISTENING, 2);
 }
 
 function sctpListeners(port: number): Listener[] {

@@ -1,6 +1,6 @@
 /** The node's VXLAN device: there, as it should be, and nobody else's. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../errors.ts";
-import { takenBy } from "../host/listeners.ts";
+import { anyListener } from "../host/listeners.ts";
 import { ensureSysctl, hasIpv6, preferSysctl } from "../host/sysctl.ts";
 import {
   type Address,
@@ -180,7 +180,7 @@ function portTaken(socket: NetlinkSocket, settings: OverlaySettings, own: Vxlan 
     const what = other.external ? "takes all packets of the port" : `has VNI ${other.vni}`;
     return new CniError(CONFLICT, `VXLAN device ${other.link.name} has UDP port ${other.port} and ${what}`, advice);
   }
-  const taker = takenBy("udp", null, 0, settings.port, "");
+  const taker = anyListener("udp", settings.port);
   return new CniError(CONFLICT, `UDP port ${settings.port} is taken${taker === null ? "" : ` by ${taker}`}`, advice);
 }
 

@@ -5,17 +5,18 @@ import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG } from "../../lib/errors.ts";
 import { checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
-import { hostPortsIn } from "../../lib/filter/hostports.ts";
+import { hostPortsIn, type ListenerPort } from "../../lib/filter/hostports.ts";
 import { compileConditions } from "../../lib/filter/language.ts";
 import { PacketFilter } from "../../lib/filter/packet-filter.ts";
-import type { FilterOwner } from "../../lib/filter/record.ts";
+import { attachmentHash, type FilterOwner } from "../../lib/filter/record.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { LanguageError } from "../../lib/filter/values.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
-import { takenBy } from "../../lib/host/listeners.ts";
+import { throwIfInterrupted } from "../../lib/host/interrupt.ts";
+import { listenersOn } from "../../lib/host/listeners.ts";
 import { identify } from "../../lib/host/namespace.ts";
 import { readSysctl } from "../../lib/host/sysctl.ts";
-import type { Prefix } from "../../lib/ip/address.ts";
+import { formatPrefix, type Prefix } from "../../lib/ip/address.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../../lib/netlink/link.ts";
 import { NFPROTO_INET } from "../../lib/netlink/nftables/objects.ts";
 import { getRouteLink } from "../../lib/netlink/route.ts";
@@ -23,9 +24,19 @@ import { apply } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { attachmentNames } from "../../lib/state/names.ts";
+import type { KernelObject } from "../../lib/state/objects.ts";
 import { repair } from "../../lib/state/repair.ts";
-import { type PortmapConfig, readMappingsForRemoval, readPortmapConfig } from "./config.ts";
+import * as sys from "../../lib/sys/sys.ts";
+import { describeMapping, type PortmapConfig, readMappingsForRemoval, readPortmapConfig } from "./config.ts";
 import { type PlanInput, type PodAddress, planPortmap, podAddresses } from "./plan.ts";
+
+/**
+ * How long the pod that is replaced may take to go: kubelets give a container two seconds to end even if the pod was deleted
+ * by force (minimumGracePeriodInSeconds in pkg/kubelet/kuberuntime), then call DEL. Without waiting the kubelet would try
+ * again in some 15 seconds.
+ */
+const PATIENCE_MS = 3000;
+const PAUSE_US = 50_000;
 
 export const portmap: Plugin = {
   name: "portmap",
@@ -42,14 +53,35 @@ function add(call: Call): Result {
   const config = checkedConfig(call);
   const previous = previousResult(call);
   if (config.mappings.length === 0) return previous;
-  if (!config.lastWins) refuseTaken(config, call.request.containerId);
   const kernel = new Kernel(null);
   try {
-    apply(kernel, planPortmap(planInput(kernel, call, config, previous)));
+    const input = planInput(kernel, call, config, previous);
+    const listeners = listenersBeside(config, input.pod, call.request.containerId);
+    applyPatiently(kernel, planPortmap({ ...input, listeners }), call);
   } finally {
     kernel.close();
   }
   return previous;
+}
+
+/**
+ * Applies a plan. Of pods that a controller replaces, the new one may come before the old one is gone: where a port is taken
+ * it is tried again for a while, with nobody kept waiting for the lock meanwhile.
+ */
+function applyPatiently(kernel: Kernel, plan: readonly KernelObject[], call: Call): void {
+  const patience = call.request.args.includes("K8S_POD_NAME=") ? PATIENCE_MS : 0;
+  const end = sys.clockMs(sys.CLOCK_MONOTONIC) + patience;
+  for (;;) {
+    try {
+      apply(kernel, plan);
+      return;
+    } catch (error) {
+      if (!(error instanceof CniError) || error.code !== CONFLICT) throw error;
+      if (sys.clockMs(sys.CLOCK_MONOTONIC) >= end) throw error;
+    }
+    sys.sleepUs(PAUSE_US);
+    throwIfInterrupted();
+  }
 }
 
 function check(call: Call): void {
@@ -83,7 +115,7 @@ function gc(call: Call): void {
   const valid = call.config.validAttachments();
   if (valid === null) return;
   const keep = new Set<string>();
-  for (const item of valid) keep.add(`${item.containerId} ${item.ifname}`);
+  for (const item of valid) keep.add(attachmentHash(item.containerId, item.ifname));
   const filter = new PacketFilter();
   try {
     const removed = filter.sweep(call.config.name, "portmap", keep);
@@ -137,30 +169,48 @@ function previousResult(call: Call): Result {
   );
 }
 
-/** A port that a program of the host listens on would be lost to it. */
-function refuseTaken(config: PortmapConfig, containerId: string): void {
-  for (const mapping of config.mappings) {
-    const taker = takenBy(mapping.protocol, mapping.hostIp, mapping.family, mapping.hostPort, containerId);
-    if (taker === null) continue;
+/**
+ * What programs of the host listen on by an address of their own, of the ports that are wanted on all addresses: it stays
+ * theirs.
+ * @throws CniError 102 if a program has all that a mapping asks for, unless the last one wins
+ */
+function listenersBeside(config: PortmapConfig, pod: readonly PodAddress[], containerId: string): ListenerPort[] {
+  const has4 = pod.some(({ address }) => address.address.family === 4);
+  const has6 = pod.some(({ address }) => address.address.family === 6);
+  const kept: ListenerPort[] = [];
+  for (const { protocol, hostIp, hostPort, family, index } of config.mappings) {
+    const wants4 = has4 && family !== 6;
+    const wants6 = has6 && family !== 4;
+    /* By one address the last one gets it all. */
+    if ((!wants4 && !wants6) || (hostIp !== null && config.lastWins)) continue;
+    const both = wants4 && wants6 ? 0 : wants4 ? 4 : 6;
+    const { taker, addresses } = listenersOn(protocol, hostIp, both, hostPort, containerId);
+    for (const address of addresses) kept.push({ protocol, hostPort, address });
+    if (taker === null || config.lastWins) continue;
     throw new CniError(
       CONFLICT,
-      `host port ${mapping.protocol}/${mapping.hostPort} is taken by ${taker}`,
-      `runtimeConfig.portMappings[${mapping.index}]: end that program or publish another port; with "conflicts": "last-wins" the pod gets the port`,
+      `host port ${protocol}/${hostPort} is taken by ${taker}`,
+      `runtimeConfig.portMappings[${index}]: end that program or publish another port; with "conflicts": "last-wins" the pod gets the port`,
     );
   }
+  return kept;
 }
 
 function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: Result): PlanInput {
   const pod: PodAddress[] = [];
   let reflectingPort = "";
   const links: Link[] = [];
-  for (const address of podAddresses(previous, call.request.ifname)) {
+  const addresses = podAddresses(previous, call.request.ifname);
+  requirePublished(config, addresses, call.request.ifname);
+  const onHost = previous.interfaces.length > 0 && !previous.interfaces.some((item) => item.sandbox !== "");
+  for (const address of addresses) {
     const index = getRouteLink(kernel.host, address.address);
     const known = links.find((other) => other.index === index) ?? null;
     const link = known ?? (index === 0 ? null : getLinkByIndex(kernel.host, index));
     if (link !== null) links.push(link);
     const bridged = link !== null && link.kind === "bridge";
     const filtered = bridged && bridgedTrafficIsFiltered(address);
+    if (link === null && onHost) throw notThePods(address);
     pod.push({ address, link: link === null ? "" : link.name, bypassed: bridged && !filtered });
     if (link !== null && filtered && reflectingPort === "") reflectingPort = portOf(kernel, call, previous, link);
   }
@@ -174,7 +224,34 @@ function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: 
     reflectingPort,
     netns: identify(request.netns),
     timeMs: sinceBootMs(),
+    listeners: [],
   };
+}
+
+/** An address that a result gives to a link of the host, and that leads nowhere: it is the host's own. */
+function notThePods(address: Prefix): CniError {
+  return new CniError(
+    INVALID_CONFIG,
+    `prevResult gives ${formatPrefix(address)} to an interface of the host, and no link leads there`,
+    "it lists no interface in the container's namespace, so the pod's address cannot be told; the plugin before portmap has to list it",
+  );
+}
+
+/** @throws CniError 7 if ports are asked for and none would be published */
+function requirePublished(config: PortmapConfig, pod: readonly Prefix[], ifname: string): void {
+  const published = config.mappings.some(({ family }) =>
+    pod.some(({ address }) => family === 0 || family === address.family),
+  );
+  if (published) return;
+  const [first] = config.mappings;
+  const wanted = first === undefined ? "" : describeMapping(first);
+  throw new CniError(
+    INVALID_CONFIG,
+    pod.length === 0
+      ? `prevResult has no address of ${ifname}, and ports are to be published`
+      : `${ifname} has no address of the IP version that its ports are published for`,
+    `asked for ${wanted}; put portmap behind the plugin that gives the interface its addresses`,
+  );
 }
 
 /** Whether the bridges of this namespace hand their traffic to the IP packet filter (br_netfilter). */

@@ -5,7 +5,7 @@
 
 import type { Result } from "../../lib/cni/result.ts";
 import type { Backend } from "../../lib/filter/backend.ts";
-import { type HostPort, hostPortElements, isHostPort } from "../../lib/filter/hostports.ts";
+import { type HostPort, hostPortElements, isHostPort, type ListenerPort } from "../../lib/filter/hostports.ts";
 import { hostPortRules, type IptablesPlan } from "../../lib/filter/iptables-rules.ts";
 import { sharedChainName } from "../../lib/filter/masquerade.ts";
 import {
@@ -42,15 +42,21 @@ export interface PlanInput {
   readonly reflectingPort: string;
   readonly netns: NamespaceIdentity;
   readonly timeMs: number;
+  /** What programs of the host listen on, of the ports for all addresses. */
+  readonly listeners: readonly ListenerPort[];
 }
 
-/** The pod's first address of each family, among those of the attachment's own interface. */
+/**
+ * The pod's first address of each family, among those of the attachment's own interface. In a result that lists no
+ * container's interface at all they are those of the interfaces that it does list: on the host's ends of links.
+ */
 export function podAddresses(result: Result, ifname: string): Prefix[] {
+  const known = result.interfaces.some((link) => link.sandbox !== "");
   const found: Prefix[] = [];
   for (const family of [4, 6] as Family[]) {
     for (const { interface: index, address } of result.ips) {
       const link = index === null ? null : itemAt(result.interfaces, index);
-      const isOwn = link === null || (link.name === ifname && link.sandbox !== "");
+      const isOwn = link === null || !known || (link.name === ifname && link.sandbox !== "");
       if (address.address.family !== family || !isOwn) continue;
       found.push(address);
       break;
@@ -108,6 +114,7 @@ function elementsOf(input: PlanInput, conditions: string): FilterElement[] {
         masqAll: config.masqAll,
         sameLink: pod.bypassed ? pod.link : "",
         localnetLink: localnetLinkOf(config, pod),
+        listeners: input.listeners,
       }),
     );
   }
@@ -130,6 +137,8 @@ function iptablesOf(input: PlanInput): FilterRecord | null {
         markMasqBit: config.markMasqBit,
         externalSetMarkChain: config.externalSetMarkChain,
         lastWins: config.lastWins,
+        listeners: input.listeners,
+        asked: config.mappings,
       }),
     );
   }
