@@ -4,6 +4,7 @@ import {
   hostPortChain,
   hostPortRules,
   type IptablesOptions,
+  type IptablesOwner,
   type IptablesPlan,
   type IptablesPort,
   masqueradeChainName,
@@ -12,7 +13,7 @@ import {
 } from "./iptables-rules.ts";
 
 const owner = { network: "netA", containerId: "cont-a", ifname: "eth0" };
-const options: IptablesOptions = {
+const options: Omit<IptablesOptions, "asked"> = {
   conditions: [],
   snat: true,
   masqAll: false,
@@ -21,7 +22,18 @@ const options: IptablesOptions = {
   markMasqBit: 13,
   externalSetMarkChain: "",
   lastWins: false,
+  listeners: [],
 };
+
+/** Rules with nothing asked for but the ports. */
+function rulesOf(
+  whose: IptablesOwner,
+  pod: Prefix,
+  ports: readonly IptablesPort[],
+  more: Omit<IptablesOptions, "asked">,
+): IptablesPlan {
+  return hostPortRules(whose, pod, ports, { ...more, asked: ports });
+}
 
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
 const port = (protocol: string, hostPort: number, hostIp: string | null = null): IptablesPort => ({
@@ -51,23 +63,17 @@ describe("the names of chains", () => {
 
 describe("published ports", () => {
   const chain = "CNI-DN-409a410b0d69bceecdad9";
-  const comment = '-m comment --comment "if: \\"eth0\\" name: \\"netA\\" id: \\"cont-a\\""';
   const entry = '-m comment --comment "dnat name: \\"netA\\" id: \\"cont-a\\"" -m multiport';
 
   test("mark the pod itself and 127.0.0.1, then translate", () => {
-    const plan = hostPortRules(
-      owner,
-      prefix("10.77.0.2/24"),
-      [port("tcp", 8080), port("udp", 53, "10.0.0.1")],
-      options,
-    );
+    const plan = rulesOf(owner, prefix("10.77.0.2/24"), [port("tcp", 8080), port("udp", 53, "10.0.0.1")], options);
     expect(own(plan)).toEqual([
       `${chain} -s 10.77.0.2/32 -p tcp -m tcp --dport 8080 -j CNI-HOSTPORT-SETMARK`,
       `${chain} -s 127.0.0.1/32 -p tcp -m tcp --dport 8080 -j CNI-HOSTPORT-SETMARK`,
-      `${chain} -p tcp -m tcp --dport 8080 ${comment} -j DNAT --to-destination 10.77.0.2:80`,
+      `${chain} -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.77.0.2:80`,
       `${chain} -s 10.77.0.2/32 -d 10.0.0.1/32 -p udp -m udp --dport 53 -j CNI-HOSTPORT-SETMARK`,
       `${chain} -s 127.0.0.1/32 -d 10.0.0.1/32 -p udp -m udp --dport 53 -j CNI-HOSTPORT-SETMARK`,
-      `${chain} -d 10.0.0.1/32 -p udp -m udp --dport 53 ${comment} -j DNAT --to-destination 10.77.0.2:80`,
+      `${chain} -d 10.0.0.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.77.0.2:80`,
       `CNI-HOSTPORT-DNAT -p tcp ${entry} --dports 8080 -j ${chain}`,
       `CNI-HOSTPORT-DNAT -p udp ${entry} --dports 53 -j ${chain}`,
     ]);
@@ -90,10 +96,10 @@ describe("published ports", () => {
   });
 
   test("know IPv6, where 127.0.0.1 has no counterpart", () => {
-    const plan = hostPortRules(owner, prefix("fd77::2/64"), [port("sctp", 1)], { ...options, sameLink: true });
+    const plan = rulesOf(owner, prefix("fd77::2/64"), [port("sctp", 1)], { ...options, sameLink: true });
     expect(own(plan).slice(0, 2)).toEqual([
       `${chain} -s fd77::/64 -p sctp -m sctp --dport 1 -j CNI-HOSTPORT-SETMARK`,
-      `${chain} -p sctp -m sctp --dport 1 ${comment} -j DNAT --to-destination [fd77::2]:80`,
+      `${chain} -p sctp -m sctp --dport 1 -j DNAT --to-destination [fd77::2]:80`,
     ]);
     expect(plan.sharedRules.every((rule) => rule.table === "nat")).toBe(true);
   });
@@ -106,7 +112,7 @@ describe("published ports", () => {
     ["the highest bit", { markMasqBit: 31, masqAll: true }, [""], 8],
   ];
   test.each(marks)("mark %s", (_, change, sources, sharedCount) => {
-    const plan = hostPortRules(owner, prefix("10.77.0.2/24"), [port("tcp", 1)], { ...options, ...change });
+    const plan = rulesOf(owner, prefix("10.77.0.2/24"), [port("tcp", 1)], { ...options, ...change });
     const marking = own(plan).filter((rule) => rule.endsWith("-j CNI-HOSTPORT-SETMARK"));
     expect(marking).toEqual(
       sources.map((source) => `${chain} ${source}-p tcp -m tcp --dport 1 -j CNI-HOSTPORT-SETMARK`),
@@ -115,8 +121,24 @@ describe("published ports", () => {
     if (change.markMasqBit === 31) expect(shared(plan).join()).toContain("--mark 0x80000000/0x80000000");
   });
 
+  test("for all addresses leave out those that programs listen on by themselves, before anything else of the port", () => {
+    const listeners = [
+      { protocol: "tcp", hostPort: 8080, address: parseAddress("127.0.0.53") as Address },
+      { protocol: "udp", hostPort: 8080, address: parseAddress("127.0.0.54") as Address },
+      { protocol: "tcp", hostPort: 8081, address: parseAddress("10.0.0.2") as Address },
+      { protocol: "tcp", hostPort: 8080, address: parseAddress("fd00::2") as Address },
+    ];
+    const ports = [port("tcp", 8080), port("tcp", 8081, "10.0.0.1")];
+    const plan = rulesOf(owner, prefix("10.77.0.2/24"), ports, { ...options, snat: false, listeners });
+    expect(own(plan).slice(0, 3)).toEqual([
+      `${chain} -d 127.0.0.53/32 -p tcp -m tcp --dport 8080 -j RETURN`,
+      `${chain} -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.77.0.2:80`,
+      `${chain} -d 10.0.0.1/32 -p tcp -m tcp --dport 8081 -j DNAT --to-destination 10.77.0.2:80`,
+    ]);
+  });
+
   test("use somebody else's chain for marking instead of ours", () => {
-    const plan = hostPortRules(owner, prefix("10.77.0.2/24"), [port("tcp", 1)], {
+    const plan = rulesOf(owner, prefix("10.77.0.2/24"), [port("tcp", 1)], {
       ...options,
       externalSetMarkChain: "KUBE-MARK-MASQ",
     });
@@ -126,7 +148,7 @@ describe("published ports", () => {
 
   test("are led to by 15 a rule, with the conditions, at the end or the beginning", () => {
     const ports = Array.from({ length: 31 }, (_, i) => port("tcp", 1000 + i));
-    const plan = hostPortRules(owner, prefix("10.77.0.2/24"), ports, {
+    const plan = rulesOf(owner, prefix("10.77.0.2/24"), ports, {
       ...options,
       lastWins: true,
       conditions: ["!", "-s", "1.2.3.4", "-m", "comment", "--comment", 'say "hi\\'],
@@ -141,10 +163,10 @@ describe("published ports", () => {
 
   test("have comments that iptables takes, however long the names", () => {
     const long = { network: "n".repeat(200), containerId: "c".repeat(200), ifname: "eth0" };
-    const plan = hostPortRules(long, prefix("10.77.0.2/24"), [port("tcp", 1)], options);
+    const plan = rulesOf(long, prefix("10.77.0.2/24"), [port("tcp", 1)], options);
     const comments = plan.rules.map((rule) => /--comment "(.*)" -/.exec(rule.text)?.[1]?.replaceAll("\\", "") ?? "");
-    expect(comments.map((text) => text.length)).toEqual([0, 0, 255, 255]);
-    expect(comments[2]).toMatch(/^if: "eth0" name: .*\.\.\.$/);
+    expect(comments.map((text) => text.length)).toEqual([0, 0, 0, 255]);
+    expect(comments[3]).toMatch(/^dnat name: .*\.\.\.$/);
   });
 });
 

@@ -4,6 +4,7 @@
  */
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, type Prefix } from "../ip/address.ts";
 import { hexNumber, hexOf } from "../text.ts";
+import type { ListenerPort } from "./hostports.ts";
 import { sha512 } from "./sha512.ts";
 
 /** A rule as iptables-restore reads it. */
@@ -53,6 +54,12 @@ export interface IptablesPort {
   readonly hostIp: Address | null;
 }
 
+/** A port of the host that is asked for. */
+export interface AskedPort {
+  readonly protocol: string;
+  readonly hostPort: number;
+}
+
 /** How published ports are to be reached. */
 export interface IptablesOptions {
   /** Further matches, one argument each: `["-s", "10.0.0.0/8"]`. */
@@ -70,6 +77,10 @@ export interface IptablesOptions {
   readonly externalSetMarkChain: string;
   /** Whether these ports come before the same ports of others. */
   readonly lastWins: boolean;
+  /** What programs of the host keep. */
+  readonly listeners: readonly ListenerPort[];
+  /** All ports that are asked for, of whichever IP version: like the reference's, the rules to the chain name them all. */
+  readonly asked: readonly AskedPort[];
 }
 
 /** Where packets for published ports are told apart. */
@@ -101,7 +112,7 @@ export function referenceChain(prefix: string, network: string, containerId: str
   return (prefix + hexOf(sha512(network + containerId).subarray(0, 12), "")).slice(0, 28);
 }
 
-/** Whether a chain of such a name, given its saved rules, was made by the reference: in ours every comment has the interface. */
+/** Whether a chain of such a name, given its saved rules, may be the reference's: comments of ours have the interface. */
 export function isReferenceChain(rules: readonly string[]): boolean {
   return !rules.some((rule) => rule.includes('--comment "if: '));
 }
@@ -121,24 +132,23 @@ export function hostPortRules(
   const family = pod.address.family;
   const marks = options.snat || options.masqAll;
   const setMark = options.externalSetMarkChain === "" ? SETMARK_CHAIN : options.externalSetMarkChain;
-  const comment = quoted(clipped(`if: "${owner.ifname}" ${ownerText(owner)}`));
   const rules: IptablesRule[] = [];
   for (const port of ports) {
     const to = port.hostIp === null ? "" : `-d ${hostText(port.hostIp)} `;
     const packet = `${to}-p ${port.protocol} -m ${port.protocol} --dport ${port.hostPort}`;
+    for (const listener of port.hostIp === null ? options.listeners : []) {
+      if (listener.protocol !== port.protocol || listener.hostPort !== port.hostPort) continue;
+      if (listener.address.family !== family) continue;
+      rules.push(natRule(chain, `-d ${hostText(listener.address)} ${packet} -j RETURN`));
+    }
     for (const source of masqueradedSources(pod, options)) {
       rules.push(natRule(chain, `${source}${packet} -j ${setMark}`));
     }
     const address = formatAddress(pod.address);
     const target = family === 4 ? address : `[${address}]`;
-    rules.push(
-      natRule(
-        chain,
-        `${packet} -m comment --comment ${comment} -j DNAT --to-destination ${target}:${port.containerPort}`,
-      ),
-    );
+    rules.push(natRule(chain, `${packet} -j DNAT --to-destination ${target}:${port.containerPort}`));
   }
-  const entries = entryRules(owner, chain, ports, options);
+  const entries = entryRules(owner, chain, options);
   const localnetLink = family === 4 ? options.localnetLink : "";
   const shared = sharedRules(family, marks && options.externalSetMarkChain === "", options.markMasqBit, localnetLink);
   return {
@@ -181,19 +191,17 @@ export function masqueradeRules(
 }
 
 /** The rules that send packets for the ports to the chain: one for each protocol and 15 ports. */
-function entryRules(
-  owner: IptablesOwner,
-  chain: string,
-  ports: readonly IptablesPort[],
-  options: IptablesOptions,
-): IptablesRule[] {
+function entryRules(owner: IptablesOwner, chain: string, options: IptablesOptions): IptablesRule[] {
   const comment = quoted(clipped(`dnat ${ownerText(owner)}`));
   const conditions = options.conditions.map((token) => ` ${quoted(token)}`).join("");
   const rules: IptablesRule[] = [];
   for (const protocol of ["sctp", "tcp", "udp"]) {
     const numbers: number[] = [];
-    for (const port of ports) {
-      if (port.protocol === protocol && !numbers.includes(port.hostPort)) numbers.push(port.hostPort);
+    const known = new Set<number>();
+    for (const port of options.asked) {
+      if (port.protocol !== protocol || known.has(port.hostPort)) continue;
+      known.add(port.hostPort);
+      numbers.push(port.hostPort);
     }
     for (let at = 0; at < numbers.length; at += MAX_PORTS) {
       const list = numbers.slice(at, at + MAX_PORTS).join(",");

@@ -10,6 +10,7 @@ import {
   removalText,
   repairText,
   savedRules,
+  unseenRules,
 } from "./iptables-text.ts";
 
 const pod = parsePrefix("10.77.0.2/24") as Prefix;
@@ -26,6 +27,8 @@ function plan(containerId: string, localnetLink: string): IptablesPlan {
     markMasqBit: 13,
     externalSetMarkChain: "",
     lastWins: false,
+    listeners: [],
+    asked: [port],
   });
 }
 
@@ -50,11 +53,25 @@ test("an attempt checks what is shared and demands that the own chain is new", (
   expect(attemptText(plan("cont-a", ""))).not.toContain("raw");
 });
 
-test("a check asks for every rule, the attachment's first", () => {
-  const one = plan("cont-a", "");
-  const lines = checkText(one).split("\n");
-  expect(lines.filter((line) => line.startsWith("-C "))).toHaveLength(one.rules.length + one.sharedRules.length);
-  expect(lines[1]).toMatch(/^-C CNI-DN-/);
+test("a check finds rules in the text of iptables-save, and asks only for those that it puts otherwise", () => {
+  expect(unseenRules(both, a)).toEqual([]);
+  const other = { ...a, rules: a.rules.map((rule, i) => (i === 1 ? { ...rule, text: `${rule.text} ` } : rule)) };
+  expect(unseenRules(both, other)).toEqual(other.rules.slice(1, 2));
+  expect(unseenRules([], a)).toHaveLength(a.rules.length + a.sharedRules.length);
+  expect(checkText(other.rules.slice(1, 2)).split("\n").slice(0, 2)).toEqual([
+    "*nat",
+    `-C ${a.rules[1]?.chain} ${a.rules[1]?.text} `,
+  ]);
+});
+
+test("a check takes rules to a pod with a comment, as they once were made, for what they are", () => {
+  const comment = '-m comment --comment "if: \\"eth0\\" name: \\"netA\\" id: \\"cont-a\\""';
+  const commented = both.map((table) => ({
+    ...table,
+    rules: table.rules.map((rule) => rule.replace(" -j DNAT ", ` ${comment} -j DNAT `)),
+  }));
+  expect(commented).not.toEqual(both);
+  expect(unseenRules(commented, a)).toEqual([]);
 });
 
 test("on an empty node everything is made once, the jump that masquerades first", () => {
@@ -116,10 +133,11 @@ test("masquerading needs nothing shared", () => {
 });
 
 test("of what is missing with its chain a mapping is named first", () => {
-  expect(missingRule([], a)).toBe(`${a.chain} ${a.rules.find((rule) => rule.text.includes("-j DNAT"))?.text}`);
+  const rules = [...a.rules, ...a.sharedRules];
+  expect(missingRule([], rules)).toBe(`${a.chain} ${a.rules.find((rule) => rule.text.includes("-j DNAT"))?.text}`);
   const shared = both.filter((table) => table.name === "nat");
-  expect(missingRule(shared, a)).toMatch(/^PREROUTING -s 127\.0\.0\.0\/8/);
-  expect(missingRule(parseSaved(`*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n`).concat(shared), a)).toMatch(
+  expect(missingRule(shared, rules)).toMatch(/^PREROUTING -s 127\.0\.0\.0\/8/);
+  expect(missingRule(parseSaved(`*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n`).concat(shared), rules)).toMatch(
     /^CNI-HOSTPORT-LOCALNET /,
   );
 });

@@ -49,16 +49,34 @@ export function attemptText(plan: IptablesPlan): string {
   });
 }
 
+/** The rules of a plan that are not there in the very words that it has for them; iptables may have put them otherwise. */
+export function unseenRules(saved: readonly SavedTable[], plan: IptablesPlan): IptablesRule[] {
+  const unseen: IptablesRule[] = [];
+  for (const name of TABLES) {
+    const lines = new Set<string>();
+    for (const line of tableOf(saved, name).rules) lines.add(uncommented(line));
+    for (const rule of [...plan.rules, ...plan.sharedRules]) {
+      if (rule.table === name && !lines.has(`${commandOf("-A", rule)} `)) unseen.push(rule);
+    }
+  }
+  return unseen;
+}
+
+/** A saved rule that leads to a pod, without the comment that earlier versions gave it. */
+function uncommented(line: string): string {
+  const start = line.indexOf(' -m comment --comment "if: ');
+  const end = start < 0 ? -1 : line.lastIndexOf('" -j DNAT ');
+  return end < 0 ? line : line.slice(0, start) + line.slice(end + 1);
+}
+
 /** Fails with the number of the first line whose rule is not there; changes nothing. */
-export function checkText(plan: IptablesPlan): string {
-  const rules = [...plan.rules, ...plan.sharedRules];
+export function checkText(rules: readonly IptablesRule[]): string {
   return assembled((table) => rules.filter((rule) => rule.table === table).map((rule) => commandOf("-C", rule)));
 }
 
-/** A rule of a plan whose chain is not there, one that translates to the pod if there is one: "CHAIN ..."; "" if all are. */
-export function missingRule(saved: readonly SavedTable[], plan: IptablesPlan): string {
-  const all = [...plan.rules, ...plan.sharedRules];
-  const missing = all.filter((rule) => !tableOf(saved, rule.table).chains.includes(rule.chain));
+/** Of some rules one whose chain is not there, that translates to the pod if there is one: "CHAIN ..."; "" if all are. */
+export function missingRule(saved: readonly SavedTable[], rules: readonly IptablesRule[]): string {
+  const missing = rules.filter((rule) => !tableOf(saved, rule.table).chains.includes(rule.chain));
   const rule = missing.find(({ text }) => text.includes(" -j DNAT ")) ?? missing[0];
   return rule === undefined ? "" : `${rule.chain} ${rule.text}`;
 }
@@ -79,13 +97,14 @@ export function repairText(
   return assembled((name) => {
     const plans = [...written, ...kept];
     const table = tableOf(saved, name);
-    const lines = missingShared(table, plans);
+    const index = indexOf(table);
+    const lines = missingShared(table, index, plans);
     if (name === "raw") {
       for (const link of goneLinks) lines.push(`-D ${LOCALNET_CHAIN} -i ${link} -j DROP`);
       return lines;
     }
-    for (const plan of [...written, ...kept.filter((other) => !isComplete(table, other))]) {
-      for (const rule of rulesTo(table, plan.chain)) lines.push(deletionOf(rule));
+    for (const plan of [...written, ...kept.filter((other) => !isComplete(index, other))]) {
+      for (const rule of index.to.get(plan.chain) ?? []) lines.push(deletionOf(rule));
       /* Declaring a chain empties it. */
       lines.push(`:${plan.chain} - [0:0]`);
       for (const rule of plan.rules) lines.push(additionOf(rule));
@@ -122,19 +141,23 @@ export function localnetLinks(saved: readonly SavedTable[]): string[] {
 }
 
 /** The chains that plans need and rules that lead to them, as far as they are not there. */
-function missingShared(table: SavedTable, plans: readonly IptablesPlan[]): string[] {
+function missingShared(table: SavedTable, index: RuleIndex, plans: readonly IptablesPlan[]): string[] {
   const chains: string[] = [];
   const additions: string[] = [];
+  const seen = new Set<string>();
   for (const plan of plans) {
     for (const chain of plan.sharedChains) {
       const line = `:${chain.name} - [0:0]`;
-      if (chain.table !== table.name || table.chains.includes(chain.name) || chains.includes(line)) continue;
-      chains.push(line);
+      if (chain.table !== table.name || seen.has(line)) continue;
+      seen.add(line);
+      if (!table.chains.includes(chain.name)) chains.push(line);
     }
     for (const rule of plan.sharedRules) {
       const line = additionOf(rule);
-      if (rule.table !== table.name || additions.includes(line)) continue;
-      const there = rulesIn(table, rule.chain).some((saved) => rule.marks.every((mark) => saved.includes(`${mark} `)));
+      if (rule.table !== table.name || seen.has(line)) continue;
+      seen.add(line);
+      const others: readonly string[] = index.of.get(rule.chain) ?? [];
+      const there = others.some((saved) => rule.marks.every((mark) => saved.includes(`${mark} `)));
       if (!there) additions.push(line);
     }
   }
@@ -142,9 +165,33 @@ function missingShared(table: SavedTable, plans: readonly IptablesPlan[]): strin
 }
 
 /** Whether the own chain has as many rules as it should, and as many lead to it. Their text is for CHECK to compare. */
-function isComplete(table: SavedTable, plan: IptablesPlan): boolean {
+function isComplete(index: RuleIndex, plan: IptablesPlan): boolean {
   const own = plan.rules.filter((rule) => rule.chain === plan.chain).length;
-  return rulesIn(table, plan.chain).length === own && rulesTo(table, plan.chain).length === plan.rules.length - own;
+  const found = index.of.get(plan.chain) ?? [];
+  const leading = index.to.get(plan.chain) ?? [];
+  return found.length === own && leading.length === plan.rules.length - own;
+}
+
+/** The rules of a table by the chain they stand in, and by the one that they lead to. */
+interface RuleIndex {
+  readonly of: Map<string, string[]>;
+  readonly to: Map<string, string[]>;
+}
+
+function indexOf(table: SavedTable): RuleIndex {
+  const index: RuleIndex = { of: new Map<string, string[]>(), to: new Map<string, string[]>() };
+  for (const rule of table.rules) {
+    put(index.of, textAt(rule.split(" "), 1), rule);
+    const target = rule.lastIndexOf(" -j ");
+    if (target >= 0) put(index.to, textAt(rule.slice(target + 4).split(" "), 0), rule);
+  }
+  return index;
+}
+
+function put(lists: Map<string, string[]>, key: string, rule: string): void {
+  const list = lists.get(key) ?? null;
+  if (list === null) lists.set(key, [rule]);
+  else list.push(rule);
 }
 
 function tableOf(saved: readonly SavedTable[], name: string): SavedTable {

@@ -20,6 +20,7 @@ import {
   removalText,
   repairText,
   type SavedTable,
+  unseenRules,
 } from "./iptables-text.ts";
 
 /** Where a system has its programs; directories of PATH come after them. */
@@ -56,17 +57,17 @@ export function requireIptables(): void {
 
 /**
  * Makes an attachment's rules, exactly once each whatever was there of them, and what is shared.
- * @param others the plans of that IP version to put back as well if anything shared is missing: somebody has flushed it all
+ * @returns whether all that is shared was there: if not, somebody has flushed it, and others' rules as well
  * @throws CniError 11 if iptables' lock is held for too long; 100 if there is no iptables or it refuses
  */
-export function addIptables(plan: IptablesPlan, others: () => readonly IptablesPlan[]): void {
+export function addIptables(plan: IptablesPlan): boolean {
   const outcome = restore(plan.family, "", attemptText(plan));
-  if (outcome.status === 0) return;
+  if (outcome.status === 0) return true;
   throwIfLocked(outcome, plan.family);
   /* Something shared is missing, or something of an earlier try is there. */
-  const kept = others();
-  const saved = saveOrThrow(plan.family, "", tableOf([plan, ...kept]));
-  restoreOrThrow(plan.family, "", repairText(saved, [plan], kept, goneLinks(saved)));
+  const saved = saveOrThrow(plan.family, "", tableOf([plan]));
+  restoreOrThrow(plan.family, "", repairText(saved, [plan], [], goneLinks(saved)));
+  return false;
 }
 
 /**
@@ -88,16 +89,24 @@ export function repairIptables(plans: readonly IptablesPlan[]): boolean {
  * @throws CniError 11 if iptables' lock is held for too long; 100 if there is no iptables
  */
 export function checkIptables(plan: IptablesPlan): string | null {
-  const text = checkText(plan);
+  const saved = saveOrThrow(plan.family, "", tableOf([plan]));
+  const unseen = unseenRules(saved, plan);
+  if (unseen.length === 0) return null;
+  const missing = missingRule(saved, unseen);
+  if (missing !== "") return missingText(plan, missing);
+  /* Conditions are the user's words, and iptables has its own for them: it is asked about the rest. */
+  const text = checkText(unseen);
   const outcome = restore(plan.family, "", text);
   if (outcome.status === 0) return null;
   throwIfLocked(outcome, plan.family);
   const said = firstLine(outcome.errors);
   const rule = failedLine(text, said);
-  /* If a chain is missing, only that is said. */
-  const missing = rule.startsWith("-C ") ? rule.slice(3) : missingRule(saveOrThrow(plan.family, "", ""), plan);
+  return rule.startsWith("-C ") ? missingText(plan, rule.slice(3)) : said;
+}
+
+function missingText(plan: IptablesPlan, rule: string): string {
   const what = plan.chain.startsWith(HOSTPORT_PREFIX) ? "published ports" : "masquerade";
-  return missing === "" ? said : `${nameOf(plan.family)} has no rule for ${what}: "${missing}"`;
+  return `${nameOf(plan.family)} has no rule for ${what}: "${rule}"`;
 }
 
 /**

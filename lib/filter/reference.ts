@@ -36,6 +36,7 @@ import {
 } from "./iptables-rules.ts";
 import { type SavedTable, savedRules } from "./iptables-text.ts";
 import { sha512 } from "./sha512.ts";
+import { RecordStore } from "./store.ts";
 
 /** The reference's portmap, and the bridge plugin's ipMasq and macspoofchk. */
 export type ReferencePart = "hostports" | "masquerade" | "spoofcheck";
@@ -240,7 +241,11 @@ function ownChains(owner: IptablesOwner, parts: readonly ReferencePart[]): strin
 function commonChains(owner: IptablesOwner, parts: readonly ReferencePart[]): string[] {
   const chains: string[] = [];
   if (owner.ifname === FIRST_IFNAME) return chains;
-  if (parts.includes("hostports")) chains.push(referenceChain("CNI-DN-", owner.network, owner.containerId));
+  /* Rules of published ports have no comments that would tell. */
+  const first = { ...owner, ifname: FIRST_IFNAME, plugin: "portmap" };
+  if (parts.includes("hostports") && !RecordStore.has(first)) {
+    chains.push(referenceChain("CNI-DN-", owner.network, owner.containerId));
+  }
   if (parts.includes("masquerade")) chains.push(referenceChain("CNI-", owner.network, owner.containerId));
   return chains;
 }
