@@ -60,6 +60,12 @@ export function expectSuccess(result: CallResult): JsonObject {
   return result.json ?? {};
 }
 
+/** What a call that succeeded said on standard error. */
+export function noted(result: CallResult): string {
+  expectSuccess(result);
+  return result.stderr;
+}
+
 /**
  * A host of its own: a network namespace in which the plugins run, pods as further namespaces, and a directory for what
  * plugins store. Bridges and host ends of veths appear in `host`, never in the machine's namespace.

@@ -10,8 +10,6 @@ export const INVALID_NETNS = 8;
 export const TRY_AGAIN_LATER = 11;
 /** STATUS: no ADD can be served now. */
 export const NOT_AVAILABLE = 50;
-/** STATUS: no ADD can be served now and what is attached may have lost its network. */
-export const NOT_AVAILABLE_DEGRADED = 51;
 /** The kernel refused or lacks something: the first plugin-specific code. */
 export const KERNEL_REFUSED = 100;
 /** What ADD made is not there any more, or is different (CHECK). */

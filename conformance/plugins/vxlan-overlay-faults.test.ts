@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, callEnvironment, expectError, expectSuccess } from "../harness.ts";
+import { binDirectory, callEnvironment, expectSuccess, noted } from "../harness.ts";
 import { type Cluster, type Node, withCluster } from "./overlay-lab.ts";
 
 /** More calls of one kind than a reconciliation makes. */
@@ -138,7 +138,7 @@ test.each(["open", "read"])("a disk that fails to %s the list of peers: those kn
     const inject = `inject=${what === "open" ? "open,openat" : "read,pread64"}:error=EIO`;
     const through = ["/usr/bin/strace", "-qq", "-o", "/dev/null", "-P", cluster.peersFile, "-e", inject];
     const msg = new RegExp(`${what}.*peers\\.ndjson: input/output error`);
-    expectError(await cluster.call(node, "STATUS", {}, { through }), { code: 51, msg });
+    expect(noted(await cluster.call(node, "STATUS", {}, { through }))).toMatch(msg);
     expectSuccess(await cluster.call(node, "GC", {}, { through }));
     expect(await held(cluster, node)).toEqual(known);
     await cluster.tick(node);

@@ -2,7 +2,7 @@
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess } from "../harness.ts";
+import { expectError, expectSuccess, noted } from "../harness.ts";
 import { withCluster } from "./overlay-lab.ts";
 
 describe("a wrong option", () => {
@@ -20,7 +20,8 @@ describe("a wrong option", () => {
     [{ peersFile: "peers.ndjson" }, "peersFile"],
     [{ peersFile: null }, "peersFile"],
     [{ peersDir: "/tmp" }, "peersDir"],
-    [{ peersFile: null, peers: [{ nodeIP: "nonsense" }] }, "peers[0].nodeIP"],
+    [{ peersFile: null, peers: ["nonsense"] }, "peers[0]"],
+    [{ podCIDRs: ["127.0.5.0/24"] }, "podCIDRs[0]"],
     [{ clusterCIDRs: ["10.0.0.0/33"] }, "clusterCIDRs[0]"],
     [{ delegate: 7 }, "delegate"],
   ] as const)("%j is named", (option, field) =>
@@ -64,7 +65,7 @@ describe("peers", () => {
       expectSuccess(await cluster.call(node, "STATUS", option));
       expect(await cluster.held(node)).toHaveLength(10);
       await writeFile(join(peersDir, "node-3"), '{"nodeIP":');
-      expectError(await cluster.call(node, "STATUS", option), { code: 51, msg: /peers\/node-3 is not JSON/ });
+      expect(noted(await cluster.call(node, "STATUS", option))).toMatch(/peers\/node-3 is not JSON/);
       expect(await cluster.held(node)).toHaveLength(10);
     }));
 });

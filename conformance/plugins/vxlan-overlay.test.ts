@@ -1,6 +1,6 @@
 /** The overlay as its users meet it: pods on several nodes talk by their own addresses, and go on doing so. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, noted } from "../harness.ts";
 import { type Cluster, type Datapath, type Family, type Pod, withCluster } from "./overlay-lab.ts";
 
 const WAYS: readonly (readonly [Datapath, Family, number])[] = [
@@ -158,15 +158,15 @@ describe.each(["classic", "gpe"] as const)("the peers (%s)", (datapath) => {
       /* What is taken away once does not come back before there is a sound file. */
       for (let length = 0; length < text.length - 1; length += 1) {
         await cluster.replacePeers(text.slice(0, length));
-        expectError(await cluster.call(a.node, "STATUS"), { code: 51, msg: /peers\.ndjson/ });
+        expect(noted(await cluster.call(a.node, "STATUS"))).toMatch(/peers\.ndjson.*is kept$/m);
         if (length % 16 === 0) expectSuccess(await cluster.call(a.node, "GC"));
         if (length % 32 === 0) expect(await cluster.held(a.node), `${length} bytes`).toEqual(before);
       }
       expect(await cluster.held(a.node)).toEqual(before);
       await cluster.replacePeers(cluster.peersText([cluster.record(1)], { complete: false }));
-      expectError(await cluster.call(a.node, "STATUS"), { code: 51 });
+      expect(noted(await cluster.call(a.node, "STATUS"))).toMatch(/"complete":true/);
       await cluster.writePeers([]);
-      expectError(await cluster.call(a.node, "STATUS"), { code: 51, msg: /lack all of 2 nodes/ });
+      expect(noted(await cluster.call(a.node, "STATUS"))).toMatch(/lack all of 2 nodes/);
       expect(await cluster.held(a.node)).toEqual(before);
       /* A pod's ADD does not suffer. */
       await expectFlat(cluster, await cluster.pod(a.node), b);
@@ -190,7 +190,7 @@ describe("many peers", () => {
       await cluster.tick();
       const before = await cluster.held(node);
       await cluster.writePeers(many(cluster, 19));
-      expectError(await cluster.call(node, "STATUS"), { code: 51, msg: /lack 21 of 40 nodes/ });
+      expect(noted(await cluster.call(node, "STATUS"))).toMatch(/lack 21 of 40 nodes/);
       expect(await cluster.held(node)).toEqual(before);
       await cluster.writePeers(many(cluster, 20));
       await cluster.tick();
@@ -210,28 +210,18 @@ describe("many peers", () => {
     }));
 });
 
-describe("a list that contradicts itself or the node is refused as a whole, records named", () => {
-  test("by every verb, and the kernel keeps what it has", () =>
+describe("this node's own mistake is refused", () => {
+  test("in its record of the list: by every verb but DEL, and the kernel keeps what it has", () =>
     withCluster({ nodes: 2 }, async (cluster) => {
       const a = await cluster.pod(cluster.node(1));
       const before = await cluster.held(a.node);
-      for (const [records, problem] of [
-        [[cluster.record(2), cluster.record(3, { nodeIP: cluster.nodeIp(2) })], /line 3 .* line 2/],
-        [[cluster.record(2), cluster.record(3, { podCIDRs: ["10.244.2.128/25"] })], /line [23] .* line [23]/],
-        [[cluster.record(3, { podCIDRs: ["10.244.1.0/24"] })], /line 2 .* this node/],
-        [
-          [cluster.record(1, { podCIDRs: ["10.244.9.0/24"] }), cluster.record(2)],
-          /line 2 gives this node .* other pods/,
-        ],
-        [[cluster.record(2, { mac: "0e:f4:ac:1f:00:01" })], /line 2 .* this node/],
-      ] as const) {
-        await cluster.writePeers(records);
-        expectError(await cluster.call(a.node, "STATUS"), { code: 50, msg: problem });
-        expectError(await cluster.callFor(a, "ADD"), { code: 7, msg: problem });
-        expectError(await cluster.callFor(a, "CHECK"), { code: 7, msg: problem });
-        expectSuccess(await cluster.callFor(a, "DEL"));
-        expect(await cluster.held(a.node)).toEqual(before);
-      }
+      await cluster.writePeers([cluster.record(1, { podCIDRs: ["10.244.9.0/24"] }), cluster.record(2)]);
+      const msg = /line 2 gives this node .* other pods/;
+      expectError(await cluster.call(a.node, "STATUS"), { code: 50, msg });
+      expectError(await cluster.callFor(a, "ADD"), { code: 7, msg });
+      expectError(await cluster.callFor(a, "CHECK"), { code: 7, msg });
+      expectSuccess(await cluster.callFor(a, "DEL"));
+      expect(await cluster.held(a.node)).toEqual(before);
     }));
 
   test("and so is a pod whose address is not of the node's networks", () =>

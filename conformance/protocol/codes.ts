@@ -15,7 +15,6 @@ export const WAYS = {
   exhausted: "STATUS, and no address is left, with `statusFailsWhenExhausted`",
   powerless: "STATUS without the right to change the network",
   noUnderlay: "STATUS, and the host lacks the underlay's address",
-  badPeers: "STATUS, and the list of peers cannot be read any more",
   forbidden: "ADD without the right to change the network",
   spoilt: "CHECK, and somebody removed what ADD made",
   taken: "ADD, and somebody else's is in the way",
@@ -65,12 +64,6 @@ export const CODES: readonly Code[] = [
       "vxlan-overlay": "noUnderlay",
     },
     others: "loopback needs nothing that could be missing",
-  },
-  {
-    code: 51,
-    meaning: "STATUS: not available, pods cut off",
-    ways: { "vxlan-overlay": "badPeers" },
-    others: "the others know nothing that could cut off pods which are attached already",
   },
   {
     code: 100,

@@ -1,12 +1,15 @@
 /** Changes what the kernel holds into what it should hold, and says what stood in the way. */
-import { ADDRESS_WORDS, type WordIndex } from "../ip/words.ts";
-import { EntryTable, FOREIGN, HEAD, KEY, METRIC, ROUTE, ROW_WORDS, STAMP } from "../netlink/entry-table.ts";
+import type { Address } from "../ip/address.ts";
+import { ADDRESS_WORDS, putAddress } from "../ip/words.ts";
+import { EntryTable, FOREIGN, STAMP } from "../netlink/entry-table.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { writeDeleteTunnelRoute, writeTunnelRoute } from "../netlink/tunnel-route.ts";
 import { differenceOf, FEW_NODES, hostsOf, indexOf, tooManyLost } from "./difference.ts";
-import { describeEntry, metricAt, type Overlay } from "./entries.ts";
+import { describeEntry, type Overlay } from "./entries.ts";
+import { areUnknown } from "./kept.ts";
 import { ignore, send } from "./kernel-entries.ts";
 import type { PeerList } from "./peers.ts";
+import type { Sound } from "./sound.ts";
 import { isSameStamp, stampRoute } from "./stamp.ts";
 
 const MAX_REPORTED = 3;
@@ -16,6 +19,8 @@ export interface Wanted {
   readonly overlay: Overlay;
   readonly desired: EntryTable;
   readonly list: PeerList;
+  /** What of the list is used. */
+  readonly sound: Sound;
   /** What the stamp is to say. */
   readonly configuration: string;
   readonly identity: string;
@@ -38,7 +43,7 @@ export interface Change {
  * @param beforeStamp what else is to be done with peers that have gone; not called while they are kept
  */
 export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable, beforeStamp: () => void): Change {
-  const { overlay, desired, list } = wanted;
+  const { overlay, desired, list, sound } = wanted;
   const index = indexOf(desired);
   const stamp = stampRoute(overlay.link, wanted.configuration, wanted.identity);
   const stamps = found.rowsOf(STAMP);
@@ -49,8 +54,9 @@ export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable,
   const atMost = difference.remove.length + difference.put.length;
   const lost = atMost > FEW_NODES / 2 && !list.force ? tooManyLost(desired, found, atMost) : 0;
   const held = found.count - stamps.length - foreign.length;
-  const emptied = list.peers.count === 0 && held > 0 && !list.force;
-  const heldBack = lost > 0 || emptied;
+  const emptied = list.peers.count + list.rejects.length === 0 && held > 0 && !list.force;
+  const unknown = areUnknown(sound.rejects);
+  const heldBack = lost > 0 || emptied || unknown;
   const remove = heldBack ? new Int32Array(0) : difference.remove;
   const changes = remove.length + difference.put.length;
   const refused: string[] = [];
@@ -63,7 +69,9 @@ export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable,
   }
   /* Whoever is killed here has left no stamp, and the next call does the rest. */
   if (!heldBack) beforeStamp();
-  if (restamped && refused.length === 0 && !heldBack) {
+  /* While a record is not used each call looks again: what it contradicts may have gone. */
+  const isWhole = refused.length === 0 && !heldBack && sound.rejects.length === 0;
+  if (restamped && isWhole && isFree(stamp.dst.address, sound)) {
     putStamp(socket, EntryTable.of([{ kind: "route", route: stamp }]));
   }
   const repaired: string[] = [];
@@ -72,10 +80,9 @@ export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable,
       i < remove.length ? found.entry(remove[i] ?? 0) : desired.entry(difference.put[i - remove.length] ?? 0);
     repaired.push(describeEntry(entry));
   }
-  const kept = heldBack ? heldBackBecause(emptied ? -1 : lost, found) : "";
-  const problem = refused[0] ?? (kept === "" ? overriddenBy(overlay, index, found, foreign) : kept);
+  const kept = lost > 0 || emptied ? heldBackBecause(emptied ? -1 : lost, found) : "";
   return {
-    problem,
+    problem: refused[0] ?? kept,
     heldBack,
     hasPeers: desired.count > 0 || held > remove.length,
     changed: restamped,
@@ -94,19 +101,9 @@ function heldBackBecause(lost: number, found: EntryTable): string {
   return `the peers lack ${lost < 0 ? "all" : lost} of ${nodes} nodes that they had: nothing is removed unless their first line says "force":true`;
 }
 
-/** Says of a route to a peer's pods that is not ours and comes before ours; "" if there is none. */
-function overriddenBy(overlay: Overlay, index: WordIndex, found: EntryTable, foreign: readonly number[]): string {
-  const key = new EntryTable(1);
-  for (const row of foreign) {
-    const at = row * ROW_WORDS;
-    const wide = (found.words[at + HEAD] ?? 0) >>> 8;
-    key.begin();
-    key.words[HEAD] = ROUTE | (wide << 8);
-    for (let i = 0; i < ADDRESS_WORDS; i += 1) key.words[KEY + i] = found.words[at + KEY + i] ?? 0;
-    const metric = metricAt(key.words, KEY, wide, overlay.vni);
-    key.words[METRIC] = metric;
-    if ((found.words[at + METRIC] ?? 0) >>> 0 >= metric || index.find(key.words, 0) < 0) continue;
-    return `somebody's ${describeEntry(found.entry(row))} comes before the overlay's route to these pods`;
-  }
-  return "";
+/** Whether no node and no pod has the stamp's address: some networks use what is reserved. */
+function isFree(address: Address, { peers, claims }: Sound): boolean {
+  const words = new Int32Array(ADDRESS_WORDS);
+  putAddress(words, 0, address);
+  return claims.holderOf(words, 0) < 0 && peers.find(words, 0) < 0;
 }

@@ -1,106 +1,28 @@
-/** What the peers say as a whole: nobody has what another one has. Pure. */
-import { CniError, INVALID_CONFIG } from "../errors.ts";
-import { type Address, formatAddress, formatPrefix, formatPrefixes, type Prefix } from "../ip/address.ts";
-import { formatMac, MAC_WORDS, macAt, putMac } from "../ip/mac.ts";
-import {
-  ADDRESS_WORDS,
-  compareAt,
-  containsAt,
-  isIpv4At,
-  prefixAt,
-  putAddress,
-  sameAt,
-  WordIndex,
-  wideLength,
-} from "../ip/words.ts";
+/** Networks of pods and whose they are: which overlap, and who has an address. Pure. */
+import { formatPrefix, type Prefix } from "../ip/address.ts";
+import { ADDRESS_WORDS, compareAt, containsAt, prefixAt, putAddress, wideLength } from "../ip/words.ts";
+import { numberAt } from "../lists.ts";
 import { CIDR_WORDS, type PeerTable } from "./peer-table.ts";
 
-/** This node, as its configuration and its links have it. */
-export interface OwnNode {
-  readonly nodeIp: Address;
-  readonly podCidrs: readonly Prefix[];
-  readonly mac: Uint8Array;
-  /** Whether peers may have addresses of the other IP version only: a classic device has one version. */
-  readonly mixed: boolean;
-}
-
 /** Stands for this node where a peer's number is expected. */
-const THIS_NODE = -1;
-
-/**
- * Checks a list as a whole.
- * @returns the row of this node's own record, -1 if there is none
- * @throws CniError 7 that names the records: two nodes with one address, overlapping networks of pods, this node's network
- *   under another address, another network under this node's address, a node inside a network of pods
- */
-export function validatePeers(peers: PeerTable, own: OwnNode): number {
-  const ownHost = new Int32Array(ADDRESS_WORDS);
-  putAddress(ownHost, 0, own.nodeIp);
-  const ownRow = peers.find(ownHost, 0);
-  const { hosts } = peers;
-  const isIpv4 = own.nodeIp.family === 4;
-  /* Ethernet addresses that hold IPv4 addresses differ as these do. */
-  let compareMacs = false;
-  const twin = peers.twin();
-  if (twin >= 0) {
-    const first = peers.find(hosts, twin * ADDRESS_WORDS);
-    throw contradiction(peers, twin, first, `both have the address ${formatAddress(peers.host(twin))}`);
-  }
-  for (let row = 0; row < peers.count; row += 1) {
-    const isIpv4Host = isIpv4At(hosts, row * ADDRESS_WORDS);
-    if (!own.mixed && isIpv4Host !== isIpv4) throw wrongFamily(peers, row, own);
-    if (!isIpv4Host || peers.hasOwnMac(row)) compareMacs = true;
-  }
-  if (ownRow >= 0) checkOwnRecord(peers, ownRow, own);
-  if (compareMacs) checkMacs(peers, ownRow, own);
-  new Claims(peers, ownRow, own).check();
-  return ownRow;
-}
-
-function checkOwnRecord(peers: PeerTable, row: number, own: OwnNode): void {
-  const record = peers.peer(row);
-  const listed = formatPrefixes(record.podCidrs).sort();
-  const configured = formatPrefixes(own.podCidrs).sort();
-  if (listed.length === configured.length && listed.every((text, i) => text === configured[i])) return;
-  throw new CniError(
-    INVALID_CONFIG,
-    `${record.place} gives this node (${formatAddress(own.nodeIp)}) other pods than its configuration`,
-    `the peers say [${listed.join(", ")}], "podCIDRs" says [${configured.join(", ")}]; pods with addresses of the old network cannot be reached: correct one of the two`,
-  );
-}
-
-function checkMacs(peers: PeerTable, ownRow: number, own: OwnNode): void {
-  const { macs } = peers;
-  const ownMac = new Int32Array(MAC_WORDS);
-  putMac(ownMac, 0, own.mac);
-  const index = new WordIndex(macs, MAC_WORDS, 0, MAC_WORDS, peers.count);
-  for (let row = 0; row < peers.count; row += 1) {
-    if (row === ownRow) continue;
-    const first = index.add(row);
-    const isOwn = sameAt(macs, row * MAC_WORDS, ownMac, 0, MAC_WORDS);
-    if (first === row && !isOwn) continue;
-    const mac = formatMac(macAt(macs, row * MAC_WORDS));
-    throw contradiction(peers, row, isOwn ? THIS_NODE : first, `both have the address ${mac}`);
-  }
-}
+export const THIS_NODE = -1;
 
 /** Networks of pods and whose they are, in the order of addresses. */
-class Claims {
-  readonly #peers: PeerTable;
-  readonly #ownRow: number;
+export class Claims {
   /** The networks, as in a PeerTable. */
   readonly #cidrs: Int32Array;
   readonly #owners: Int32Array;
   #order: Int32Array;
 
-  constructor(peers: PeerTable, ownRow: number, own: OwnNode) {
-    const room = peers.cidrCount + own.podCidrs.length;
-    this.#peers = peers;
-    this.#ownRow = ownRow;
+  /**
+   * @param ownRow the row that is this node, whose networks are not its own record's but those given; -1 if none is
+   */
+  constructor(peers: PeerTable, ownRow: number, ownCidrs: readonly Prefix[]) {
+    const room = peers.cidrCount + ownCidrs.length;
     this.#cidrs = new Int32Array(room * CIDR_WORDS);
     this.#owners = new Int32Array(room);
     let count = 0;
-    for (const cidr of own.podCidrs) {
+    for (const cidr of ownCidrs) {
       putAddress(this.#cidrs, count * CIDR_WORDS, cidr.address);
       this.#cidrs[count * CIDR_WORDS + ADDRESS_WORDS] = wideLength(cidr);
       this.#owners[count] = THIS_NODE;
@@ -125,38 +47,45 @@ class Claims {
     this.#sort();
   }
 
-  /** Neighbours in the order of addresses: if any two networks overlap, two that stand next to each other do. */
-  check(): void {
-    const order = this.#order;
-    for (let i = 1; i < order.length; i += 1) {
-      const before = order[i - 1] ?? 0;
-      const claim = order[i] ?? 0;
-      if (this.#holds(before, this.#cidrs, claim * CIDR_WORDS)) throw this.#overlap(before, claim);
-    }
-    const { hosts } = this.#peers;
-    for (let row = 0; row < this.#peers.count; row += 1) {
-      if (row === this.#ownRow) continue;
-      const around = this.#lastNotAfter(hosts, row * ADDRESS_WORDS);
-      if (around < 0 || !this.#holds(around, hosts, row * ADDRESS_WORDS)) continue;
-      throw contradiction(
-        this.#peers,
-        row,
-        this.#owners[around] ?? 0,
-        `node ${formatAddress(this.#peers.host(row))} lies in the pods' network ${this.#text(around)}: packets to it would go round in circles`,
-      );
+  /** The number of networks. */
+  get count(): number {
+    return this.#order.length;
+  }
+
+  /**
+   * Tells of each network that lies in another one, and of the smallest that holds it.
+   * @param tell given the numbers of two networks, the larger first
+   */
+  overlaps(tell: (outer: number, inner: number) => void): void {
+    /* In the order of addresses a network comes behind those that hold it, and before what it does not hold. */
+    const around: number[] = [];
+    for (const claim of this.#order) {
+      while (around.length > 0 && !this.#holds(numberAt(around, around.length - 1), this.#cidrs, claim * CIDR_WORDS)) {
+        around.pop();
+      }
+      if (around.length > 0) tell(numberAt(around, around.length - 1), claim);
+      around.push(claim);
     }
   }
 
-  #overlap(before: number, claim: number): CniError {
-    const [first, second] = [this.#owners[before] ?? 0, this.#owners[claim] ?? 0];
-    if (first === THIS_NODE && second === THIS_NODE) {
-      const pair = `${this.#text(before)} and ${this.#text(claim)}`;
-      return new CniError(INVALID_CONFIG, `"podCIDRs": ${pair} overlap`);
-    }
-    const named = second === THIS_NODE ? first : second;
-    const other = second === THIS_NODE ? second : first;
-    const problem = `the pods' networks ${this.#text(before)} and ${this.#text(claim)} overlap`;
-    return contradiction(this.#peers, named, other, problem);
+  /** The number of the network that holds an address, where no two overlap; -1 if none does. */
+  holderOf(words: Int32Array, at: number): number {
+    const claim = this.#lastNotAfter(words, at);
+    return claim >= 0 && this.#holds(claim, words, at) ? claim : -1;
+  }
+
+  /** The row whose a network is, or THIS_NODE. */
+  ownerOf(claim: number): number {
+    return this.#owners[claim] ?? THIS_NODE;
+  }
+
+  /** A network's length from 0 to 128. */
+  lengthOf(claim: number): number {
+    return this.#length(claim);
+  }
+
+  text(claim: number): string {
+    return formatPrefix(prefixAt(this.#cidrs, claim * CIDR_WORDS, this.#length(claim)));
   }
 
   #holds(claim: number, words: Int32Array, at: number): boolean {
@@ -165,10 +94,6 @@ class Claims {
 
   #length(claim: number): number {
     return this.#cidrs[claim * CIDR_WORDS + ADDRESS_WORDS] ?? 0;
-  }
-
-  #text(claim: number): string {
-    return formatPrefix(prefixAt(this.#cidrs, claim * CIDR_WORDS, this.#length(claim)));
   }
 
   #compare(a: number, b: number): number {
@@ -231,21 +156,4 @@ class Claims {
     }
     return order[low - 1] ?? 0;
   }
-}
-
-function contradiction(peers: PeerTable, row: number, other: number, problem: string): CniError {
-  const named = (which: number): string => `${peers.place(which)} (${formatAddress(peers.host(which))})`;
-  return new CniError(
-    INVALID_CONFIG,
-    `${named(row)} and ${other === THIS_NODE ? "this node" : named(other)} contradict each other`,
-    `${problem}; nothing of the list is used until that is corrected`,
-  );
-}
-
-function wrongFamily(peers: PeerTable, row: number, own: OwnNode): CniError {
-  return new CniError(
-    INVALID_CONFIG,
-    `${peers.place(row)}: node ${formatAddress(peers.host(row))} cannot be reached from ${formatAddress(own.nodeIp)}`,
-    'a VXLAN device with forwarding entries has one IP version outside: list addresses of one version, or use "datapath": "gpe"',
-  );
 }

@@ -1,7 +1,7 @@
 /** The node's VXLAN device: there, as it should be, and nobody else's. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../errors.ts";
 import { anyListener } from "../host/listeners.ts";
-import { ensureSysctl, hasIpv6, preferSysctl } from "../host/sysctl.ts";
+import { ensureSysctl, hasIpv6, preferSysctl, readSysctl } from "../host/sysctl.ts";
 import {
   type Address,
   bits,
@@ -57,6 +57,7 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
     socket.run();
   }
   ensureChecksums(device.link.index, settings);
+  ensureSettings(settings);
   if (device.link.up && device.link.alias === plan.alias) return device;
   preferSysctl(["net", "ipv6", "conf", name, "accept_ra"], "0", "router advertisements of peers are believed");
   /* Else the kernel forwards by the route's MTU and never tells the pod what it has learned of the path. */
@@ -66,6 +67,33 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
   if (errno === EADDRINUSE) throw portTaken(socket, settings, device);
   if (errno !== 0) throw new NetlinkError(errno, `set ${name} up`, 0);
   return device;
+}
+
+/** What the kernel must be set to for the device, by IP versions: a new device takes over what `conf/default` says. */
+function settingsFor(settings: OverlaySettings): (readonly [readonly string[], string])[] {
+  const name = deviceName(settings);
+  const wanted: (readonly [readonly string[], string])[] = [];
+  const has = (family: number): boolean => settings.podCidrs.some((cidr) => cidr.address.family === family);
+  if (has(4)) wanted.push([["net", "ipv4", "conf", name, "forwarding"], "1"]);
+  if (has(6)) {
+    wanted.push([["net", "ipv6", "conf", name, "disable_ipv6"], "0"]);
+    wanted.push([["net", "ipv6", "conf", name, "forwarding"], "1"]);
+  }
+  return wanted;
+}
+
+/** Has the device forward what comes from other nodes, and have IPv6 if pods do. @throws CniError 100 */
+export function ensureSettings(settings: OverlaySettings): void {
+  for (const [setting, value] of settingsFor(settings)) ensureSysctl(setting, value);
+}
+
+/** Whether the device forwards, in the IP versions of the pods. */
+export function hasSettings(settings: OverlaySettings): boolean {
+  for (const [setting, value] of settingsFor(settings)) {
+    const found = readSysctl(setting);
+    if (found !== null && found !== value) return false;
+  }
+  return true;
 }
 
 function requireRoom(settings: OverlaySettings, mtu: number): void {

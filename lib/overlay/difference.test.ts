@@ -31,7 +31,7 @@ const GPE: Overlay = { datapath: "gpe", vni: 1, link: 5 };
 const entriesIn = (table: EntryTable): Entry[] => Array.from({ length: table.count }, (_, row) => table.entry(row));
 
 function entriesFor(overlay: Overlay, peers: readonly Peer[], direct: readonly number[]): Entry[] {
-  return entriesIn(entriesOf(overlay, PeerTable.of(peers), -1, Int32Array.from(direct)));
+  return entriesIn(entriesOf(overlay, PeerTable.of(peers), -1, Int32Array.from(direct), 0));
 }
 
 function differenceOf(desired: readonly Entry[], found: readonly Entry[]): { remove: Entry[]; put: Entry[] } {
@@ -129,8 +129,19 @@ describe("entries", () => {
 
   test("do not cover this node", () => {
     const peers = PeerTable.of([peer(2), peer(3), peer(4)]);
-    const without = entriesIn(entriesOf(CLASSIC, peers, 1, new Int32Array(3)));
+    const without = entriesIn(entriesOf(CLASSIC, peers, 1, new Int32Array(3), 0));
     expect(without).toEqual(entriesFor(CLASSIC, [peer(2), peer(4)], [0, 0]));
+  });
+
+  test("are of the IP versions that this node's pods have", () => {
+    for (const [without, left] of [
+      [6, /10\.0\.2\./],
+      [4, /fd44:/],
+    ] as const) {
+      const found = described(entriesIn(entriesOf(CLASSIC, PeerTable.of([peer(2)]), -1, new Int32Array(1), without)));
+      expect(found).toHaveLength(3);
+      for (const line of found.slice(1)) expect(line).toMatch(left);
+    }
   });
 });
 

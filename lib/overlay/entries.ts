@@ -10,7 +10,7 @@
  *
  * Pure.
  */
-import { formatAddress, formatPrefix } from "../ip/address.ts";
+import { type Family, formatAddress, formatPrefix } from "../ip/address.ts";
 import { MAC_WORDS } from "../ip/mac.ts";
 import { ADDRESS_WORDS, IPV4_LENGTH, isIpv4At } from "../ip/words.ts";
 import {
@@ -53,8 +53,15 @@ export interface Overlay {
  * The entries for the peers.
  * @param ownRow the row that is this node, -1 if none is
  * @param direct for each peer the index of the link on which it is reached without a tunnel; 0 for those behind the tunnel
+ * @param without an IP version that this node's pods do not have, and that its kernel may not have; 0 for none
  */
-export function entriesFor(overlay: Overlay, peers: PeerTable, ownRow: number, direct: Int32Array): EntryTable {
+export function entriesFor(
+  overlay: Overlay,
+  peers: PeerTable,
+  ownRow: number,
+  direct: Int32Array,
+  without: Family | 0,
+): EntryTable {
   const classic = overlay.datapath === "classic";
   const table = new EntryTable(peers.cidrCount * (classic ? 2 : 1) + (classic ? peers.count : 0));
   const { hosts, cidrs, firsts } = peers;
@@ -64,8 +71,10 @@ export function entriesFor(overlay: Overlay, peers: PeerTable, ownRow: number, d
     const end = firsts[row + 1] ?? 0;
     let tunnelled = false;
     for (let cidr = firsts[row] ?? 0; cidr < end; cidr += 1) {
+      const isIpv4 = isIpv4At(cidrs, cidr * CIDR_WORDS);
+      if (without === (isIpv4 ? 4 : 6)) continue;
       /* A gateway is of its route's IP version. */
-      const sameFamily = isIpv4At(hosts, host) === isIpv4At(cidrs, cidr * CIDR_WORDS);
+      const sameFamily = isIpv4At(hosts, host) === isIpv4;
       const link = sameFamily ? (direct[row] ?? 0) : 0;
       if (link === 0 && classic && !tunnelled) addForwarding(table, peers, row);
       if (link === 0) tunnelled = true;
@@ -176,7 +185,8 @@ export function classify(overlay: Overlay, table: EntryTable): void {
   }
 }
 
-function hasOurMetric(overlay: Overlay, words: Int32Array, at: number): boolean {
+/** Whether a route's metric is that of this overlay's to its network. */
+export function hasOurMetric(overlay: Overlay, words: Int32Array, at: number): boolean {
   return words[at + METRIC] === metricAt(words, at + KEY, (words[at] ?? 0) >>> 8, overlay.vni);
 }
 

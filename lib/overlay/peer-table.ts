@@ -119,6 +119,14 @@ export class PeerTable {
     this.endRow();
   }
 
+  /** The peers that are not marked. */
+  without(marks: Uint8Array): PeerTable {
+    const table = new PeerTable(this.#name, this.count);
+    for (let row = 0; row < this.count; row += 1)
+      if (marks[row] !== 1) table.add(this.peer(row), this.#lines[row] ?? 0);
+    return table;
+  }
+
   /** Makes room for a peer, which is not there before `endRow`. */
   beginRow(line: number): void {
     if (this.count === this.#lines.length) this.#growRows();

@@ -12,54 +12,68 @@ import type { Fields } from "../cni/fields.ts";
 import { MAC_WORDS, putMac } from "../ip/mac.ts";
 import { ADDRESS_WORDS, clearHostBits, IPV4_LENGTH, isIpv4At, readAddress } from "../ip/words.ts";
 import { PeerTable } from "./peer-table.ts";
-import { MIN_PREFIX, type PeerList, PeersUnknown, readPeer, vtepMac } from "./peers.ts";
-import { parseRecord } from "./record.ts";
+import { MIN_PREFIX, type PeerList, PeersUnknown, type Reject, vtepMac } from "./peers.ts";
+import { parseRecord, readRecord } from "./record.ts";
 
 /** More than a Linux bridge or route table is ever asked to hold of nodes. */
 const MAX_PEERS = 100_000;
-/** A line of a peers file: a node with a dozen networks has some hundred bytes. */
+/** What of a line is looked at in one pass; a longer one is for `readRecord` to judge. */
 const MAX_LINE = 16_384;
 /** What a line has at least; what the first line announces is not believed before it is there. */
 const MIN_LINE = 20;
 const NEWLINE = 0x0a;
 
 /**
- * Reads a peers file.
+ * Reads a peers file. A record that is wrong is among the rejects, with its line: it concerns no other node.
  * @param name the file's name, for messages
- * @throws PeersUnknown if it is not whole; CniError 7 that names the record if one is wrong
+ * @throws PeersUnknown if it is not whole
  */
 export function parsePeersFile(bytes: Uint8Array, name: string): PeerList {
   let generation = -1;
   let announced = 0;
   let force = false;
   let peers = new PeerTable(name, 0);
+  const rejects: Reject[] = [];
   let line = 0;
-  for (let start = 0; start < bytes.length; ) {
+  for (let start = markLength(bytes); start < bytes.length; ) {
     line += 1;
-    let next = generation >= 0 && peers.count < announced ? readPlainRecord(bytes, start, line, peers) : -1;
+    const isRecord = generation >= 0 && peers.count + rejects.length < announced;
+    let next = isRecord ? readPlainRecord(bytes, start, line, peers) : -1;
     if (next < 0) {
       const end = lineEnd(bytes, start);
       next = end + 1;
-      if (end > start && generation < 0) {
-        const fields = parseLine(bytes.subarray(start, end), `${name} line ${line}`);
+      const place = `${name} line ${line}`;
+      const text = bytes.subarray(start, end);
+      if (skipBlanks(bytes, start, end) === end) {
+        /* A blank line. */
+      } else if (generation < 0) {
+        const fields = parseRecord(text, place);
         generation = fields.integer("generation", 0, Number.MAX_SAFE_INTEGER) ?? -1;
         announced = fields.integer("peers", 0, MAX_PEERS) ?? -1;
         force = fields.boolean("force", false);
         requireHeader(fields, generation, announced);
         peers = new PeerTable(name, Math.min(announced, Math.ceil(bytes.length / MIN_LINE)));
-      } else if (end > start) {
-        if (peers.count === announced) throw new PeersUnknown(`${name} holds more than the ${announced} peers it says`);
-        const place = `${name} line ${line}`;
-        peers.add(readPeer(parseLine(bytes.subarray(start, end), place), place), line);
+      } else if (!isRecord) {
+        throw new PeersUnknown(`${name} holds more than the ${announced} peers it says`);
+      } else {
+        const { peer, reject } = readRecord(text, place);
+        if (peer !== null) peers.add(peer, line);
+        if (reject !== null) rejects.push(reject);
+        /* A file cut off in its last line. */
+        if (reject !== null && reject.host === null && end === bytes.length) throw new PeersUnknown(reject.text);
       }
     }
     start = next;
   }
   if (generation < 0) throw new PeersUnknown(`${name} is empty`);
-  if (peers.count < announced) {
-    throw new PeersUnknown(`${name} says it holds ${announced} peers, but ends after ${peers.count}`);
-  }
-  return { generation, force, peers };
+  const count = peers.count + rejects.length;
+  if (count < announced) throw new PeersUnknown(`${name} says it holds ${announced} peers, but ends after ${count}`);
+  return { generation, force, peers, rejects };
+}
+
+/** The length of the mark of UTF-8 that some editors put in front of a text. */
+function markLength(bytes: Uint8Array): number {
+  return bytes.length > 2 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
 }
 
 function requireHeader(fields: Fields, generation: number, announced: number): void {
@@ -67,11 +81,6 @@ function requireHeader(fields: Fields, generation: number, announced: number): v
   throw new PeersUnknown(
     `${fields.path} should be {"generation":<number>,"complete":true,"peers":<how many lines follow>}`,
   );
-}
-
-function parseLine(bytes: Uint8Array, place: string): Fields {
-  if (bytes.length > MAX_LINE) throw new PeersUnknown(`${place} is longer than ${MAX_LINE} bytes`);
-  return parseRecord(bytes, place);
 }
 
 function lineEnd(bytes: Uint8Array, start: number): number {
@@ -102,7 +111,7 @@ const MAC_LENGTH = '"mac"'.length;
 /**
  * Reads the record of the usual kind that begins at `start`, in one pass and without making objects: texts without escapes,
  * nothing but `nodeIP`, `podCIDRs` and members of no concern whose values are texts.
- * @returns where the next line begins; -1 for any other record, which is for `readPeer` to judge: nothing has been added
+ * @returns where the next line begins; -1 for any other record, which is for `readRecord` to judge: nothing has been added
  */
 function readPlainRecord(bytes: Uint8Array, start: number, line: number, peers: PeerTable): number {
   const end = Math.min(bytes.length, start + MAX_LINE + 1);
@@ -189,7 +198,7 @@ function readHost(bytes: Uint8Array, start: number, end: number, peers: PeerTabl
   if (byteAt(bytes, behind, end) !== QUOTE) return -1;
   if (isIpv4At(hosts, at)) {
     const first = (hosts[at + 3] ?? 0) >>> 24;
-    if (first === 0 || first === 127 || first >= 224) return -1;
+    if (first === 0 || first === 127 || first >= 224) return -1; /* 240.0.0.0/4 is for others to judge */
     /* As `vtepMac` has it. */
     macs[count * MAC_WORDS] = 0x0ef4;
     macs[count * MAC_WORDS + 1] = hosts[at + 3] ?? 0;
@@ -235,9 +244,14 @@ function readCidr(bytes: Uint8Array, start: number, end: number, peers: PeerTabl
   if (next === end || length < MIN_PREFIX || length > (isIpv4 ? 32 : 128)) return -1;
   const wide = isIpv4 ? length + IPV4_LENGTH : length;
   clearHostBits(cidrs, at, wide);
-  /* ::ffff:0:0/96 and whatever holds it, as 100::/4 does, which is ::/4. */
-  if (!isIpv4 && (cidrs[at] ?? 0) >>> 24 === 0) return -1;
+  if (isUnusual((cidrs[isIpv4 ? at + 3 : at] ?? 0) >>> 24, length, isIpv4)) return -1;
   cidrs[at + ADDRESS_WORDS] = wide;
   peers.addCidr();
   return next + 1;
+}
+
+/** Whether a network may be in what is no network of pods, or hold it. @param first its first byte */
+function isUnusual(first: number, length: number, isIpv4: boolean): boolean {
+  if (length < 8 || first === 0) return true;
+  return isIpv4 ? first === 127 || first === 169 || first >= 224 : first >= 0xfe;
 }

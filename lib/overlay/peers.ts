@@ -1,7 +1,18 @@
 /** The peers of a node: which other nodes there are, and whose pods are where. Pure. */
 import { createHash } from "node:crypto";
 import type { Fields } from "../cni/fields.ts";
-import { type Address, contains, networkOf, overlap, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import type { Json } from "../cni/json.ts";
+import {
+  type Address,
+  contains,
+  formatPrefix,
+  networkOf,
+  overlap,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+  sameAddress,
+} from "../ip/address.ts";
 import { isUnicastMac, parseMac } from "../ip/mac.ts";
 import { clip } from "../text.ts";
 import type { PeerTable } from "./peer-table.ts";
@@ -19,12 +30,25 @@ export interface Peer {
   readonly ownMac: boolean;
 }
 
+/** A record that cannot be used, with what it tells of its node: that may be somebody's mistake, and its node still there. */
+export interface Reject {
+  /** Where it was read and why it is not used, for a person. */
+  readonly text: string;
+  /** The node's address; null if the record does not tell it. */
+  readonly host: Address | null;
+  /** The networks of its pods, as far as the record tells them. */
+  readonly podCidrs: readonly Prefix[];
+}
+
 /** All peers at one moment. */
 export interface PeerList {
+  /** Grows with each list of a source; 0 for a source that does not count. */
   readonly generation: number;
-  /** Whoever wrote the list knows that it lets many peers go. */
+  /** Whoever wrote the list knows that it lets many peers go, or takes the place of a newer one. */
   readonly force: boolean;
   readonly peers: PeerTable;
+  /** The records that are no peers. */
+  readonly rejects: readonly Reject[];
 }
 
 /** Peers that cannot be told now: nothing is to be concluded from that, least of all that there are none. */
@@ -51,8 +75,34 @@ export function readPeer(fields: Fields, place: string): Peer {
   return { place, nodeIp, podCidrs, mac, ownMac: macText !== "" };
 }
 
+/** What of a record that cannot be used tells whose it is. */
+export function rejectOf(fields: Fields, text: string): Reject {
+  const host = parseAddress(textOf(fields.find("nodeIP")));
+  const podCidrs: Prefix[] = [];
+  const listed = fields.find("podCIDRs");
+  for (const item of listed === null ? [] : listed.items) {
+    const prefix = parsePrefix(textOf(item));
+    if (prefix !== null) podCidrs.push({ address: networkOf(prefix), length: prefix.length });
+  }
+  return { text: `${text}; the record is not used`, host, podCidrs };
+}
+
+function textOf(value: Json | null): string {
+  return value === null || value.kind !== "string" ? "" : value.text;
+}
+
 /** A network of pods, host bits made zero. @throws CniError 7 */
 export function readPodCidr(fields: Fields, key: string, text: string): Prefix {
+  const prefix = readNetwork(fields, key, text);
+  for (const special of NO_PODS) {
+    if (!overlap(prefix, special)) continue;
+    throw fields.invalid(key, `"${clip(text)}" is no network of pods: ${formatPrefix(special)} is for other uses`);
+  }
+  return prefix;
+}
+
+/** A network, host bits made zero. @throws CniError 7 */
+export function readNetwork(fields: Fields, key: string, text: string): Prefix {
   const prefix = parsePrefix(text);
   if (prefix === null || prefix.length < MIN_PREFIX || overlap(prefix, MAPPED)) {
     throw fields.invalid(key, `"${clip(text)}" is no network of pods: expected one like "10.244.1.0/24"`);
@@ -69,11 +119,35 @@ const MAPPED: Prefix = {
   length: 96,
 };
 
-/** Not "any", loopback, multicast or the reserved rest of IPv4. */
+/** "This host", loopback, link-local and multicast (RFC 6890, RFC 4291): no route leads there, or the wrong one. */
+const NO_PODS: readonly Prefix[] = [
+  ipv4Network(0, 0, 8),
+  ipv4Network(127, 0, 8),
+  ipv4Network(169, 254, 16),
+  ipv4Network(224, 0, 4),
+  ipv6Network(0, 0, 127),
+  ipv6Network(0xfe, 0x80, 10),
+  ipv6Network(0xff, 0, 8),
+];
+
+function ipv4Network(first: number, second: number, length: number): Prefix {
+  return { address: { family: 4, bytes: new Uint8Array([first, second, 0, 0]) }, length };
+}
+
+function ipv6Network(first: number, second: number, length: number): Prefix {
+  const bytes = new Uint8Array(16);
+  bytes[0] = first;
+  bytes[1] = second;
+  return { address: { family: 6, bytes }, length };
+}
+
+const BROADCAST: Address = { family: 4, bytes: new Uint8Array([255, 255, 255, 255]) };
+
+/** Not "any", loopback, multicast or broadcast. 240.0.0.0/4 is reserved, but Linux routes it, and some networks use it. */
 function isHost(address: Address): boolean {
   const first = address.bytes[0] ?? 0;
-  if (address.family === 4) return first > 0 && first !== 127 && first < 224;
-  return first !== 0xff && !contains(NOT_HOSTS, address);
+  if (address.family === 6) return first !== 0xff && !contains(NOT_HOSTS, address);
+  return first > 0 && first !== 127 && (first < 224 || first >= 240) && !sameAddress(address, BROADCAST);
 }
 
 /** "::", "::1" and the addresses that stand for IPv4's. */
@@ -81,7 +155,7 @@ const NOT_HOSTS: Prefix = { address: { family: 6, bytes: new Uint8Array(16) }, l
 
 /**
  * The Ethernet address of a node's VXLAN device: a function of the node's IP address, so that nobody has to publish it.
- * IPv4 fits in as it is; of IPv6 there are 40 bits of a hash, and `validatePeers` refuses two nodes with the same.
+ * IPv4 fits in as it is; of IPv6 there are 40 bits of a hash, and `soundPeers` uses no two nodes with the same.
  */
 export function vtepMac(nodeIp: Address): Uint8Array {
   const mac = new Uint8Array([0x0e, 0xf4, 0, 0, 0, 0]);

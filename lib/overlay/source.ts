@@ -4,9 +4,9 @@ import { readAll } from "../host/io.ts";
 import { errnoText, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { PeerTable } from "./peer-table.ts";
-import { type PeerList, PeersUnknown, readPeer } from "./peers.ts";
+import { type PeerList, PeersUnknown, type Reject } from "./peers.ts";
 import { parsePeersFile } from "./peers-file.ts";
-import { parseRecord } from "./record.ts";
+import { readRecord } from "./record.ts";
 import type { PeerSource } from "./settings.ts";
 
 /** 100,000 peers with names and networks of both families. */
@@ -38,11 +38,14 @@ function statusText(status: sys.FileStatus | null): string {
   return status === null ? "" : `${status.device} ${status.inode} ${status.size} ${status.mtimeNs}`;
 }
 
-/** Reads the peers. @throws PeersUnknown if they cannot be told now; CniError 7 for a record that is wrong */
+/** A list of nobody. */
+export const NOBODY: PeerList = { generation: 0, force: false, peers: new PeerTable("", 0), rejects: [] };
+
+/** Reads the peers. @throws PeersUnknown if they cannot be told now */
 export function readPeers(source: PeerSource): ReadPeers {
   if (source.file !== "") return readFile(source.file);
   if (source.directory !== "") return readDirectory(source.directory);
-  return { list: source.inline ?? { generation: 0, force: false, peers: new PeerTable("", 0) }, identity: "inline" };
+  return { list: source.inline ?? NOBODY, identity: "inline" };
 }
 
 function readFile(path: string): ReadPeers {
@@ -61,18 +64,21 @@ function readDirectory(path: string): ReadPeers {
   const directory = opened(sys.open(path, sys.O_RDONLY | sys.O_DIRECTORY), path);
   try {
     const peers = new PeerTable("", 0);
+    const rejects: Reject[] = [];
     const identities: string[] = [];
     for (const name of namesIn(directory)) {
       const place = `${path}/${name}`;
       const fd = opened(sys.openat(directory, name, sys.O_RDONLY | sys.O_NONBLOCK, 0), place);
       try {
         identities.push(`${name} ${statusText(sys.fstat(fd))}`);
-        peers.add(readPeer(parseRecord(contents(fd, place, MAX_RECORD_BYTES, 0), place), place), 0);
+        const { peer, reject } = readRecord(contents(fd, place, MAX_RECORD_BYTES, 0), place);
+        if (peer !== null) peers.add(peer, 0);
+        if (reject !== null) rejects.push(reject);
       } finally {
         sys.close(fd);
       }
     }
-    return { list: { generation: 0, force: false, peers }, identity: identities.join("\n") };
+    return { list: { generation: 0, force: false, peers, rejects }, identity: identities.join("\n") };
   } finally {
     sys.close(directory);
   }

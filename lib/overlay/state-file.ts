@@ -1,7 +1,8 @@
 /**
  * The file by which reconciliations of one network namespace take turns. It also holds the configuration that each overlay
- * was last made from, a line each, for `vxlan-overlay repair`: "overlay1 pods 10.244.1.0/24 {...}". It lies on tmpfs, like
- * what it speaks of.
+ * was last made from, a line each, for `vxlan-overlay repair`, with the generation of the newest list that was read, and the
+ * file that it was read from: "overlay1 pods 10.244.1.0/24 7:/etc/cni/overlay/peers.ndjson {...}". It lies on tmpfs, like what
+ * it speaks of.
  */
 import { MAX_CONFIG_BYTES } from "../cni/config.ts";
 import { CniError, IO_FAILURE } from "../errors.ts";
@@ -16,8 +17,22 @@ import { deviceName, type OverlaySettings } from "./settings.ts";
 /** Many overlays, each with the longest configuration that there may be. */
 const MAX_BYTES = 64 * MAX_CONFIG_BYTES;
 
-/** What a line holds: the device, the network, its pods, the configuration. */
-const FIELDS = 4;
+/** What stands in a line before the configuration, which is a JSON object: the device, the network, its pods, the list. */
+interface Line {
+  readonly device: string;
+  readonly network: string;
+  readonly pods: string;
+  /** "7:/etc/cni/overlay/peers.ndjson"; "" in what was written before generations were. */
+  readonly list: string;
+  readonly json: string;
+}
+
+function parseLine(text: string): Line {
+  const [device = "", network = "", pods = "", list = ""] = text.split(" ", 4);
+  const hasList = !list.startsWith("{");
+  const json = text.split(" ").slice(hasList ? 4 : 3);
+  return { device, network, pods, list: hasList ? list : "", json: json.join(" ") };
+}
 
 /** The name of this namespace's file in RUN_DIRECTORY. */
 function stateFile(): string {
@@ -52,18 +67,40 @@ function notOurs(path: string): CniError {
 }
 
 /**
+ * The generation of the newest list that an overlay was made from, if it was read from the same file; else 0.
+ * @param fd the locked file
+ */
+export function generationOf(fd: number, settings: OverlaySettings): number {
+  const device = deviceName(settings);
+  for (const text of linesIn(fd)) {
+    const line = parseLine(text);
+    if (line.device !== device || line.network !== settings.network) continue;
+    const colon = line.list.indexOf(":");
+    const generation = parseInt(line.list.slice(0, colon), 10);
+    if (line.list === listText(settings, generation)) return generation;
+  }
+  return 0;
+}
+
+function listText(settings: OverlaySettings, generation: number): string {
+  const { file } = settings.source;
+  return file.includes(" ") ? "0:" : `${generation}:${file}`;
+}
+
+/**
  * Notes what an overlay is made from, in place of what was noted of its device, or of its network's pods under another VNI.
  * @param fd the locked file. A full disk is no reason to fail
+ * @param generation of the list, 0 for a source that does not count
  */
-export function remember(fd: number, settings: OverlaySettings): void {
+export function remember(fd: number, settings: OverlaySettings, generation: number): void {
   const device = deviceName(settings);
   const cidrs = formatPrefixes(settings.podCidrs);
-  const own = `${device} ${settings.network} ${cidrs.join(",")} ${settings.record}`;
+  const own = `${device} ${settings.network} ${cidrs.join(",")} ${listText(settings, generation)} ${settings.record}`;
   const before = linesIn(fd);
   if (before.includes(own)) return;
-  const others = before.filter((line) => {
-    const [name = "", network = "", theirs = ""] = line.split(" ", FIELDS - 1);
-    return name !== device && !(network === settings.network && theirs.split(",").some((text) => cidrs.includes(text)));
+  const others = before.filter((text) => {
+    const { device: name, network, pods } = parseLine(text);
+    return name !== device && !(network === settings.network && pods.split(",").some((cidr) => cidrs.includes(cidr)));
   });
   const bytes = new TextEncoder().encode([...others, own].map((line) => `${line}\n`).join(""));
   /* A line that is cut off here by a crash is none, and the next call writes it again. */
@@ -77,12 +114,7 @@ export function remembered(): string[] {
   sys.close(root);
   if (fd < 0) return [];
   try {
-    return linesIn(fd).map((line) =>
-      line
-        .split(" ")
-        .slice(FIELDS - 1)
-        .join(" "),
-    );
+    return linesIn(fd).map((text) => parseLine(text).json);
   } finally {
     sys.close(fd);
   }

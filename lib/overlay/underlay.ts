@@ -11,7 +11,7 @@ import type { PeerTable } from "./peer-table.ts";
 /** This node's own end of all tunnels. */
 export interface Underlay {
   readonly address: Address;
-  /** The index of the link that has the address. */
+  /** The index of the link that packets to the other nodes leave by: the one with the address, unless that is on lo. */
   readonly link: number;
 }
 
@@ -22,7 +22,7 @@ export interface Surroundings {
   readonly named: Link | null;
   /** Those of the node's addresses that the list of peers has, in the list's order. */
   readonly listed: readonly Address[];
-  /** The way to the first of the peers; null if there is none. */
+  /** The way to the first of the peers that is another node; null if there is none. */
   readonly path: Path | null;
   /** The index of the link with the default route, 0 if there is none. */
   readonly defaultLink: number;
@@ -34,6 +34,18 @@ export interface Surroundings {
  * @throws CniError 7 if the configuration names what is not there, 100 if nothing tells
  */
 export function chooseUnderlay(configured: string, around: Surroundings): Underlay {
+  const chosen = chosenUnderlay(configured, around);
+  if (chosen.link !== LOOPBACK_IFINDEX) return chosen;
+  /* Nodes that are reached over several links have their address on lo. */
+  const { path, defaultLink } = around;
+  const way = path === null || path.local ? defaultLink : path.link;
+  return way === 0 ? chosen : { address: chosen.address, link: way };
+}
+
+/** The index of "lo" in every network namespace (include/net/flow.h). */
+export const LOOPBACK_IFINDEX = 1;
+
+function chosenUnderlay(configured: string, around: Surroundings): Underlay {
   if (configured !== "") return namedUnderlay(configured, around);
   for (const address of around.listed) {
     const own = ownAddress(around, address);

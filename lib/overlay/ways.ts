@@ -1,15 +1,25 @@
 /** How this node reaches the others: asked of the kernel once for all that share a route. */
 import { type Address, parseAddress } from "../ip/address.ts";
-import { ADDRESS_WORDS, isIpv4At, putAddress } from "../ip/words.ts";
-import { listAllAddresses } from "../netlink/address.ts";
-import { type EntryTable, FOREIGN, HEAD, KEY, LINK, ROW_WORDS } from "../netlink/entry-table.ts";
+import { ADDRESS_WORDS, addressAt, isIpv4At, putAddress } from "../ip/words.ts";
+import type { PlacedAddress } from "../netlink/address.ts";
+import {
+  type EntryTable,
+  FLAGS,
+  FOREIGN,
+  GATEWAY,
+  HAS_GATEWAY,
+  HEAD,
+  KEY,
+  LINK,
+  ROW_WORDS,
+} from "../netlink/entry-table.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../netlink/link.ts";
 import { findPaths, type Path } from "../netlink/path.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { overlayMtu, type PathMtu } from "./mtu.ts";
 import type { PeerTable } from "./peer-table.ts";
 import type { OverlaySettings } from "./settings.ts";
-import { chooseUnderlay, sameRoutes, type Underlay } from "./underlay.ts";
+import { chooseUnderlay, LOOPBACK_IFINDEX, sameRoutes, type Underlay } from "./underlay.ts";
 
 /** The ways to all peers, each once. */
 export interface Ways {
@@ -40,42 +50,59 @@ export function waysTo(socket: NetlinkSocket, peers: PeerTable, ownRow: number, 
   return { of, paths: findPaths(socket, addresses), peers: asked };
 }
 
-/** Chooses the underlay. @param peers null if they cannot be told */
+/** Chooses the underlay. @param addresses all of this node */
 export function underlayOf(
   socket: NetlinkSocket,
   settings: OverlaySettings,
-  peers: PeerTable | null,
+  addresses: readonly PlacedAddress[],
+  peers: PeerTable,
   routes: EntryTable,
 ): Underlay {
   const { underlay } = settings;
   const isNamed = underlay !== "" && parseAddress(underlay) === null;
-  const addresses = listAllAddresses(socket);
-  const first = peers === null || peers.count === 0 ? null : peers.host(0);
+  const listed = listedOf(addresses, peers);
+  let other = 0;
+  while (listed.includes(other)) other += 1;
+  const first = other < peers.count ? peers.host(other) : null;
   return chooseUnderlay(underlay, {
     addresses,
     named: isNamed ? getLinkByName(socket, underlay) : null,
-    listed:
-      peers === null
-        ? []
-        : listedOf(
-            addresses.map((placed) => placed.prefix.address),
-            peers,
-          ),
+    listed: listed.map((row) => peers.host(row)),
     path: first === null ? null : (findPaths(socket, [first])[0] ?? null),
     defaultLink: defaultLinkOf(routes),
   });
 }
 
-/** Those of some addresses that peers have, in the order of the peers. */
-function listedOf(addresses: readonly Address[], peers: PeerTable): Address[] {
+/** The addresses that no peer's pods may have: this node's on the link between the nodes, and those of routers there. */
+export function addressesNear(
+  underlay: Underlay,
+  addresses: readonly PlacedAddress[],
+  routes: EntryTable,
+): readonly Address[] {
+  const near = [underlay.address];
+  for (const { link, prefix } of addresses) if (link === underlay.link) near.push(prefix.address);
+  const { words } = routes;
+  for (let row = 0; row < routes.count && near.length < MAX_NEAR; row += 1) {
+    const at = row * ROW_WORDS;
+    if (routes.kind(row) !== FOREIGN || words[at + LINK] !== underlay.link) continue;
+    if (((words[at + FLAGS] ?? 0) & HAS_GATEWAY) !== 0) near.push(addressAt(words, at + GATEWAY));
+  }
+  return near;
+}
+
+/** A node has a few routers; one that speaks BGP lists them with each of thousands of routes. */
+const MAX_NEAR = 256;
+
+/** The peers that have some of a node's addresses, in their order. */
+function listedOf(addresses: readonly PlacedAddress[], peers: PeerTable): number[] {
   const words = new Int32Array(ADDRESS_WORDS);
   const rows: number[] = [];
-  for (const address of addresses) {
-    putAddress(words, 0, address);
+  for (const { prefix } of addresses) {
+    putAddress(words, 0, prefix.address);
     const row = peers.find(words, 0);
     if (row >= 0) rows.push(row);
   }
-  return rows.sort((a, b) => a - b).map((row) => peers.host(row));
+  return rows.sort((a, b) => a - b);
 }
 
 function defaultLinkOf(routes: EntryTable): number {
@@ -101,8 +128,10 @@ export function mtuFor(
   peers: PeerTable,
   ways: Ways,
 ): number {
+  /* What lo carries says nothing of the ways out. */
+  const widest = underlay.link === LOOPBACK_IFINDEX ? USUAL_MTU : (lower?.mtu ?? 0);
   const links = [underlay.link];
-  const mtus = [lower?.mtu ?? 0];
+  const mtus = [widest];
   const mtuOf = (link: number): number => {
     const seen = mtus[links.indexOf(link)];
     if (seen !== undefined) return seen;
@@ -119,8 +148,11 @@ export function mtuFor(
     const family = isIpv4At(peers.hosts, (ways.peers[i] ?? 0) * ADDRESS_WORDS) ? 4 : 6;
     narrow.push({ mtu: path.mtu > 0 ? Math.min(path.mtu, linkMtu) : linkMtu, underlay: family });
   }
-  return overlayMtu(settings.datapath, underlay.address.family, lower?.mtu ?? 0, narrow, settings.mtu);
+  return overlayMtu(settings.datapath, underlay.address.family, widest, narrow, settings.mtu);
 }
+
+/** Ethernet's. */
+const USUAL_MTU = 1500;
 
 /** For each peer the link on which it can be reached without a tunnel, 0 if it cannot or is not to be. */
 export function directLinks(settings: OverlaySettings, device: number, ways: Ways): Int32Array {

@@ -9,7 +9,8 @@ import { contains, formatPrefix, formatPrefixes, type Prefix, parseAddress } fro
 import { itemAt, textAt } from "../../lib/lists.ts";
 import type { Datapath } from "../../lib/overlay/mtu.ts";
 import { PeerTable } from "../../lib/overlay/peer-table.ts";
-import { readPeer, readPodCidr } from "../../lib/overlay/peers.ts";
+import { type Reject, readNetwork, readPodCidr } from "../../lib/overlay/peers.ts";
+import { readFields } from "../../lib/overlay/record.ts";
 import type { OverlaySettings, PeerSource } from "../../lib/overlay/settings.ts";
 import { clip } from "../../lib/text.ts";
 
@@ -123,7 +124,7 @@ function readUnderlay(fields: Fields): string {
 function readCidrs(fields: Fields, key: string): Prefix[] {
   const cidrs: Prefix[] = [];
   const texts = fields.strings(key);
-  for (const text of texts) cidrs.push(readPodCidr(fields, `${key}[${cidrs.length}]`, text));
+  for (const text of texts) cidrs.push(readNetwork(fields, `${key}[${cidrs.length}]`, text));
   return cidrs;
 }
 
@@ -143,7 +144,9 @@ function readOwnCidrs(fields: Fields): Prefix[] {
   if (texts.length === 0) {
     throw fields.invalid("podCIDRs", 'this node needs its networks of pods, such as ["10.244.1.0/24"]');
   }
-  return readCidrs(fields, "podCIDRs");
+  const cidrs: Prefix[] = [];
+  for (const text of texts) cidrs.push(readPodCidr(fields, `podCIDRs[${cidrs.length}]`, text));
+  return cidrs;
 }
 
 function readSource(fields: Fields): PeerSource {
@@ -157,9 +160,14 @@ function readSource(fields: Fields): PeerSource {
   if (second !== "") throw fields.invalid(second, `"${key}" tells already where the peers are`);
   if (key === "peers") {
     const peers = new PeerTable("", 0);
-    for (const entry of fields.objects("peers")) peers.add(readPeer(entry, entry.path), 0);
+    const rejects: Reject[] = [];
+    for (const entry of fields.objects("peers")) {
+      const { peer, reject } = readFields(entry, entry.path);
+      if (peer !== null) peers.add(peer, 0);
+      if (reject !== null) rejects.push(reject);
+    }
     /* Whoever edits the configuration of a node has seen what is in it. */
-    return { inline: { generation: 0, force: true, peers }, file: "", directory: "" };
+    return { inline: { generation: 0, force: true, peers, rejects }, file: "", directory: "" };
   }
   const path = fields.string(key, "");
   if (!path.startsWith("/")) throw fields.invalid(key, `"${clip(path)}" is no absolute path`);

@@ -2,22 +2,22 @@
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CHECK_FAILED, CniError, INVALID_CONFIG, NOT_AVAILABLE, NOT_AVAILABLE_DEGRADED } from "../../lib/errors.ts";
+import { CHECK_FAILED, CniError, INVALID_CONFIG, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { warn } from "../../lib/host/io.ts";
 import { openNamespace } from "../../lib/host/namespace.ts";
-import { anyContains, type Family, formatPrefix, formatPrefixes } from "../../lib/ip/address.ts";
+import { anyContains, formatPrefix, formatPrefixes } from "../../lib/ip/address.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../../lib/netlink/link.ts";
 import { NetlinkError } from "../../lib/netlink/socket.ts";
 import { writeLinkMtu } from "../../lib/netlink/vxlan.ts";
-import { type Outcome, reconcile } from "../../lib/overlay/reconcile.ts";
+import type { Outcome } from "../../lib/overlay/reconcile.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
-import { apply } from "../../lib/state/apply.ts";
 import { Kernel, kernelRefused } from "../../lib/state/kernel.ts";
-import type { KernelObject, Where } from "../../lib/state/objects.ts";
+import type { Where } from "../../lib/state/objects.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { readOverlayConfig } from "./config.ts";
 import { type Delegation, delegationOf } from "./delegate.ts";
 import { refuseMasquerade } from "./masquerade.ts";
+import { reconciled } from "./reconciled.ts";
 import { repair } from "./repair.ts";
 
 export const vxlanOverlay: Plugin = {
@@ -37,9 +37,8 @@ function add(call: Call): Result {
   const namespace = openNamespace(call.request.netns);
   const kernel = new Kernel(namespace);
   try {
-    const outcome = reconciled(kernel, settings, false);
-    if (outcome.problem !== "") warn(`vxlan-overlay: ${outcome.problem}; what was known of the peers is kept\n`);
-    apply(kernel, forwarding(settings));
+    const outcome = reconciled(kernel, settings, "quick");
+    tell(outcome);
     const delegation = delegationOf(call, settings, outcome.mtu);
     if (delegation !== null) return delegated(delegation, settings);
     narrow(kernel, podLinks(kernel, call), outcome.mtu);
@@ -71,7 +70,8 @@ function check(call: Call): void {
   const namespace = openNamespace(call.request.netns);
   const kernel = new Kernel(namespace);
   try {
-    const outcome = reconciled(kernel, settings, true);
+    const outcome = reconciled(kernel, settings, "full");
+    for (const note of outcome.notes) warn(`vxlan-overlay: ${note}\n`);
     if (outcome.problem !== "") throw new CniError(CHECK_FAILED, outcome.problem, "the peers known before were kept");
     for (const { where, link } of podLinks(kernel, call)) {
       if (link.mtu <= outcome.mtu) continue;
@@ -100,20 +100,22 @@ function gc(call: Call): void {
   const settings = readOverlayConfig(call.config);
   const kernel = new Kernel(null);
   try {
-    const outcome = reconciled(kernel, settings, true);
-    if (outcome.problem !== "") warn(`vxlan-overlay: ${outcome.problem}\n`);
+    tell(reconciled(kernel, settings, "full"));
   } finally {
     kernel.close();
   }
 }
 
+/**
+ * Fails only where no pod could be added for a reason of this node: what a runtime makes of a failure is that the node is
+ * not ready, and its pods are evicted. All else is a note.
+ */
 function status(call: Call): void {
   const settings = readOverlayConfig(call.config);
   const delegation = delegationOf(call, settings, 0);
   const kernel = new Kernel(null);
-  let outcome: Outcome | null = null;
   try {
-    outcome = reconciled(kernel, settings, false);
+    tell(reconciled(kernel, settings, "close"));
   } catch (error) {
     if (error instanceof CniError) throw new CniError(NOT_AVAILABLE, error.message, error.details);
     throw error;
@@ -121,34 +123,13 @@ function status(call: Call): void {
     kernel.close();
   }
   if (delegation !== null) delegation.call.delegates.status(delegation.type);
-  if (outcome === null) return;
-  if (outcome.problem === "" && outcome.mtuBefore > 0) throw tooWide(outcome);
-  if (outcome.problem === "") return;
-  throw new CniError(
-    outcome.hasPeers ? NOT_AVAILABLE_DEGRADED : NOT_AVAILABLE,
-    outcome.problem,
-    outcome.hasPeers
-      ? "the peers known before are kept; nodes that came or moved since are not reached"
-      : "no other node is reached",
-  );
 }
 
-/** Pods that are there already go on sending what no longer fits. */
-function tooWide({ name, mtu, mtuBefore }: Outcome): CniError {
-  return new CniError(
-    NOT_AVAILABLE_DEGRADED,
-    `${name} had MTU ${mtuBefore}, which should be ${mtu}, and now is`,
-    `the way between the nodes has become narrower; pods made before have to learn of ${mtu} by ICMP, or be made anew`,
-  );
-}
-
-function reconciled(kernel: Kernel, settings: OverlaySettings, full: boolean): Outcome {
-  try {
-    return reconcile(kernel.host, settings, full);
-  } catch (error) {
-    if (error instanceof NetlinkError) throw kernelRefused(error, "cannot set up the overlay", "");
-    throw error;
-  }
+/** Says on standard error what a person should know. */
+function tell({ problem, hasPeers, notes }: Outcome): void {
+  const effect = hasPeers ? "what was known of the peers is kept" : "no other node is reached";
+  if (problem !== "") warn(`vxlan-overlay: ${problem}; ${effect}\n`);
+  for (const note of notes) warn(`vxlan-overlay: ${note}\n`);
 }
 
 function required(call: Call): Result {
@@ -178,14 +159,6 @@ function requireOwnAddresses(call: Call, settings: OverlaySettings, previous: Re
       `"podCIDRs" has ${own.length === 0 ? `none of IPv${family}` : formatPrefixes(own).join(", ")}: other nodes look for the pod elsewhere. Give IPAM the same networks; if the node's have changed, its leases are of the old ones`,
     );
   }
-}
-
-function forwarding(settings: OverlaySettings): KernelObject[] {
-  const plan: KernelObject[] = [];
-  for (const family of [4, 6] as Family[]) {
-    if (settings.podCidrs.some((cidr) => cidr.address.family === family)) plan.push({ kind: "forwarding", family });
-  }
-  return plan;
 }
 
 interface PodLink {

@@ -1,10 +1,11 @@
 /** `vxlan-overlay repair`: for a timer, which has no configuration at hand. */
 import { readConfig } from "../../lib/cni/config.ts";
-import { CniError, NOT_AVAILABLE_DEGRADED } from "../../lib/errors.ts";
-import { reconcile } from "../../lib/overlay/reconcile.ts";
+import { CniError, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { warn } from "../../lib/host/io.ts";
 import { remembered } from "../../lib/overlay/state-file.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { readOverlayConfig } from "./config.ts";
+import { reconciled } from "./reconciled.ts";
 
 /**
  * Compares every overlay that was made in this network namespace since the node came up with the kernel and its peers, and
@@ -19,10 +20,11 @@ export function repair(): boolean {
   try {
     for (const json of remembered()) {
       try {
-        const outcome = reconcile(kernel.host, readOverlayConfig(readConfig(new TextEncoder().encode(json))), true);
+        const outcome = reconciled(kernel, readOverlayConfig(readConfig(new TextEncoder().encode(json))), "full");
         changed = outcome.changed || changed;
+        for (const note of outcome.notes) warn(`vxlan-overlay: ${outcome.name}: ${note}\n`);
         if (outcome.problem !== "") {
-          failure = failure ?? new CniError(NOT_AVAILABLE_DEGRADED, `${outcome.name}: ${outcome.problem}`, "");
+          failure = failure ?? new CniError(NOT_AVAILABLE, `${outcome.name}: ${outcome.problem}`, "");
         }
       } catch (error) {
         if (!(error instanceof CniError)) throw error;

@@ -1,0 +1,31 @@
+/** Brings the node up to date for a verb. */
+import type { Family } from "../../lib/ip/address.ts";
+import { NetlinkError } from "../../lib/netlink/socket.ts";
+import { type Depth, type Outcome, reconcile } from "../../lib/overlay/reconcile.ts";
+import type { OverlaySettings } from "../../lib/overlay/settings.ts";
+import { apply } from "../../lib/state/apply.ts";
+import { type Kernel, kernelRefused } from "../../lib/state/kernel.ts";
+import { differenceInForwarding } from "../../lib/state/kinds/gateways.ts";
+import type { ForwardingObject } from "../../lib/state/objects.ts";
+
+/** @throws CniError if the overlay cannot be had, or the node does not forward and cannot be made to */
+export function reconciled(kernel: Kernel, settings: OverlaySettings, depth: Depth): Outcome {
+  try {
+    const outcome = reconcile(kernel.host, settings, depth);
+    const plan = forwarding(settings);
+    const isOff = depth === "full" && plan.some((object) => differenceInForwarding(object) !== null);
+    apply(kernel, plan);
+    return { ...outcome, changed: outcome.changed || isOff };
+  } catch (error) {
+    if (error instanceof NetlinkError) throw kernelRefused(error, "cannot set up the overlay", "");
+    throw error;
+  }
+}
+
+function forwarding(settings: OverlaySettings): ForwardingObject[] {
+  const plan: ForwardingObject[] = [];
+  for (const family of [4, 6] as Family[]) {
+    if (settings.podCidrs.some((cidr) => cidr.address.family === family)) plan.push({ kind: "forwarding", family });
+  }
+  return plan;
+}
