@@ -101,11 +101,9 @@ describe("networks", () => {
 /** Nodes as `kubectl get nodes -o json` shows them, as far as it matters. */
 function kubernetesNode(name: string, address: string, podCIDRs: readonly string[] | null): JsonObject {
   const spec = podCIDRs === null ? {} : { podCIDR: podCIDRs[0], podCIDRs };
-  const addresses = [
-    { type: "Hostname", address: name },
-    { type: "InternalIP", address },
-    { type: "InternalIP", address: "fd31::99" },
-  ];
+  const internal = [address, "fd31::99"].map((item) => ({ type: "InternalIP", address: item }));
+  /* Nodes of one cluster name their addresses in either order. */
+  const addresses = [{ type: "Hostname", address: name }, ...(name === "two" ? internal.toReversed() : internal)];
   return { metadata: { name }, spec, status: { addresses } };
 }
 
@@ -150,16 +148,32 @@ describe("overlay/peers-from-kubectl", () => {
       const after = await stat(cluster.peersFile);
       expect([after.ino, after.mtimeMs]).toEqual([before.ino, before.mtimeMs]);
       expect((await readdir(cluster.directory)).filter((name) => name.startsWith("peers.ndjson."))).toEqual([]);
+
+      /* A clock that went back makes no older list; a node without an address of the others' IP version is left out. */
+      const later = (await readFile(cluster.peersFile, "utf8")).replace(/"generation":\d+/, '"generation":9999999999');
+      await writeFile(cluster.peersFile, later);
+      const sixth = kubernetesNode("six", "fd31::6", ["10.244.6.0/24"]);
+      expect(await write([one, sixth])).toBe(0);
+      const [first = "", ...rest] = (await readFile(cluster.peersFile, "utf8")).trimEnd().split("\n");
+      expect(JSON.parse(first)).toMatchObject({ generation: 10000000000 });
+      expect(rest.map((line) => JSON.parse(line) as JsonObject)).toEqual([cluster.record(1)]);
     }));
 });
 
-test("systemd/podwire-overlay.service brings a node up to date with another list", () =>
+test("systemd/podwire-overlay.service makes a node's overlay before any pod, and brings it up to date with another list", () =>
   withCluster({ nodes: 2 }, async (cluster) => {
     const unit = await readFile(join(examples, "systemd/podwire-overlay.service"), "utf8");
     const command = /^ExecStart=\/opt\/cni\/bin\/(.*)$/m.exec(unit)?.[1] ?? "";
+    expect(command).toContain(" /etc/cni/net.d/10-podwire-overlay.conflist");
+    const list = { cniVersion: "1.0.0", name: "pwt-net", plugins: [cluster.overlayConfig(cluster.node(1))] };
+    await writeFile(join(cluster.directory, "10-podwire-overlay.conflist"), JSON.stringify(list));
+    const there = `${binDirectory}/${command.replace("/etc/cni/net.d", cluster.directory)}`;
+    const run = () => cluster.node(1).netns.exec("sh", ["-ec", there]);
+    expect(await run()).not.toBe("");
+    expect((await cluster.held(cluster.node(1))).join("\n")).toContain("10.244.2.0/24");
     const [a, b] = [await cluster.pod(cluster.node(1)), await cluster.pod(cluster.node(2))];
+    expect(await run()).toBe("");
     await cluster.writePeers([cluster.record(1)], { force: true });
-    const run = () => a.node.netns.exec("sh", ["-ec", `${binDirectory}/${command}`]);
     expect(await run()).not.toBe("");
     expect(await cluster.held(a.node)).toEqual([]);
     await cluster.writePeers([cluster.record(1), cluster.record(2)]);

@@ -8,9 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { DaemonSet } from "kubernetes-models/apps/v1";
-import { ConfigMap } from "kubernetes-models/v1";
+import { ClusterRole, ClusterRoleBinding } from "kubernetes-models/rbac.authorization.k8s.io/v1";
+import { ConfigMap, Secret, ServiceAccount } from "kubernetes-models/v1";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { parse } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
 import { type JsonObject, repository } from "../harness.ts";
 
 const kind = join(repository, "hack/kind");
@@ -114,6 +115,20 @@ test("the cluster has no network of its own, and the template's range", async ()
   expect(await readFile(join(kind, "conflist.json"), "utf8")).toContain('"clusterCIDRs": ["10.244.0.0/16"]');
 });
 
+test("the account of examples/overlay may list nodes and nothing else", async () => {
+  const text = await readFile(join(repository, "examples/overlay/peers-rbac.yaml"), "utf8");
+  const [account, secret, role, binding] = parseAllDocuments(text).map((item) => item.toJS() as JsonObject);
+  new ServiceAccount(account as never).validate();
+  new Secret(secret as never).validate();
+  new ClusterRole(role as never).validate();
+  new ClusterRoleBinding(binding as never).validate();
+  expect(role).toMatchObject({ rules: [{ apiGroups: [""], resources: ["nodes"], verbs: ["list"] }] });
+  expect(binding).toMatchObject({
+    roleRef: { kind: "ClusterRole", name: "podwire-peers" },
+    subjects: [{ kind: "ServiceAccount", name: "podwire-peers", namespace: "kube-system" }],
+  });
+});
+
 describe("network.sh", () => {
   async function run(nodes: string) {
     await writeFile(join(root, "kubectl"), `#!/bin/sh\ncat <<'END'\n${nodes}\nEND\n`);
@@ -124,7 +139,7 @@ describe("network.sh", () => {
 
   test("writes a ConfigMap with all nodes as peers, and their subnets", async () => {
     const { stdout } = await run(
-      "a-control-plane 172.18.0.2 10.244.0.0/24\na-worker 172.18.0.3 fc00::3 10.244.1.0/24,fd00:10:244:1::/64",
+      "a-control-plane 172.18.0.2 10.244.0.0/24\na-worker fc00::3 172.18.0.3 10.244.1.0/24,fd00:10:244:1::/64",
     );
     const map = parse(stdout) as JsonObject & { data: Record<string, string> };
     new ConfigMap(map as never).validate();
@@ -146,6 +161,14 @@ describe("network.sh", () => {
         { type: "bandwidth" },
       ],
     });
+  });
+
+  test("lists nodes without any IPv4 address by IPv6, and names one that has no address of the others' version", async () => {
+    const { stdout } = await run("a fc00::2 10.244.0.0/24\nb fc00::3 10.244.1.0/24");
+    expect(stdout).toContain('{ "nodeIP": "fc00::3", "podCIDRs": ["10.244.1.0/24"] }');
+    const result = await run("a 172.18.0.2 10.244.0.0/24\nb fc00::3 10.244.1.0/24");
+    expect(result.exitCode).toBe(1);
+    expect(result.stderr).toContain("node b has no IPv4 address");
   });
 
   test("says so when Kubernetes has not given a node its subnets yet", async () => {

@@ -147,7 +147,7 @@ export class Cluster extends Topology {
 
   /** A new pod with a server that tells who asked, called pod-<node>. */
   async pod(node: Node, overlay: JsonObject = {}): Promise<Pod> {
-    const netns = await this.#podNamespace();
+    const netns = await this.namespaceForPod();
     const who = { containerId: netns.name, netns: netns.path, ifname: "eth0", inside: node.netns };
     const bridged = expectSuccess(
       await call({ plugin: "bridge", command: "ADD", config: this.bridgeConfig(node), ...who }),
@@ -170,7 +170,7 @@ export class Cluster extends Topology {
 
   /** A pod made by vxlan-overlay alone. */
   async lonePod(node: Node): Promise<Pod> {
-    const netns = await this.#podNamespace();
+    const netns = await this.namespaceForPod();
     const who = { containerId: netns.name, netns: netns.path, ifname: "eth0" };
     const result = expectSuccess(await this.call(node, "ADD", { delegate: this.delegate(node) }, who));
     return this.#served(node, netns, result);
@@ -178,7 +178,7 @@ export class Cluster extends Topology {
 
   /** A pod that only `bridge` knows of so far. */
   async bridged(node: Node, extra: JsonObject): Promise<Pod> {
-    const netns = await this.#podNamespace();
+    const netns = await this.namespaceForPod();
     const who = { containerId: netns.name, netns: netns.path, ifname: "eth0", inside: node.netns };
     const config = { ...this.bridgeConfig(node), ...extra };
     const result = expectSuccess(await call({ plugin: "bridge", command: "ADD", config, ...who }));
@@ -193,7 +193,8 @@ export class Cluster extends Topology {
     expectSuccess(await call({ plugin: "bridge", command: "DEL", config, ...who }));
   }
 
-  async #podNamespace(): Promise<Netns> {
+  /** A pod's namespace, removed with the cluster. */
+  async namespaceForPod(): Promise<Netns> {
     const netns = await Netns.create("pod");
     this.#pods.push(netns);
     await netns.ip("link", "set", "lo", "up");

@@ -1,4 +1,5 @@
 /** What happens to a node under its overlay: links and addresses that change, devices and rules that somebody altered. */
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
@@ -18,8 +19,8 @@ interface Said {
 }
 
 /** The command that a timer calls, without CNI's environment. */
-async function repair(node: Node): Promise<Said> {
-  const command = [`--net=${node.netns.path}`, "--", join(binDirectory, "vxlan-overlay"), "repair"];
+async function repair(node: Node, ...files: readonly string[]): Promise<Said> {
+  const command = [`--net=${node.netns.path}`, "--", join(binDirectory, "vxlan-overlay"), "repair", ...files];
   const { exitCode, stdout, stderr } = await execa("nsenter", command, { reject: false });
   return { exitCode, said: stdout + stderr };
 }
@@ -125,6 +126,112 @@ describe("the device", () => {
   );
 });
 
+describe.each(DATAPATHS)("a node whose kernel settings somebody changed (%s)", (datapath) => {
+  const DEVICE = "/proc/sys/net";
+  const settings = [
+    ["ipv4/ip_forward", "0", "1"],
+    ["ipv6/conf/all/forwarding", "0", "1"],
+    ["ipv4/conf/overlay1/forwarding", "0", "1"],
+    ["ipv6/conf/overlay1/forwarding", "0", "1"],
+    ["ipv6/conf/overlay1/disable_ipv6", "1", "0"],
+  ] as const;
+  const set = (node: Node, path: string, value: string) =>
+    node.netns.exec("sh", ["-ec", `echo ${value} > ${DEVICE}/${path}`]);
+  const get = async (node: Node, path: string) => (await node.netns.exec("cat", [`${DEVICE}/${path}`])).trim();
+
+  test("forwards again, and has IPv6 again, after STATUS, GC, CHECK and repair", () =>
+    withCluster({ nodes: 2, datapath }, async (cluster) => {
+      const [a, b] = [await cluster.pod(cluster.node(1)), await cluster.pod(cluster.node(2))];
+      const { node } = a;
+      const held = await cluster.held(node);
+      for (const [index, [path, wrong, right]] of settings.entries()) {
+        await set(node, path, wrong);
+        if (index % 4 === 0) expect(noted(await cluster.call(node, "STATUS"))).toBe("");
+        if (index % 4 === 1) expect(await repair(node)).toEqual(MENDED);
+        if (index % 4 === 2) expectSuccess(await cluster.callFor(a, "CHECK"));
+        if (index % 4 === 3) expectSuccess(await cluster.call(node, "GC"));
+        expect(await get(node, path), path).toBe(right);
+      }
+      await set(node, "ipv6/conf/overlay1/disable_ipv6", "1");
+      expect(await repair(node)).toEqual(MENDED);
+      expect(await cluster.held(node)).toEqual(held);
+      expect(await cluster.ask(b.netns, a.v6)).toBe(`pod-1 saw ${b.v6}`);
+      expect(await cluster.ask(b.netns, a.v4)).toBe(`pod-1 saw ${b.v4}`);
+    }));
+
+  test("forwards though new links are set not to", () =>
+    withCluster({ nodes: 2, datapath }, async (cluster) => {
+      const node = cluster.node(1);
+      for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"]) await set(node, path, "1");
+      for (const path of ["ipv4/conf/default/forwarding", "ipv6/conf/default/forwarding"]) await set(node, path, "0");
+      await set(node, "ipv6/conf/default/disable_ipv6", "1");
+      await cluster.tick(node);
+      for (const [path, , right] of settings) expect(await get(node, path), path).toBe(right);
+      expect((await cluster.held(node)).join("\n")).toContain("fd44:0:0:2::/64");
+    }));
+});
+
+describe("what keeps pods apart although each entry is right", () => {
+  test("is named by the call that takes in the list, and by CHECK, GC and repair", () =>
+    withCluster({ nodes: 2, overlay: { clusterCIDRs: ["10.244.0.0/16", "fd44::/48"] } }, async (cluster) => {
+      const pod = await cluster.pod(cluster.node(1));
+      const { node } = pod;
+      const stray = { nodeIP: "172.31.0.9", podCIDRs: ["10.99.0.0/24"] };
+      await cluster.writePeers([cluster.record(2), stray]);
+      const notes = [
+        /peers\.ndjson has no record of this node \(172\.31\.0\.1\)/,
+        /10\.99\.0\.0\/24 of .*line 3 is in none/,
+      ];
+      const found = noted(await cluster.call(node, "STATUS"));
+      for (const note of notes) expect(found).toMatch(note);
+      expect(noted(await cluster.call(node, "STATUS"))).toBe("");
+      await node.netns.ip("route", "add", "10.244.2.128/25", "via", "172.31.0.254");
+      notes.push(/somebody's route 10\.244\.2\.128\/25 via 172\.31\.0\.254 .* 10\.244\.2\.0\/24/);
+      for (const call of [cluster.call(node, "GC"), cluster.callFor(pod, "CHECK")]) {
+        const said = noted(await call);
+        for (const note of notes) expect(said).toMatch(note);
+      }
+      const { exitCode, said } = await repair(node);
+      expect(exitCode).toBe(0);
+      for (const note of notes) expect(said).toMatch(note);
+    }));
+});
+
+describe("a node that others know by an address that it does not have", () => {
+  test("finds itself by its networks, is joined by them, and asks whether that is meant unless told", () =>
+    withCluster({ nodes: 2 }, async (cluster) => {
+      const { netns } = cluster.node(1);
+      const nodeIP = "172.31.0.101";
+      await cluster.writePeers([cluster.record(1, { nodeIP }), cluster.record(2)]);
+      const note = /line 2 has this node's networks under 172\.31\.0\.101/;
+      expect(noted(await cluster.call(cluster.node(1), "STATUS"))).toMatch(note);
+      const [device] = await netns.query("link", "show", "dev", "overlay1");
+      expect(device).toMatchObject({ address: "0e:f4:ac:1f:00:65" });
+      const underlay = { underlay: "172.31.0.1" };
+      expect(noted(await cluster.call(cluster.node(1), "STATUS", underlay))).toBe("");
+    }));
+});
+
+describe("a node whose address is on lo", () => {
+  test.each(DATAPATHS)("gives pods what the way out carries (%s)", (datapath) =>
+    withCluster({ nodes: 2, datapath }, async (cluster) => {
+      const node = cluster.node(1);
+      const room = datapath === "classic" ? 50 : 36;
+      await node.netns.ip("address", "add", "198.18.0.1/32", "dev", "lo");
+      await cluster.writePeers([cluster.record(1, { nodeIP: "198.18.0.1" }), cluster.record(2)]);
+      await cluster.tick(node);
+      expect(await mtuOf(node)).toBe(1500 - room);
+      await node.netns.ip("link", "set", "eth0", "mtu", "1400");
+      await cluster.tick(node);
+      expect(await mtuOf(node)).toBe(1400 - room);
+      await node.netns.ip("link", "set", "eth0", "mtu", "1500");
+      await cluster.writePeers([cluster.record(1, { nodeIP: "198.18.0.1" })], { force: true });
+      await cluster.tick(node);
+      expect(await mtuOf(node)).toBe(1500 - room);
+    }),
+  );
+});
+
 describe("a rule of the packet filter that somebody replaced by another", () => {
   test("is found by CHECK and by repair, though there are as many as before", () =>
     withCluster({ nodes: 2 }, async (cluster) => {
@@ -197,6 +304,30 @@ describe("vxlan-overlay repair", () => {
       await node.netns.ip("link", "del", "overlay7");
       expect(await repair(node)).toEqual(MENDED);
       expect(await devices()).toEqual(["overlay7"]);
+    }));
+
+  test("of a file's configuration makes an overlay that no pod has needed yet, and takes the file's peers", () =>
+    withCluster({ nodes: 3 }, async (cluster) => {
+      const node = cluster.node(1);
+      const file = join(cluster.directory, "10-net.conflist");
+      const write = async (...numbers: number[]): Promise<void> => {
+        const peers = numbers.map((number) => cluster.record(number));
+        const { name, cniVersion, ...plugin } = cluster.overlayConfig(node, { peersFile: null, peers });
+        await writeFile(file, JSON.stringify({ name, cniVersion, plugins: [{ type: "bridge" }, plugin] }));
+      };
+      await write(1, 2);
+      expect(await repair(node, file)).toEqual(MENDED);
+      expect((await cluster.held(node)).join("\n")).toContain("10.244.2.0/24");
+      expect(await repair(node, file)).toEqual(NOTHING);
+      /* The call before had other peers; the file tells which there are now. */
+      await write(1, 3);
+      expect(await repair(node)).toEqual(NOTHING);
+      expect(await repair(node, file)).toEqual(MENDED);
+      expect((await cluster.held(node)).join("\n")).not.toContain("10.244.2.0/24");
+      const missing = { exitCode: 1, said: expect.stringContaining("cannot open /none: no such file") };
+      expect(await repair(node, "/none")).toEqual(missing);
+      await writeFile(file, JSON.stringify({ name: "x", cniVersion: "1.0.0", plugins: [{ type: "bridge" }] }));
+      expect(await repair(node, file)).toEqual({ exitCode: 1, said: expect.stringContaining("no plugin of the type") });
     }));
 
   test("of a node without overlays does nothing, and a list that is wrong is its failure", () =>

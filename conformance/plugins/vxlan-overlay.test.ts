@@ -1,4 +1,6 @@
 /** The overlay as its users meet it: pods on several nodes talk by their own addresses, and go on doing so. */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { expectError, expectSuccess, type JsonObject, noted } from "../harness.ts";
 import { type Cluster, type Datapath, type Family, type Pod, withCluster } from "./overlay-lab.ts";
@@ -250,6 +252,22 @@ describe("one block", () => {
       const nobody = { "cni.dev/valid-attachments": [] };
       expectSuccess(await cluster.call(b.node, "GC", { delegate: cluster.delegate(b.node), ...nobody }));
       expect(await b.netns.links()).toEqual(["lo"]);
+    }));
+
+  test("gives a pod one address of each IP version, however many networks the node has", () =>
+    withCluster({ nodes: 1 }, async (cluster) => {
+      const node = cluster.node(1);
+      await cluster.writePeers([]);
+      const pod = await cluster.namespaceForPod();
+      const name = `pwt-${pod.name}`;
+      const podCIDRs = ["10.244.1.0/24", "fd44:0:0:1::/64", "10.244.9.0/24"];
+      const who = { containerId: pod.name, netns: pod.path, ifname: "eth0" };
+      const options = { name, podCIDRs, delegate: {} };
+      const result = expectSuccess(await cluster.call(node, "ADD", options, who));
+      const addresses = (result.ips as JsonObject[]).map((ip) => String(ip.address));
+      expect(addresses).toEqual(["10.244.1.2/24", "fd44:0:0:1::2/64"]);
+      expectSuccess(await cluster.call(node, "DEL", options, who));
+      await rm(join("/var/lib/cni/networks", name), { recursive: true, force: true });
     }));
 
   test("does not masquerade between pods, nor does a chain", () =>

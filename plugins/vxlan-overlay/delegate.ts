@@ -62,11 +62,15 @@ function delegateConfig(config: NetworkConfig, given: Fields, type: string, mtu:
   return readConfig(new TextEncoder().encode(formatJson(json)));
 }
 
-/** host-local with a range set for each of this node's networks. */
+/** host-local with a range set for each IP version: a pod gets one address of each. */
 function defaultIpam(fields: Fields): Json {
   const sets: Json[] = [];
-  for (const subnet of fields.strings("podCIDRs")) {
-    sets.push(jsonArray([jsonObject().with("subnet", jsonString(subnet))]));
+  for (const version of [4, 6]) {
+    const ranges: Json[] = [];
+    for (const subnet of fields.strings("podCIDRs")) {
+      if (subnet.includes(":") === (version === 6)) ranges.push(jsonObject().with("subnet", jsonString(subnet)));
+    }
+    if (ranges.length > 0) sets.push(jsonArray(ranges));
   }
   return jsonObject().with("type", jsonString("host-local")).with("ranges", jsonArray(sets));
 }

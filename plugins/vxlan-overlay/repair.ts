@@ -1,39 +1,99 @@
-/** `vxlan-overlay repair`: for a timer, which has no configuration at hand. */
-import { readConfig } from "../../lib/cni/config.ts";
-import { CniError, NOT_AVAILABLE } from "../../lib/errors.ts";
-import { warn } from "../../lib/host/io.ts";
+/** `vxlan-overlay repair [FILE...]`: for a timer, which has no configuration at hand, or only where it is. */
+import { MAX_CONFIG_BYTES, readConfig } from "../../lib/cni/config.ts";
+import { Fields } from "../../lib/cni/fields.ts";
+import { formatJson, JsonError, jsonString, parseJson } from "../../lib/cni/json.ts";
+import { CniError, INVALID_CONFIG, IO_FAILURE, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { readAll, warn } from "../../lib/host/io.ts";
+import { deviceName, type OverlaySettings } from "../../lib/overlay/settings.ts";
 import { remembered } from "../../lib/overlay/state-file.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
+import { errnoText } from "../../lib/sys/errno.ts";
+import * as sys from "../../lib/sys/sys.ts";
 import { readOverlayConfig } from "./config.ts";
 import { reconciled } from "./reconciled.ts";
 
+/** Where the files stand among the words that the program was started with. */
+const FIRST_FILE = 3;
+
 /**
- * Compares every overlay that was made in this network namespace since the node came up with the kernel and its peers, and
- * puts right what is different.
- * @returns whether anything was
+ * Compares overlays with the kernel and their peers, and puts right what is different: those of the configurations in the
+ * files, which may not have been made yet, and every other one that was made in this network namespace since the node came
+ * up, by the configuration that the last call had.
+ * @returns whether anything was different
  * @throws CniError the first of the overlays' problems, when all have been looked at
  */
 export function repair(): boolean {
-  let changed = false;
-  let failure: CniError | null = null;
-  const kernel = new Kernel(null);
+  const run = new Run();
   try {
-    for (const json of remembered()) {
-      try {
-        const outcome = reconciled(kernel, readOverlayConfig(readConfig(new TextEncoder().encode(json))), "full");
-        changed = outcome.changed || changed;
-        for (const note of outcome.notes) warn(`vxlan-overlay: ${outcome.name}: ${note}\n`);
-        if (outcome.problem !== "") {
-          failure = failure ?? new CniError(NOT_AVAILABLE, `${outcome.name}: ${outcome.problem}`, "");
-        }
-      } catch (error) {
-        if (!(error instanceof CniError)) throw error;
-        failure = failure ?? error;
-      }
-    }
+    for (const file of process.argv.slice(FIRST_FILE)) run.attempt(() => run.all(configurationsIn(file)));
+    run.all(remembered());
   } finally {
-    kernel.close();
+    run.kernel.close();
   }
-  if (failure !== null) throw failure;
-  return changed;
+  if (run.failure !== null) throw run.failure;
+  return run.changed;
+}
+
+class Run {
+  readonly kernel = new Kernel(null);
+  changed = false;
+  failure: CniError | null = null;
+  /** The devices that were looked at. */
+  readonly #done: string[] = [];
+
+  all(configurations: readonly string[]): void {
+    for (const json of configurations) {
+      this.attempt(() => this.#one(readOverlayConfig(readConfig(new TextEncoder().encode(json)))));
+    }
+  }
+
+  /** Does something whose failure keeps nothing else from being done. */
+  attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof CniError)) throw error;
+      this.failure = this.failure ?? error;
+    }
+  }
+
+  #one(settings: OverlaySettings): void {
+    const device = deviceName(settings);
+    if (this.#done.includes(device)) return;
+    this.#done.push(device);
+    const outcome = reconciled(this.kernel, settings, "full");
+    this.changed = outcome.changed || this.changed;
+    for (const note of outcome.notes) warn(`vxlan-overlay: ${device}: ${note}\n`);
+    if (outcome.problem !== "") throw new CniError(NOT_AVAILABLE, `${device}: ${outcome.problem}`, "");
+  }
+}
+
+/** The overlays' configurations in a list of plugins, or in a configuration of one, as a runtime hands them over. */
+function configurationsIn(file: string): string[] {
+  const fields = readList(file);
+  const plugins = fields.has("plugins") ? fields.objects("plugins") : [fields];
+  const found: string[] = [];
+  for (const plugin of plugins) {
+    if (plugin.string("type", "") !== "vxlan-overlay") continue;
+    const { json } = plugin;
+    for (const key of ["cniVersion", "name"]) if (!plugin.has(key)) json.with(key, jsonString(fields.string(key, "")));
+    found.push(formatJson(json));
+  }
+  if (found.length > 0) return found;
+  throw new CniError(INVALID_CONFIG, `${file} has no plugin of the type "vxlan-overlay"`);
+}
+
+function readList(file: string): Fields {
+  const fd = sys.open(file, sys.O_RDONLY | sys.O_NONBLOCK);
+  if (fd < 0) throw new CniError(IO_FAILURE, `cannot open ${file}: ${errnoText(-fd)}`);
+  try {
+    const json = parseJson(readAll(fd, MAX_CONFIG_BYTES, file));
+    if (json.kind === "object") return new Fields(json, "");
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    throw new CniError(INVALID_CONFIG, `${file} is not JSON: ${error.message}`);
+  } finally {
+    sys.close(fd);
+  }
+  throw new CniError(INVALID_CONFIG, `${file} is no JSON object`);
 }
