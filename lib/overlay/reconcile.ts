@@ -24,7 +24,7 @@ import type { OverlaySettings } from "./settings.ts";
 import { type OwnNode, ownRowOf, type Sound, soundPeers } from "./sound.ts";
 import { identityOf, NOBODY, type ReadPeers, readPeers } from "./source.ts";
 import { isSameStamp, stampRoute } from "./stamp.ts";
-import { generationOf, lockState, remember } from "./state-file.ts";
+import { generationOf, linesIn, lockState, remember } from "./state-file.ts";
 import type { Underlay } from "./underlay.ts";
 import { addressesNear, directLinks, mtuFor, underlayOf, type Ways, waysTo } from "./ways.ts";
 
@@ -131,10 +131,11 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
   const isUp = present?.link.up === true;
   const expected = (given.read?.list.peers.count ?? 0) * ENTRIES_PER_PEER + FEW_ENTRIES;
   const found = listRoutes(socket, overlayOf(settings, present), expected);
-  const newest = generationOf(lock, settings);
+  const noted = linesIn(lock);
+  const newest = generationOf(noted, settings);
   const hasEntries = isUp && found.rowsOf(ROUTE).length > 0;
   const { read, problem } = unlessOlder(settings, given, hasEntries ? newest : 0);
-  remember(lock, settings, read === null ? newest : read.list.generation);
+  remember(lock, noted, settings, read === null ? newest : read.list.generation);
   if (read === null && present !== null && isUp) return keepAll(socket, settings, filter, { present, found, problem });
   const scene = sceneOf(socket, settings, read === null ? NOBODY : read.list, { present, found });
   const { underlay, sound, own, lower, mtu, kept } = scene;

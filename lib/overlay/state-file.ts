@@ -68,11 +68,11 @@ function notOurs(path: string): CniError {
 
 /**
  * The generation of the newest list that an overlay was made from, if it was read from the same file; else 0.
- * @param fd the locked file
+ * @param noted what the locked file holds
  */
-export function generationOf(fd: number, settings: OverlaySettings): number {
+export function generationOf(noted: readonly string[], settings: OverlaySettings): number {
   const device = deviceName(settings);
-  for (const text of linesIn(fd)) {
+  for (const text of noted) {
     const line = parseLine(text);
     if (line.device !== device || line.network !== settings.network) continue;
     const colon = line.list.indexOf(":");
@@ -90,17 +90,18 @@ function listText(settings: OverlaySettings, generation: number): string {
 /**
  * Notes what an overlay is made from, in place of what was noted of its device, or of its network's pods under another VNI.
  * @param fd the locked file. A full disk is no reason to fail
+ * @param before what it holds
  * @param generation of the list, 0 for a source that does not count
  */
-export function remember(fd: number, settings: OverlaySettings, generation: number): void {
+export function remember(fd: number, before: readonly string[], settings: OverlaySettings, generation: number): void {
   const device = deviceName(settings);
   const cidrs = formatPrefixes(settings.podCidrs);
   const own = `${device} ${settings.network} ${cidrs.join(",")} ${listText(settings, generation)} ${settings.record}`;
-  const before = linesIn(fd);
   if (before.includes(own)) return;
   const others = before.filter((text) => {
-    const { device: name, network, pods } = parseLine(text);
-    return name !== device && !(network === settings.network && pods.split(",").some((cidr) => cidrs.includes(cidr)));
+    const line = parseLine(text);
+    const isOfPods = line.pods.split(",").some((cidr) => cidrs.includes(cidr));
+    return line.device !== device && !(line.network === settings.network && isOfPods);
   });
   const bytes = new TextEncoder().encode([...others, own].map((line) => `${line}\n`).join(""));
   /* A line that is cut off here by a crash is none, and the next call writes it again. */
@@ -120,7 +121,8 @@ export function remembered(): string[] {
   }
 }
 
-function linesIn(fd: number): string[] {
+/** What the file holds, a line for each overlay. @param fd the file, just opened */
+export function linesIn(fd: number): string[] {
   const text = new TextDecoder().decode(readWhole(fd, MAX_BYTES, "the overlays' state"));
   return text.split("\n").filter((line) => line.endsWith("}"));
 }
