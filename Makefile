@@ -51,6 +51,7 @@ fresh: need-fresh ## README's commands in a Debian 12 with nothing but Node.js, 
 	@exec node hack/fresh/run.ts
 
 conformance-kernels: need-test need-kernels build ## the suites inside Debian's kernels, emulated; writes conformance/KERNELS.md
+	@$(MAKE) --no-print-directory ARCH=arm64 build
 	@exec node conformance/kernels/run.ts
 
 demo: need-demo build ## pods on a bridge, a published port, a flush: what each call does, in namespaces of their own

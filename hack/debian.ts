@@ -6,6 +6,9 @@ import { mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from "node:fs/pr
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 
+/** Debian's name for this machine's architecture or another one: "arm64"; empty for this machine's. */
+export type Architecture = string;
+
 /** Packages of one release that belong into one directory. */
 export interface Bundle {
   /** Where to; what is there already is replaced. */
@@ -24,13 +27,18 @@ export const VERSIONS_FILE = "versions.txt";
  * Downloads bundles of one Debian release and unpacks them. apt works on a package index and cache of its own here: the
  * machine's are left as they are. Throws if a package cannot be had.
  * @param release Debian's name for it: "bookworm"
+ * @param architecture of the packages
  */
-export async function unpackBundles(release: string, bundles: readonly Bundle[]): Promise<void> {
+export async function unpackBundles(
+  release: string,
+  bundles: readonly Bundle[],
+  architecture: Architecture = "",
+): Promise<void> {
   if (bundles[0] === undefined) return;
   await mkdir(dirname(bundles[0].target), { recursive: true });
   const work = await mkdtemp(join(dirname(bundles[0].target), `${release}.new-`));
   try {
-    const apt = await ownApt(work, release);
+    const apt = await ownApt(work, release, architecture);
     await apt("-o", "APT::Update::Error-Mode=any", "update");
     for (const bundle of bundles) await unpack(apt, work, release, bundle);
   } finally {
@@ -41,14 +49,16 @@ export async function unpackBundles(release: string, bundles: readonly Bundle[])
 /** Runs an option and arguments of apt-get, or of apt-cache for "show": what it prints. */
 type Apt = (...command: string[]) => Promise<string>;
 
-async function ownApt(work: string, release: string): Promise<Apt> {
+async function ownApt(work: string, release: string, architecture: Architecture): Promise<Apt> {
   await mkdir(join(work, "state/lists/partial"), { recursive: true });
   await mkdir(join(work, "cache/archives/partial"), { recursive: true });
   await writeFile(join(work, "sources.list"), `deb ${await mirror()} ${release} main\n`);
+  const foreign = [`APT::Architecture=${architecture}`, `APT::Architectures::=${architecture}`];
   return async (...command) => {
     const { stdout } = await execa(
       command[0] === "show" ? "apt-cache" : "apt-get",
       [
+        ...(architecture === "" ? [] : foreign.flatMap((option) => ["-o", option])),
         ...["-q", "-o", `Dir::State=${work}/state`, "-o", "Dir::State::status=/var/lib/dpkg/status"],
         ...["-o", `Dir::Cache=${work}/cache`, "-o", `Dir::Etc::sourcelist=${work}/sources.list`],
         ...["-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User=root"],

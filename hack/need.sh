@@ -24,9 +24,10 @@ needs() {
 		test,bench           strace                      strace
 		test,bench           containernetworking-plugins /usr/lib/cni/bridge
 		kernels              qemu-system-x86             qemu-system-x86_64
+		kernels              qemu-system-arm             qemu-system-aarch64
 		kernels              busybox-static              busybox
 		kernels              kmod                        depmod insmod modprobe rmmod
-		fresh                mmdebstrap                  mmdebstrap
+		kernels,fresh        mmdebstrap                  mmdebstrap
 	END
 }
 

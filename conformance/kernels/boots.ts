@@ -1,4 +1,5 @@
 /** Which suites run in which boot of each kernel. */
+import type { Architecture } from "./fetch.ts";
 import type { Boot } from "./guest.ts";
 
 export interface NamedBoot extends Boot {
@@ -32,9 +33,18 @@ const REST = plugins(
 /** What somebody else loads on a node of Kubernetes. */
 const NODE_MODULES = ["br_netfilter"];
 
+const protocol = (...names: string[]) => names.map((name) => `conformance/protocol/${name}.test.ts`);
+
+/** Where another architecture may differ: system calls, layouts of structures, sizes of pages. An hour and more. */
+const OTHER_ARCHITECTURE = [
+  ...plugins("loopback", "host-local", "host-local-verbs", "bridge-addresses", "bridge-del"),
+  ...protocol("requests", "signals", "namespaces"),
+  ...plugins("portmap-lifecycle", "vxlan-overlay", "bandwidth"),
+];
+
 const usual = { append: "", modules: [], patience: 5 };
 
-export const boots: readonly NamedBoot[] = [
+const amd64: readonly NamedBoot[] = [
   { ...usual, name: "usual", limitSeconds: 1500, suites: CORE },
   { ...usual, name: "plugins", modules: NODE_MODULES, limitSeconds: 2400, suites: SECOND },
   { ...usual, name: "more-plugins", modules: NODE_MODULES, limitSeconds: 2400, suites: THIRD },
@@ -44,3 +54,9 @@ export const boots: readonly NamedBoot[] = [
   { ...usual, name: "no-ipv6", append: "ipv6.disable=1", limitSeconds: 1200, suites: guest("no-ipv6") },
   { ...usual, name: "missing-modules", limitSeconds: 1500, suites: guest("missing-modules") },
 ];
+
+const arm64: readonly NamedBoot[] = [
+  { ...usual, name: "usual", patience: 20, limitSeconds: 7200, suites: OTHER_ARCHITECTURE },
+];
+
+export const boots: Readonly<Record<Architecture, readonly NamedBoot[]>> = { amd64, arm64 };

@@ -8,12 +8,17 @@ import { basename, join, resolve } from "node:path";
 import { execa } from "execa";
 import { restrictPath } from "../../hack/programs/list.ts";
 import { boots, type NamedBoot } from "./boots.ts";
-import { findKernel, type Kernel, RELEASES } from "./fetch.ts";
+import { type Architecture, findKernel, type Kernel, RELEASES } from "./fetch.ts";
 import { runGuest } from "./guest.ts";
 import { type Column, type Outcome, reasons, table } from "./table.ts";
+import { arm64Userland, hostUserland, type Userland } from "./userland.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
-const executables = resolve(process.env.PODWIRE_BIN ?? join(repository, "bin"));
+/** The executables under test, for each architecture. */
+const executables: Readonly<Record<Architecture, string>> = {
+  amd64: resolve(process.env.PODWIRE_BIN ?? join(repository, "bin")),
+  arm64: resolve(process.env.PODWIRE_BIN_ARM64 ?? join(repository, "bin/arm64")),
+};
 /**
  * "1": machines that passed in the last run with these executables, which was cut short, are not started again; "kept":
  * none is started.
@@ -27,10 +32,10 @@ async function main(): Promise<number> {
   const releases = chosen(RELEASES, process.env.PODWIRE_KERNELS);
   const kernels: Kernel[] = [];
   for (const release of releases) kernels.push(await findKernel(release));
-  const machines = kernels.flatMap((kernel) => boots.flatMap((boot) => machinesOf(kernel, boot)));
+  const machines = kernels.flatMap((kernel) => boots[kernel.architecture].flatMap((boot) => machinesOf(kernel, boot)));
   await sideBySide(machines, Number(process.env.PODWIRE_GUESTS ?? "1"));
   const columns = kernels.map((kernel) => column(kernel, machines));
-  const suites = [...new Set(boots.flatMap((boot) => boot.suites.map(suiteName)))];
+  const suites = [...new Set(machines.flatMap(({ boot }) => boot.suites.map(suiteName)))];
   const lines = table(columns, suites);
   const failures = reasons(columns, "failed");
   console.log(["", ...lines, ...failures.map((line) => `failed: ${line}`), ""].join("\n"));
@@ -55,13 +60,25 @@ function machinesOf(kernel: Kernel, boot: NamedBoot): Machine[] {
 /** Runs all, so many at a time; what may take longest comes first, lest it is left over at the end. */
 async function sideBySide(machines: readonly Machine[], workers: number): Promise<void> {
   const waiting = machines.toSorted((a, b) => b.boot.limitSeconds - a.boot.limitSeconds);
-  const digest = createHash("sha256")
-    .update(await readFile(join(executables, "bridge")))
-    .digest("hex");
+  /* Two machines must not make it at once. */
+  const foreign = machines.some(({ kernel }) => kernel.architecture === "arm64");
+  const userlands: Partial<Record<Architecture, Userland>> = {
+    amd64: hostUserland(executables.amd64),
+    ...(foreign ? { arm64: await arm64Userland(executables.arm64) } : {}),
+  };
   const work = async (): Promise<void> => {
-    for (let machine = waiting.shift(); machine !== undefined; machine = waiting.shift()) await runOne(machine, digest);
+    for (let machine = waiting.shift(); machine !== undefined; machine = waiting.shift()) {
+      const { architecture } = machine.kernel;
+      const userland = userlands[architecture];
+      if (userland !== undefined) await runOne(machine, userland, await digestOf(executables[architecture]));
+    }
   };
   await Promise.all(Array.from({ length: workers }, work));
+}
+
+async function digestOf(directory: string): Promise<string> {
+  const bytes = await readFile(join(directory, "bridge"));
+  return createHash("sha256").update(bytes).digest("hex");
 }
 
 /** The entries that contain one of the words; all without words. */
@@ -75,14 +92,14 @@ function suiteName(file: string): string {
 }
 
 /** Starts the machine and notes what came of it, for the table and on the disk. */
-async function runOne(machine: Machine, digest: string): Promise<void> {
+async function runOne(machine: Machine, userland: Userland, digest: string): Promise<void> {
   const { kernel, boot } = machine;
   const name = `${kernel.release}-${boot.name}`;
   const label = `${kernel.version} (${kernel.release}), ${boot.name}`;
   const kept = resume !== "" ? await endedBefore(name, boot.suites, digest) : null;
   if (resume === "kept" && kept === null) return;
   console.log(`${label}: ${kept === null ? "started" : "kept from the last run"}, ${boot.suites.length} test files`);
-  const said = kept ?? (await runGuest(kernel, boot, executables, join(logs, `${name}.log`)));
+  const said = kept ?? (await runGuest(kernel, boot, userland, join(logs, `${name}.log`)));
   await writeFile(join(logs, `${name}.jsonl`), [digest, ...said].map((line) => `${line}\n`).join(""));
   machine.outcomes = outcomesOf(boot, boot.suites, said);
   const count = (state: string) => machine.outcomes.filter((outcome) => outcome.state === state).length;
@@ -150,7 +167,11 @@ async function document(columns: readonly Column[], lines: readonly string[]): P
     "`make conformance-kernels` writes this file. Each kernel is Debian's own package with its own modules, in a machine that",
     `qemu ${emulator} emulates in software, without a network device. \`no-ipv6\` runs with \`ipv6.disable=1\`, \`missing-modules\``,
     "in a machine from which modules are taken away one by one; all other suites as Debian has it. A dash is what was not run.",
-    ...boots
+    "",
+    "`bookworm-arm64` is Debian's kernel for arm64 with pages of 4 KiB, on an emulated Cortex-A72, with the arm64 executables and",
+    "Debian's programs for arm64.",
+    "",
+    ...boots.amd64
       .filter(({ modules }) => modules.length > 0)
       .map((boot) => `Loaded before ${boot.suites.map(suiteName).join(", ")}: ${boot.modules.join(", ")}.`),
     "",
