@@ -44,6 +44,16 @@ export class NetworkConfig {
     return json === null ? null : decodeResult(json, "prevResult", this.cniVersion);
   }
 
+  /** `prevResult` for DEL, which no configuration may stop: null also where it cannot be read. */
+  previousIfAny(): Result | null {
+    try {
+      return this.prevResult();
+    } catch (error) {
+      if (error instanceof CniError) return null;
+      throw error;
+    }
+  }
+
   /** The capability arguments that the runtime passes; no members if there are none. */
   runtimeConfig(): Fields {
     return this.fields.object("runtimeConfig") ?? new Fields(jsonObject(), "runtimeConfig");

@@ -77,6 +77,12 @@ export function tryOpenNamespace(path: string): Namespace | null {
   }
 }
 
+/** Whether a namespace is the one that this process is in. */
+export function isOwnNamespace(namespace: Namespace): boolean {
+  const own = sys.fstatat(sys.AT_FDCWD, "/proc/self/ns/net", 0);
+  return own !== null && own.device === namespace.device && own.inode === namespace.inode;
+}
+
 /**
  * Runs an action with the process in another network namespace, and returns to its own whatever happens. What is opened
  * meanwhile (sockets, files below /proc/sys/net) keeps belonging to that namespace.

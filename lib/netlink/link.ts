@@ -4,7 +4,7 @@ import { ENODEV } from "../sys/errno.ts";
 import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readI32, readU32 } from "./codec.ts";
 import { NetlinkError, type NetlinkSocket } from "./socket.ts";
 
-const RTM_NEWLINK = 16;
+export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
 export const RTM_GETLINK = 18;
 export const RTM_SETLINK = 19;
@@ -27,6 +27,7 @@ const IFLA_NET_NS_FD = 28;
 export const IFLA_EXT_MASK = 29;
 const IFLA_NUM_TX_QUEUES = 31;
 const IFLA_NUM_RX_QUEUES = 32;
+const IFLA_LINK_NETNSID = 37;
 
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
@@ -79,8 +80,10 @@ export interface Link {
   readonly operstate: number;
   /** Index of the bridge or other master, 0 for none. */
   readonly master: number;
-  /** For a veth its peer's index, in the peer's namespace; 0 for none. */
+  /** For a veth its peer's index, in the peer's namespace; 0 for none. Alone it says nothing: any namespace may have that index. */
   readonly peer: number;
+  /** The number that this link's namespace has for the one its peer is in; -1 if that is the same namespace. */
+  readonly peerNamespace: number;
   readonly alias: string;
   readonly port: BridgePort | null;
   /** Whether a bridge filters by VLAN; null if this is no bridge or the kernel cannot. */
@@ -227,11 +230,15 @@ export function getLinkByName(socket: NetlinkSocket, name: string): Link | null 
 
 /** The link of an index; null if there is none. @throws NetlinkError */
 export function getLinkByIndex(socket: NetlinkSocket, index: number): Link | null {
-  const writer = socket.request(RTM_GETLINK, 0);
+  writeGetLink(socket.request(RTM_GETLINK, 0), index);
+  return oneLink(socket);
+}
+
+/** Completes a request for the link of an index. */
+export function writeGetLink(writer: MessageWriter, index: number): void {
   writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
   writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   writer.end();
-  return oneLink(socket);
 }
 
 /** All links of a kind, or with a master (0: any). @throws NetlinkError */
@@ -268,6 +275,7 @@ export function decodeLink(body: Uint8Array): Link {
   let mtu = 0;
   let master = 0;
   let peer = 0;
+  let peerNamespace = -1;
   let alias = "";
   let operstate = OPERSTATE_UNKNOWN;
   let info: LinkInfo = { kind: "", vlanFiltering: null, port: null };
@@ -279,6 +287,7 @@ export function decodeLink(body: Uint8Array): Link {
     else if (type === IFLA_MTU) mtu = attributes.u32();
     else if (type === IFLA_MASTER) master = attributes.u32();
     else if (type === IFLA_LINK) peer = attributes.u32();
+    else if (type === IFLA_LINK_NETNSID) peerNamespace = readI32(attributes.bytes(), 0);
     else if (type === IFLA_IFALIAS) alias = attributes.text();
     else if (type === IFLA_OPERSTATE) operstate = attributes.u8();
     else if (type === IFLA_LINKINFO) info = decodeLinkInfo(attributes.nested());
@@ -294,6 +303,7 @@ export function decodeLink(body: Uint8Array): Link {
     operstate,
     master,
     peer,
+    peerNamespace,
     alias,
     port: info.port,
     vlanFiltering: info.vlanFiltering,

@@ -237,6 +237,7 @@ describe("decoders read what the kernel answers", () => {
       operstate: 2,
       master: BRIDGE,
       peer: 2,
+      peerNamespace: 0,
       alias: "podwire net c1 eth0",
       port: { state: 0, hairpin: true, isolated: true },
       vlanFiltering: null,

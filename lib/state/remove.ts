@@ -1,41 +1,41 @@
 /** DEL and GC: removes what an attachment owns, whatever is left of it, found by derived names and aliases alone. */
-
+import type { Result } from "../cni/result.ts";
 import { formatMac } from "../ip/mac.ts";
-import { getLinkByIndex, getLinkByName, type Link, listLinks, writeDeleteLink } from "../netlink/link.ts";
+import { getLinkByName, type Link, listLinks, writeDeleteLink } from "../netlink/link.ts";
 import { hasClsact } from "../netlink/queueing.ts";
 import { NetlinkError } from "../netlink/socket.ts";
+import { listFilters } from "../netlink/traffic-filter.ts";
 import { ENODEV } from "../sys/errno.ts";
+import { hostEndOf } from "./host-end.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
 import { removeFilters, removeLinks } from "./kinds/ifb.ts";
 import { removeShaper } from "./kinds/shaper.ts";
 import { removeHostLink, removeLink } from "./kinds/veth.ts";
-import { type Attachment, aliasPrefix, attachmentNames, ifbName, networkMac, OWNER_MARK } from "./names.ts";
+import { type Attachment, aliasPrefix, attachmentNames, ifbName, networkMac } from "./names.ts";
 import type { Where } from "./objects.ts";
+import { ownerOf } from "./ownership.ts";
 
 /**
  * Removes an attachment's links. Works without the container's namespace; where there is one, a link of the interface's
  * name that was made under another name on the host (by another CNI suite, before this one was installed) goes too.
+ * @param previous the attachment's previous result, asked for only if its link is not found by name; null without one
  */
-export function removeAttachment(kernel: Kernel, attachment: Attachment): void {
+export function removeAttachment(kernel: Kernel, attachment: Attachment, previous: () => Result | null): void {
   const names = attachmentNames(attachment);
+  const { ifname } = attachment;
   try {
     if (removeHostLink(kernel, names.hostLink, names.alias) || kernel.namespace === null) return;
-    const inside = getLinkByName(kernel.container, attachment.ifname);
-    if (inside === null || inside.kind !== "veth" || isAnothers(kernel, inside, names.alias)) return;
+    const inside = getLinkByName(kernel.container, ifname);
+    if (inside === null || inside.kind !== "veth") return;
+    /* A DEL may come late, when the namespace has another attachment. */
+    if (ownerOf(names, ifname, previous(), inside, hostEndOf(kernel, inside)) === "other") return;
     writeDeleteLink(kernel.container, inside.index);
     const errno = kernel.container.attempt();
     if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
   } catch (error) {
-    if (error instanceof NetlinkError) throw kernelRefused(error, `cannot remove ${attachment.ifname}`, "");
+    if (error instanceof NetlinkError) throw kernelRefused(error, `cannot remove ${ifname}`, "");
     throw error;
   }
-}
-
-/** Whether the other end says that the link is of another attachment: a DEL may come late, when the namespace has a new one. */
-function isAnothers(kernel: Kernel, inside: Link, alias: string): boolean {
-  const outside = getLinkByIndex(kernel.host, inside.peer);
-  if (outside === null || outside.kind !== "veth" || outside.peer !== inside.index) return false;
-  return outside.alias.startsWith(OWNER_MARK) && outside.alias !== alias;
 }
 
 /** Removes the links of a network's attachments other than the valid ones. */
@@ -82,6 +82,8 @@ export function removeShaping(
       removeShaper(socket, index);
       removeLinks(socket, inside);
     }
+    const lookedInside = kernel.namespace === null || shaped.some(({ where }) => where === "container");
+    if (!lookedInside) removeLinks(kernel.container, ifbLinks(kernel, "container", own));
     removeLinks(kernel.host, found);
   } catch (error) {
     if (error instanceof NetlinkError) throw kernelRefused(error, "cannot remove the rate limit", "");
@@ -96,6 +98,19 @@ function ifbLinks(kernel: Kernel, where: Where, names: readonly string[]): Link[
     if (link !== null && link.kind === "ifb") links.push(link);
   }
   return links;
+}
+
+/** Whether a link's packets are sent through one of the attachment's ifb links. */
+export function isShapedFor(kernel: Kernel, attachment: Attachment, { where, index }: ShapedLink): boolean {
+  const names = attachmentNames(attachment);
+  const ifbs: number[] = [];
+  for (const link of ifbLinks(kernel, where, [ifbName(names, "egress"), ifbName(names, "ingress")])) {
+    ifbs.push(link.index);
+  }
+  if (ifbs.length === 0) return false;
+  const filters = listFilters(kernel.socket(where), index, "ingress");
+  filters.push(...listFilters(kernel.socket(where), index, "egress"));
+  return filters.some((filter) => ifbs.includes(filter.through));
 }
 
 /** Removes the ifb links of a network's attachments other than the valid ones. */

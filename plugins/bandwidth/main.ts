@@ -10,11 +10,13 @@ import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { getLinkByIndex, getLinkByName, type Link, listLinks } from "../../lib/netlink/link.ts";
 import { apply, takeBack } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
+import { hostEndOf, vethInto } from "../../lib/state/host-end.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { rehearse } from "../../lib/state/kinds/rehearsal.ts";
 import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
-import { removeShaping, removeStaleShaping, type ShapedLink } from "../../lib/state/remove.ts";
+import { ownerOf } from "../../lib/state/ownership.ts";
+import { isShapedFor, removeShaping, removeStaleShaping, type ShapedLink } from "../../lib/state/remove.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { hexOf } from "../../lib/text.ts";
 import { type BandwidthConfig, type RateLimit, readBandwidthConfig } from "./config.ts";
@@ -74,18 +76,36 @@ function check(call: Call): void {
 
 /** Needs neither limits nor previous result nor namespace; what is left of the links on which packets were shaped is cleared, too. */
 function del(call: Call): void {
-  const { containerId, netns, ifname } = call.request;
+  const { containerId, netns } = call.request;
   const namespace = tryOpenNamespace(netns);
   const kernel = new Kernel(namespace);
   try {
-    const shaped: ShapedLink[] = [];
-    const ends = namespace === null ? null : endsOf(kernel, getLinkByName(kernel.container, ifname));
-    if (ends !== null) shaped.push(...shapedLinks(ends));
-    removeShaping(kernel, attachmentOf(call), shaped, [referenceIfb(call.config.name, containerId)]);
+    removeShaping(kernel, attachmentOf(call), ownLinks(kernel, call), [referenceIfb(call.config.name, containerId)]);
   } finally {
     kernel.close();
     if (namespace !== null) sys.close(namespace.fd);
   }
+}
+
+/** The links on which the attachment's limits are, and not those of another one that the namespace may have by now. */
+function ownLinks(kernel: Kernel, call: Call): ShapedLink[] {
+  const inside = kernel.namespace === null ? null : getLinkByName(kernel.container, call.request.ifname);
+  const ends = endsOf(kernel, inside);
+  if (ends !== null && areOwn(kernel, call, ends)) return shapedLinks(ends);
+  const names = attachmentNames(attachmentOf(call));
+  const outside = getLinkByName(kernel.host, names.hostLink);
+  if (outside === null || outside.kind !== "veth" || outside.alias !== names.alias) return [];
+  return [{ where: "host", index: outside.index }];
+}
+
+/** In doubt they are not: their limits go with them, when the plugin that made them gets its DEL. */
+function areOwn(kernel: Kernel, call: Call, ends: Ends): boolean {
+  const attachment = attachmentOf(call);
+  const { inside, outside } = ends;
+  const previous = call.config.previousIfAny();
+  const owner = ownerOf(attachmentNames(attachment), call.request.ifname, previous, inside, outside);
+  if (owner !== "unknown") return owner === "own";
+  return shapedLinks(ends).some((link) => isShapedFor(kernel, attachment, link));
 }
 
 function gc(call: Call): void {
@@ -164,8 +184,9 @@ function findEnds(kernel: Kernel, call: Call, previous: Result): Ends {
   for (const item of previous.interfaces) {
     const outside = item.sandbox === "" ? getLinkByName(kernel.host, item.name) : null;
     if (outside === null || outside.kind !== "veth") continue;
+    if (kernel.namespace === null || vethInto(kernel.host, outside.index, kernel.namespace) === null) continue;
     const inside = getLinkByIndex(kernel.container, outside.peer);
-    if (inside !== null && inside.kind === "veth" && inside.peer === outside.index) listed.push({ inside, outside });
+    if (inside !== null && inside.kind === "veth") listed.push({ inside, outside });
   }
   const only = listed[0];
   if (only !== undefined && listed.length === 1) return only;
@@ -179,8 +200,7 @@ function findEnds(kernel: Kernel, call: Call, previous: Result): Ends {
 function endsOf(kernel: Kernel, inside: Link | null): Ends | null {
   if (inside === null) return null;
   kernel.note("container", inside);
-  const other = inside.kind === "veth" ? getLinkByIndex(kernel.host, inside.peer) : null;
-  const outside = other !== null && other.kind === "veth" && other.peer === inside.index ? other : null;
+  const outside = hostEndOf(kernel, inside);
   if (outside !== null) kernel.note("host", outside);
   return { inside, outside };
 }

@@ -245,7 +245,7 @@ function del(call: Call): void {
       /* Before the links: the kernel clears up after both at the same time, in what the second one takes anyway. */
       kernel.filter.remove(ownerOf(call), mayUseFilter(call.config));
       kernel.filter.removeReference(ownerOf(call), ["masquerade", "spoofcheck"]);
-      removeAttachment(kernel, attachmentOf(call));
+      removeAttachment(kernel, attachmentOf(call), () => call.config.previousIfAny());
     } finally {
       kernel.close();
     }

@@ -14,7 +14,7 @@ import { LanguageError } from "../../lib/filter/values.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import { throwIfInterrupted } from "../../lib/host/interrupt.ts";
 import { listenersOn } from "../../lib/host/listeners.ts";
-import { identify } from "../../lib/host/namespace.ts";
+import { identify, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { readSysctl } from "../../lib/host/sysctl.ts";
 import { formatPrefix, type Prefix } from "../../lib/ip/address.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../../lib/netlink/link.ts";
@@ -22,6 +22,7 @@ import { NFPROTO_INET } from "../../lib/netlink/nftables/objects.ts";
 import { getRouteLink } from "../../lib/netlink/route.ts";
 import { apply } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
+import { vethInto } from "../../lib/state/host-end.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { attachmentNames } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
@@ -260,20 +261,32 @@ function bridgedTrafficIsFiltered(address: Prefix): boolean {
   return readSysctl(["net", "bridge", key]) === "1";
 }
 
-/** The pod's port of the bridge: by its derived name, else the one that a plugin before us reports; "" if it cannot be told. */
+/**
+ * The pod's port of the bridge: by its derived name, else one that a plugin before us reports and that leads into the
+ * pod's namespace; "" if it cannot be told.
+ */
 function portOf(kernel: Kernel, call: Call, previous: Result, bridge: Link): string {
   const { network, containerId, ifname } = ownerOf(call);
-  const names = [attachmentNames({ network, containerId, ifname }).hostLink];
-  for (const item of previous.interfaces) {
-    if (item.sandbox === "") names.push(item.name);
-  }
-  for (const name of names) {
-    const link = getLinkByName(kernel.host, name);
-    if (link === null || link.port === null || link.master !== bridge.index) continue;
-    kernel.note("host", link);
-    return link.name;
+  const derived = portNamed(kernel, attachmentNames({ network, containerId, ifname }).hostLink, bridge);
+  if (derived !== null) return derived.name;
+  const namespace = tryOpenNamespace(call.request.netns);
+  if (namespace === null) return "";
+  try {
+    for (const item of previous.interfaces) {
+      const link = item.sandbox === "" ? portNamed(kernel, item.name, bridge) : null;
+      if (link !== null && vethInto(kernel.host, link.index, namespace) !== null) return link.name;
+    }
+  } finally {
+    sys.close(namespace.fd);
   }
   return "";
+}
+
+function portNamed(kernel: Kernel, name: string, bridge: Link): Link | null {
+  const link = getLinkByName(kernel.host, name);
+  if (link === null || link.port === null || link.master !== bridge.index) return null;
+  kernel.note("host", link);
+  return link;
 }
 
 function ownerOf(call: Call): FilterOwner {

@@ -11,6 +11,7 @@ import { NetlinkError } from "../../lib/netlink/socket.ts";
 import { writeLinkMtu } from "../../lib/netlink/vxlan.ts";
 import type { Outcome } from "../../lib/overlay/reconcile.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
+import { hostEndOf } from "../../lib/state/host-end.ts";
 import { Kernel, kernelRefused } from "../../lib/state/kernel.ts";
 import type { Where } from "../../lib/state/objects.ts";
 import * as sys from "../../lib/sys/sys.ts";
@@ -172,8 +173,8 @@ function podLinks(kernel: Kernel, call: Call): PodLink[] {
   const inside = getLinkByName(kernel.container, call.request.ifname);
   if (inside === null) return links;
   links.push({ where: "container", link: inside });
-  const outside = inside.kind === "veth" ? getLinkByIndex(kernel.host, inside.peer) : null;
-  if (outside === null || outside.kind !== "veth" || outside.peer !== inside.index) return links;
+  const outside = hostEndOf(kernel, inside);
+  if (outside === null) return links;
   links.push({ where: "host", link: outside });
   const bridge = outside.master === 0 ? null : getLinkByIndex(kernel.host, outside.master);
   if (bridge !== null) links.push({ where: "host", link: bridge });

@@ -4,7 +4,6 @@ import { POD_LINK_GROUP, TRUNK_LINK_GROUP } from "../../filter/ruleset.ts";
 import { formatMac } from "../../ip/mac.ts";
 import { unknownKind } from "../../netlink/kinds.ts";
 import {
-  getLinkByIndex,
   getLinkByName,
   type Link,
   writeDeleteLink,
@@ -15,6 +14,7 @@ import {
 import { NetlinkError } from "../../netlink/socket.ts";
 import { DEFAULT_VLAN, listPortVlans, writePortVlans } from "../../netlink/vlan.ts";
 import { EEXIST, ENODEV, EXFULL } from "../../sys/errno.ts";
+import { hostEndOf } from "../host-end.ts";
 import type { Kernel } from "../kernel.ts";
 import type { HairpinObject, PortObject, VethObject } from "../objects.ts";
 
@@ -108,10 +108,8 @@ export function differenceInVeth(kernel: Kernel, object: VethObject): string | n
   if (inside.kind !== "veth") return `${object.containerName} in the container is a ${inside.kind}, not a veth`;
   const different = differenceInEnd(inside, object.containerMac, object.containerMtu);
   if (different !== null) return different;
-  const outside = getLinkByIndex(kernel.host, inside.peer);
-  if (outside === null || outside.peer !== inside.index || outside.kind !== "veth") {
-    return `the host end of ${object.containerName} is missing`;
-  }
+  const outside = hostEndOf(kernel, inside);
+  if (outside === null) return `the host end of ${object.containerName} is missing`;
   if (object.name !== "" && outside.name !== object.name) {
     return `the host end of ${object.containerName} is ${outside.name}, expected ${object.name}`;
   }

@@ -1,0 +1,48 @@
+/** Numbers of network namespaces, by which links of one tell where their other ends are (include/uapi/linux/net_namespace.h). */
+import { ENODEV } from "../sys/errno.ts";
+import { AttributeReader, readI32 } from "./codec.ts";
+import { decodeLink, type Link, RTM_GETLINK, RTM_NEWLINK, writeGetLink } from "./link.ts";
+import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+
+const RTM_NEWNSID = 88;
+const RTM_GETNSID = 90;
+const NETNSA_NSID = 1;
+const NETNSA_FD = 3;
+
+/** The link of an index, and the number that the socket's namespace has for another one. */
+export interface LinkAndNamespace {
+  readonly link: Link | null;
+  /** -1 if it has none, or cannot be told. */
+  readonly number: number;
+}
+
+/**
+ * The link of an index together with the number of the namespace of a descriptor, in one send: `ip link show`, `ip netns
+ * list-id`. The kernel numbers a namespace at the latest when it describes a link whose other end is there.
+ * @throws SystemError
+ */
+export function getLinkAndNamespace(socket: NetlinkSocket, index: number, namespaceFd: number): LinkAndNamespace {
+  writeGetLink(socket.query(RTM_GETLINK), index);
+  const writer = socket.query(RTM_GETNSID);
+  writer.u32(0);
+  writer.attributeU32(NETNSA_FD, namespaceFd);
+  writer.end();
+  let link: Link | null = null;
+  let number = -1;
+  const errors = socket.executeAll((message) => {
+    if (message.type === RTM_NEWLINK) link = decodeLink(message.body);
+    else if (message.type === RTM_NEWNSID) number = decodeNamespaceNumber(message.body);
+  });
+  const errno = errors[0] ?? 0;
+  if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
+  return { link, number };
+}
+
+/** struct rtgenmsg, padded, then the number. */
+function decodeNamespaceNumber(body: Uint8Array): number {
+  const attributes = new AttributeReader(body, 4);
+  while (attributes.next()) {
+    if (attributes.type === NETNSA_NSID) return readI32(attributes.bytes(), 0);
+  }
+  return -1;
+}
