@@ -315,3 +315,20 @@ describe("CHECK is content", () => {
     expectSuccess(await lab.check(pod, changed, CONFIG));
   });
 });
+
+test("CHECK finds each of several gateways of one IPv6 destination, which the kernel merges into one route", () =>
+  withLab(async (lab) => {
+    const pod = await lab.pod();
+    const routes = [
+      { dst: "2001:db8::/32", gw: "fd77::8" },
+      { dst: "2001:db8::/32", gw: "fd77::9" },
+      { dst: "198.51.100.0/24", gw: "10.77.0.8", priority: 1 },
+      { dst: "198.51.100.0/24", gw: "10.77.0.9", priority: 2 },
+    ];
+    const ips = [{ address: "10.77.0.5/24" }, { address: "fd77::5/64" }];
+    const result = await lab.add(pod, CONFIG, { lease: { ips, routes } });
+    expectSuccess(await lab.check(pod, result, CONFIG));
+    await pod.ip("-6", "route", "delete", "2001:db8::/32", "via", "fd77::9");
+    const msg = "the route 2001:db8::/32 via fd77::9 on eth0 has gateway fd77::8";
+    expectError(await lab.check(pod, result, CONFIG), { code: 101, msg });
+  }));

@@ -2,7 +2,7 @@
 import { type Address, type Family, networkOf, type Prefix } from "../ip/address.ts";
 import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, readU8 } from "./codec.ts";
+import { AttributeReader, type MessageWriter, NLM_F_CREATE, readI32, readU8, readU16 } from "./codec.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -24,6 +24,8 @@ import {
 import { NetlinkError, type NetlinkSocket } from "./socket.ts";
 
 const RTAX_ADVMSS = 8;
+const RTA_MULTIPATH = 9;
+const RTNEXTHOP_BYTES = 8;
 
 const RT_TABLE_UNSPEC = 0;
 const RTPROT_STATIC = 4;
@@ -84,7 +86,7 @@ export function writeNewRoute(socket: NetlinkSocket, link: number, route: Route)
   writer.end();
 }
 
-/** All unicast routes of a family, of every table. @throws NetlinkError */
+/** All unicast routes of a family, of every table; of one through several gateways each by itself. @throws NetlinkError */
 export function listRoutes(socket: NetlinkSocket, family: Family): ListedRoute[] {
   let routes: ListedRoute[] = [];
   socket.dump(
@@ -95,8 +97,7 @@ export function listRoutes(socket: NetlinkSocket, family: Family): ListedRoute[]
       writer.end();
     },
     (message) => {
-      const route = decodeRoute(message.body);
-      if (route !== null) routes.push(route);
+      routes.push(...decodeRoutes(message.body));
     },
     () => {
       routes = [];
@@ -120,6 +121,44 @@ export function getRouteLink(socket: NetlinkSocket, address: Address): number {
   const errno = errors[0] ?? 0;
   if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);
   return errno === 0 ? link : 0;
+}
+
+/** The routes in the body of an RTM_NEWROUTE message: none if it is no unicast IP route. @throws NetlinkFormatError */
+export function decodeRoutes(body: Uint8Array): ListedRoute[] {
+  const route = decodeRoute(body);
+  if (route === null) return [];
+  const hops = decodeHops(body);
+  return hops.length === 0 ? [route] : hops.map(({ gateway, link }) => ({ ...route, gateway, link }));
+}
+
+/** One of several ways that a route has. */
+interface Hop {
+  readonly gateway: Address | null;
+  readonly link: number;
+}
+
+/**
+ * The ways of a route that has several: IPv6 routes to one destination with one metric are merged by the kernel. Each is a
+ * struct rtnexthop (length, flags, weight, link) with attributes of its own.
+ */
+function decodeHops(body: Uint8Array): Hop[] {
+  const hops: Hop[] = [];
+  const attributes = new AttributeReader(body, 12);
+  while (attributes.next()) {
+    if (attributes.type !== RTA_MULTIPATH) continue;
+    const bytes = attributes.bytes();
+    let at = 0;
+    while (at + RTNEXTHOP_BYTES <= bytes.length) {
+      const length = readU16(bytes, at);
+      if (length < RTNEXTHOP_BYTES || at + length > bytes.length) break;
+      let gateway: Address | null = null;
+      const own = new AttributeReader(bytes.subarray(0, at + length), at + RTNEXTHOP_BYTES);
+      while (own.next()) if (own.type === RTA_GATEWAY) gateway = ipAddress(own.bytes());
+      hops.push({ gateway, link: readI32(bytes, at + 4) });
+      at += (length + 3) & ~3;
+    }
+  }
+  return hops;
 }
 
 /** Reads the body of an RTM_NEWROUTE message; null if it is no unicast IP route. @throws NetlinkFormatError */
