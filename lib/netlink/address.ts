@@ -2,16 +2,12 @@
 import { type Address, addressOf, lastOf, type Prefix } from "../ip/address.ts";
 import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readU8, readU32 } from "./codec.ts";
 import { RTM_SETLINK, writeLinkHeader } from "./link.ts";
+import { IPV4_DEVCONF_ARP_NOTIFY, SERVE_IPV4, writeIpv4Settings } from "./link-settings.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
-
-const IFLA_AF_SPEC = 26;
-const IFLA_INET_CONF = 1;
-/* linux/ip.h */
-const IPV4_DEVCONF_ARP_NOTIFY = 22;
 
 const AF_UNSPEC = 0;
 const AF_INET = 2;
@@ -21,16 +17,23 @@ const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
+const IFA_TARGET_NETNSID = 10;
+const IFA_PROTO = 11;
 
 const IFA_F_NODAD = 0x02;
 const IFA_F_TENTATIVE = 0x40;
 const IFA_F_DADFAILED = 0x08;
+
+/** Who put an address on a link: this marks ours (`ip address show` calls it "proto"). Linux keeps it from 5.18 on. */
+export const PROTOCOL_PODWIRE = 0x70;
 
 /** An address on a link, with what duplicate address detection says of it. */
 export interface LinkAddress {
   readonly prefix: Prefix;
   readonly tentative: boolean;
   readonly failed: boolean;
+  /** Who put it there: PROTOCOL_PODWIRE, a number of the kernel's or somebody else's, 0 if nothing is known. */
+  readonly protocol: number;
 }
 
 /** The socket family of an address. */
@@ -38,8 +41,17 @@ export function socketFamily(address: Address): number {
   return address.family === 4 ? AF_INET : AF_INET6;
 }
 
-/** Writes a request for a new address on a link; refused with EEXIST if it is there. `nodad`: no detection of duplicates. */
-export function writeNewAddress(socket: NetlinkSocket, index: number, prefix: Prefix, nodad: boolean): void {
+/**
+ * Writes a request for a new address on a link; refused with EEXIST if it is there. `nodad`: no detection of duplicates;
+ * `protocol`: who puts it there, 0 to leave that open.
+ */
+export function writeNewAddress(
+  socket: NetlinkSocket,
+  index: number,
+  prefix: Prefix,
+  nodad: boolean,
+  protocol = 0,
+): void {
   const writer = socket.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
   writeHeader(writer, socketFamily(prefix.address), prefix.length, index);
   writer.attributeBytes(IFA_LOCAL, prefix.address.bytes);
@@ -49,6 +61,7 @@ export function writeNewAddress(socket: NetlinkSocket, index: number, prefix: Pr
   } else if (nodad) {
     writer.attributeU32(IFA_FLAGS, IFA_F_NODAD);
   }
+  if (protocol !== 0) writer.attributeU8(IFA_PROTO, protocol);
   writer.end();
 }
 
@@ -60,14 +73,14 @@ export function writeNewAddress(socket: NetlinkSocket, index: number, prefix: Pr
 export function writeArpNotify(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_SETLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
-  const families = writer.beginNested(IFLA_AF_SPEC);
-  const ipv4 = writer.beginNested(AF_INET);
-  const settings = writer.beginNested(IFLA_INET_CONF);
-  writer.attributeU32(IPV4_DEVCONF_ARP_NOTIFY, 1);
-  writer.endNested(settings);
-  writer.endNested(ipv4);
-  writer.endNested(families);
-  writer.end();
+  writeIpv4Settings(writer, [[IPV4_DEVCONF_ARP_NOTIFY, 1]]);
+}
+
+/** Writes a request that lets a link serve IPv4: net.ipv4.conf.LINK.forwarding=1, arp_ignore=0. */
+export function writeServeIpv4(socket: NetlinkSocket, index: number): void {
+  const writer = socket.request(RTM_SETLINK, 0);
+  writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
+  writeIpv4Settings(writer, SERVE_IPV4);
 }
 
 /** Writes a request that removes an address from a link; refused with EADDRNOTAVAIL if it is not there. */
@@ -78,13 +91,19 @@ export function writeDeleteAddress(socket: NetlinkSocket, index: number, prefix:
   writer.end();
 }
 
-/** The addresses of a link, both families. @throws NetlinkError */
-export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress[] {
+/**
+ * The addresses of a link, both families.
+ * @param namespace the number that the socket's namespace has for the link's, as `Link.peerNamespace`; -1 if it is the same.
+ *   None are found where that number means nothing.
+ * @throws NetlinkError
+ */
+export function listAddresses(socket: NetlinkSocket, index: number, namespace = -1): LinkAddress[] {
   let addresses: LinkAddress[] = [];
   socket.dump(
     RTM_GETADDR,
     (writer) => {
       writeHeader(writer, 0, 0, index);
+      if (namespace >= 0) writer.attributeU32(IFA_TARGET_NETNSID, namespace);
       writer.end();
     },
     (message) => {
@@ -132,11 +151,13 @@ export function decodeAddress(body: Uint8Array): LinkAddress | null {
   let flags = readU8(body, 2);
   let local: Address | null = null;
   let address: Address | null = null;
+  let protocol = 0;
   const attributes = new AttributeReader(body, 8);
   while (attributes.next()) {
     if (attributes.type === IFA_LOCAL) local = ipAddress(attributes.bytes());
     else if (attributes.type === IFA_ADDRESS) address = ipAddress(attributes.bytes());
     else if (attributes.type === IFA_FLAGS) flags = attributes.u32();
+    else if (attributes.type === IFA_PROTO) protocol = attributes.u8();
   }
   /* On a point-to-point link IFA_ADDRESS is the other end's; IPv6 has no IFA_LOCAL otherwise. */
   const own = local ?? address;
@@ -145,6 +166,7 @@ export function decodeAddress(body: Uint8Array): LinkAddress | null {
     prefix: { address: own, length },
     tentative: (flags & IFA_F_TENTATIVE) !== 0,
     failed: (flags & IFA_F_DADFAILED) !== 0,
+    protocol,
   };
 }
 

@@ -2,6 +2,7 @@
 import { formatMac } from "../ip/mac.ts";
 import { ENODEV } from "../sys/errno.ts";
 import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readI32, readU32 } from "./codec.ts";
+import { decodeServesIpv4 } from "./link-settings.ts";
 import { NetlinkError, type NetlinkSocket } from "./socket.ts";
 
 export const RTM_NEWLINK = 16;
@@ -27,6 +28,7 @@ const IFLA_NET_NS_FD = 28;
 export const IFLA_EXT_MASK = 29;
 const IFLA_NUM_TX_QUEUES = 31;
 const IFLA_NUM_RX_QUEUES = 32;
+const IFLA_AF_SPEC = 26;
 const IFLA_LINK_NETNSID = 37;
 
 const IFLA_INFO_KIND = 1;
@@ -86,6 +88,8 @@ export interface Link {
   readonly peerNamespace: number;
   readonly alias: string;
   readonly port: BridgePort | null;
+  /** Whether its own settings let it forward IPv4 packets and answer ARP requests; true if the kernel does not tell. */
+  readonly servesIpv4: boolean;
   /** Whether a bridge filters by VLAN; null if this is no bridge or the kernel cannot. */
   readonly vlanFiltering: boolean | null;
 }
@@ -241,7 +245,7 @@ export function writeGetLink(writer: MessageWriter, index: number): void {
   writer.end();
 }
 
-/** All links of a kind, or with a master (0: any). @throws NetlinkError */
+/** All links of a kind ("": any), or with a master (0: any). @throws NetlinkError */
 export function listLinks(socket: NetlinkSocket, kind: string, master: number): Link[] {
   let links: Link[] = [];
   socket.dump(
@@ -250,15 +254,17 @@ export function listLinks(socket: NetlinkSocket, kind: string, master: number): 
       writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
       writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
       if (master > 0) writer.attributeU32(IFLA_MASTER, master);
-      const info = writer.beginNested(IFLA_LINKINFO);
-      writer.attributeText(IFLA_INFO_KIND, kind);
-      writer.endNested(info);
+      if (kind !== "") {
+        const info = writer.beginNested(IFLA_LINKINFO);
+        writer.attributeText(IFLA_INFO_KIND, kind);
+        writer.endNested(info);
+      }
       writer.end();
     },
     (message) => {
       const link = decodeLink(message.body);
       /* Kernels without strict checking list everything. */
-      if (link.kind === kind && (master === 0 || link.master === master)) links.push(link);
+      if ((kind === "" || link.kind === kind) && (master === 0 || link.master === master)) links.push(link);
     },
     () => {
       links = [];
@@ -278,6 +284,7 @@ export function decodeLink(body: Uint8Array): Link {
   let peerNamespace = -1;
   let alias = "";
   let operstate = OPERSTATE_UNKNOWN;
+  let servesIpv4 = true;
   let info: LinkInfo = { kind: "", vlanFiltering: null, port: null };
   const attributes = new AttributeReader(body, 16);
   while (attributes.next()) {
@@ -289,6 +296,7 @@ export function decodeLink(body: Uint8Array): Link {
     else if (type === IFLA_LINK) peer = attributes.u32();
     else if (type === IFLA_LINK_NETNSID) peerNamespace = readI32(attributes.bytes(), 0);
     else if (type === IFLA_IFALIAS) alias = attributes.text();
+    else if (type === IFLA_AF_SPEC) servesIpv4 = decodeServesIpv4(attributes.nested());
     else if (type === IFLA_OPERSTATE) operstate = attributes.u8();
     else if (type === IFLA_LINKINFO) info = decodeLinkInfo(attributes.nested());
   }
@@ -306,6 +314,7 @@ export function decodeLink(body: Uint8Array): Link {
     peerNamespace,
     alias,
     port: info.port,
+    servesIpv4,
     vlanFiltering: info.vlanFiltering,
   };
 }

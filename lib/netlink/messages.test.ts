@@ -240,6 +240,7 @@ describe("decoders read what the kernel answers", () => {
       peerNamespace: 0,
       alias: "podwire net c1 eth0",
       port: { state: 0, hairpin: true, isolated: true },
+      servesIpv4: false,
       vlanFiltering: null,
     });
   });
@@ -282,8 +283,8 @@ describe("decoders read what the kernel answers", () => {
   test("ip address show dev pwt0", () => {
     const found = answers("ip address show dev pwt0").map((message) => decodeAddress(message.body));
     expect(found).toEqual([
-      { prefix: prefix("10.77.1.5/22"), tentative: false, failed: false },
-      { prefix: prefix("fd77::5/64"), tentative: false, failed: false },
+      { prefix: prefix("10.77.1.5/22"), tentative: false, failed: false, protocol: 0 },
+      { prefix: prefix("fd77::5/64"), tentative: false, failed: false, protocol: 0 },
     ]);
   });
 

@@ -54,7 +54,7 @@ function differenceIn(kernel: Kernel, object: KernelObject): string | null {
     case "gateways":
       return differenceInGateways(kernel, object);
     case "forwarding":
-      return differenceInForwarding(object);
+      return differenceInForwarding(kernel, object);
     case "announcement":
       return differenceInAnnouncement(kernel, object);
     case "localnet":

@@ -51,8 +51,11 @@ test.each<[KernelObject, string]>([
   [{ kind: "arp-notify", link: "eth0" }, "set net.ipv4.conf.eth0.arp_notify"],
   [{ kind: "address", link: "eth0", address: prefix("fd77::5/64"), nodad: true }, "add address fd77::5/64 to eth0"],
   [{ kind: "route", link: "eth0", route }, "add route 192.0.2.0/24 via 10.77.0.1 through eth0"],
-  [{ kind: "gateways", link: "cni0", addresses: [], force: false }, "give cni0 the gateway's address"],
-  [{ kind: "forwarding", family: 6 }, "turn IPv6 forwarding on"],
+  [
+    { kind: "gateways", link: "cni0", addresses: [], bridge: "cni0", port: "", force: false },
+    "give cni0 the gateway's address",
+  ],
+  [{ kind: "forwarding", family: 6, link: "cni0" }, "turn IPv6 forwarding on"],
   [
     { kind: "forgotten-neighbour", link: "cni0", address: prefix("10.77.0.5/32").address },
     "forget the neighbour 10.77.0.5 on cni0",

@@ -117,6 +117,9 @@ export interface GatewaysObject {
   readonly kind: "gateways";
   readonly link: string;
   readonly addresses: readonly Prefix[];
+  /** The bridge whose ports the gateways are for, and which of them is the attachment's own ("" for none yet). */
+  readonly bridge: string;
+  readonly port: string;
   /** Whether addresses in their way are removed instead of being an error. */
   readonly force: boolean;
 }
@@ -125,6 +128,8 @@ export interface GatewaysObject {
 export interface ForwardingObject {
   readonly kind: "forwarding";
   readonly family: Family;
+  /** The link of the host that pods' packets come in by; "" leaves its own settings alone. */
+  readonly link: string;
 }
 
 /** No neighbour of this address is remembered on a link of the host: an earlier holder's Ethernet address must not be used. */

@@ -1,4 +1,5 @@
 /** The bridge plugin: a container's interface as a port of a bridge on the node. */
+import { readHostLocal } from "../../ipam/host-local/config.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import {
   checkAddressless,
@@ -21,14 +22,15 @@ import {
   tryOpenNamespace,
 } from "../../lib/host/namespace.ts";
 import { hasIpv6 } from "../../lib/host/sysctl.ts";
-import { formatPrefix } from "../../lib/ip/address.ts";
+import { formatPrefix, type Prefix } from "../../lib/ip/address.ts";
 import { formatMac, parseMac } from "../../lib/ip/mac.ts";
 import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
 import { apply, takeBack } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
-import { requireUsable } from "../../lib/state/kinds/bridge.ts";
+import { requireUsable, restoreMac } from "../../lib/state/kinds/bridge.ts";
 import { applyGuard } from "../../lib/state/kinds/filter.ts";
+import { checkGateways } from "../../lib/state/kinds/gateways.ts";
 import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
 import { removeAttachment, removeStaleAttachments } from "../../lib/state/remove.ts";
 import { repair } from "../../lib/state/repair.ts";
@@ -149,7 +151,10 @@ function attach(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterf
 /** The interfaces that were made. Both ends of the pair have one MTU, and the container's the address it was made with. */
 function interfacesOf(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterface[] {
   const { config, names, ifname } = input;
-  const bridgeLink = kernel.link("host", config.bridge);
+  const before = kernel.seen("host", config.bridge);
+  const found = kernel.link("host", config.bridge);
+  const isGateway = config.isGateway && gatewayLink(config) === config.bridge;
+  const bridgeLink = isGateway ? restoreMac(kernel, before, found) : found;
   const hostLink = kernel.seen("host", names.hostLink) ?? kernel.link("host", names.hostLink);
   const containerMac = formatMac(config.mac ?? names.containerMac);
   const interfaces = [
@@ -286,6 +291,7 @@ function status(call: Call): void {
     if (config.ipMasq || config.macSpoofCheck || config.ipSpoofCheck) RecordStore.requireWritable();
     const link = getLinkByName(kernel.host, config.bridge);
     if (link !== null) requireUsable(link, config.filtersVlans);
+    if (link !== null && config.isGateway) checkGatewayAddresses(kernel, call, config);
     const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;
     if (ports > 0) applyGuard(kernel);
     if (ports >= MAX_PORTS) {
@@ -298,6 +304,35 @@ function status(call: Call): void {
     kernel.close();
   }
   if (config.ipam !== "") call.delegates.status(config.ipam);
+}
+
+/** Where host-local's configuration tells which gateways an ADD will want, their place must be free. @throws CniError 102 */
+function checkGatewayAddresses(kernel: Kernel, call: Call, config: BridgeConfig): void {
+  const link = gatewayLink(config);
+  const { all, certain } = expectedGateways(call, config);
+  if (certain.length === 0 || getLinkByName(kernel.host, link) === null) return;
+  const { bridge, forceAddress: force } = config;
+  checkGateways(kernel, { kind: "gateways", link, addresses: all, bridge, port: "", force }, certain);
+}
+
+/** The gateways of host-local's ranges. Of a set with several of them an ADD has one. */
+function expectedGateways(call: Call, config: BridgeConfig): { all: Prefix[]; certain: Prefix[] } {
+  const all: Prefix[] = [];
+  const certain: Prefix[] = [];
+  if (config.ipam !== "host-local") return { all, certain };
+  try {
+    for (const { ranges } of readHostLocal(call.config, "").pools) {
+      for (const { gateway, subnet } of ranges) {
+        const prefix: Prefix = { address: gateway, length: subnet.length };
+        all.push(prefix);
+        if (ranges.length === 1) certain.push(prefix);
+      }
+    }
+  } catch (error) {
+    /* Host-local itself says what is wrong. */
+    if (!(error instanceof CniError)) throw error;
+  }
+  return { all, certain };
 }
 
 function notAvailable(message: string, details: string): CniError {

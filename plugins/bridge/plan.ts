@@ -268,9 +268,10 @@ function pushGateway(plan: KernelObject[], input: PlanInput): void {
   }
   /* Hosts that have IPv6 switched off for new links mean those that nobody gives an address. */
   if (addresses.some((prefix) => prefix.address.family === 6)) pushSetting(plan, "host", 6, link, "disable_ipv6", "0");
-  plan.push({ kind: "gateways", link, addresses, force: config.forceAddress });
+  const { bridge, forceAddress: force } = config;
+  plan.push({ kind: "gateways", link, addresses, bridge, port: input.names.hostLink, force });
   for (const family of [4, 6] as Family[]) {
-    if (gatewayOf(input.ips, family) !== null) plan.push({ kind: "forwarding", family });
+    if (gatewayOf(input.ips, family) !== null) plan.push({ kind: "forwarding", family, link });
   }
   for (const ip of input.ips) plan.push({ kind: "forgotten-neighbour", link, address: ip.address.address });
 }

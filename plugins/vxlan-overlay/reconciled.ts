@@ -25,7 +25,7 @@ export function reconciled(kernel: Kernel, settings: OverlaySettings, depth: Dep
 function forwarding(settings: OverlaySettings): ForwardingObject[] {
   const plan: ForwardingObject[] = [];
   for (const family of [4, 6] as Family[]) {
-    if (settings.podCidrs.some((cidr) => cidr.address.family === family)) plan.push({ kind: "forwarding", family });
+    if (settings.podCidrs.some((cidr) => cidr.address.family === family)) plan.push({ kind: "forwarding", family, link: "" });
   }
   return plan;
 }

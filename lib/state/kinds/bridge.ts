@@ -1,7 +1,8 @@
 /** The bridge itself. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
+import { formatMac, parseMac } from "../../ip/mac.ts";
 import { unknownKind } from "../../netlink/kinds.ts";
-import { getLinkByName, type Link, writeNewBridge } from "../../netlink/link.ts";
+import { getLinkByName, type Link, listLinks, writeLinkAddress, writeNewBridge } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST, EOPNOTSUPP } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
@@ -28,6 +29,36 @@ export function applyBridge(kernel: Kernel, object: BridgeObject): void {
   }
   requireUsable(link, object.vlanFiltering);
   kernel.note("host", link);
+}
+
+/**
+ * Keeps a bridge's MAC from changing with its ports, by setting the one that it has: the kernel takes the lowest of its
+ * ports' until somebody sets one. Whoever has the gateway's address in mind would lose it for half a minute.
+ * @param inUse whether the bridge has IP addresses already, and so may be known by the MAC that it had before this call
+ */
+export function keepMac(kernel: Kernel, name: string, inUse: boolean): void {
+  const before = kernel.seen("host", name);
+  const link = getLinkByName(kernel.host, name);
+  if (link === null || link.kind !== "bridge") return;
+  /* Taken from a port of before this call or from the attachment's own: calls at the same time have to decide alike. */
+  const borrowed = listLinks(kernel.host, "veth", link.index).some((port) => port.mac === link.mac);
+  let mac = parseMac(link.mac);
+  if (borrowed) mac = inUse && before !== null ? parseMac(before.mac) : nodeMac(name);
+  if (mac !== null) setMac(kernel, link, mac);
+}
+
+/** Gives a bridge back the MAC that it had when this call began, if its new port has changed it. */
+export function restoreMac(kernel: Kernel, before: Link | null, now: Link): Link {
+  const mac = before === null || before.mac === now.mac ? null : parseMac(before.mac);
+  return mac === null ? now : setMac(kernel, now, mac);
+}
+
+function setMac(kernel: Kernel, link: Link, mac: Uint8Array): Link {
+  writeLinkAddress(kernel.host, link.index, mac);
+  kernel.host.run();
+  const changed = { ...link, mac: formatMac(mac) };
+  kernel.note("host", changed);
+  return changed;
 }
 
 /** What is different about the bridge; null if nothing is. */
