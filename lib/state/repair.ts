@@ -1,17 +1,80 @@
 /** `<plugin> repair`: putting back what somebody else has flushed, without any attachment's configuration. */
-import { Kernel } from "./kernel.ts";
+import { bridgedTrafficIsFiltered } from "../filter/kube-proxy.ts";
+import type { FilterElement, FilterRecord } from "../filter/record.ts";
+import { liveRecords } from "../filter/restore.ts";
+import { RecordStore } from "../filter/store.ts";
+import { formatAddress, parseAddress } from "../ip/address.ts";
+import { textAt } from "../lists.ts";
+import { getLinkByIndex } from "../netlink/link.ts";
+import { getRouteLink } from "../netlink/route.ts";
+import { NetlinkError } from "../netlink/socket.ts";
+import { Kernel, kernelRefused } from "./kernel.ts";
 import { restoreFilter } from "./kinds/filter.ts";
 
 /**
- * Puts back whatever is missing of the packet filter for the attachments that live in the process's network namespace.
- * @returns whether anything was missing
+ * Puts back whatever is missing of the packet filter for the attachments that live in the process's network namespace, and
+ * follows the setting of br_netfilter: pods whose ports were published while bridges handed their traffic to the packet
+ * filter need their neighbours masqueraded once they do not.
+ * @returns whether anything was missing or is different now
  * @throws CniError 100, 11
  */
 export function repair(): boolean {
   const kernel = new Kernel(null);
   try {
-    return restoreFilter(kernel);
+    let changed = restoreFilter(kernel);
+    for (const record of published()) {
+      const wanted = withNeighbours(kernel, record);
+      if (wanted === null) continue;
+      kernel.filter.put(wanted, false);
+      changed = true;
+    }
+    return changed;
+  } catch (error) {
+    if (error instanceof NetlinkError) throw kernelRefused(error, "cannot look for pods' bridges", "");
+    throw error;
   } finally {
     kernel.close();
   }
+}
+
+/** What portmap has in nf_tables for the attachments that live. */
+function published(): FilterRecord[] {
+  const store = RecordStore.open(false);
+  if (store === null) return [];
+  try {
+    return liveRecords(store, "").filter((record) => record.owner.plugin === "portmap" && record.elements.length > 0);
+  } finally {
+    store.close();
+  }
+}
+
+/** A record with the elements for neighbours that it needs as things are; null if it has just those. */
+function withNeighbours(kernel: Kernel, record: FilterRecord): FilterRecord | null {
+  const needed = neighboursOf(kernel, record);
+  const others = record.elements.filter((element) => !element.set.startsWith("same_link"));
+  const present = record.elements.length - others.length;
+  if (needed.length === present && needed.every((element) => holds(record, element))) return null;
+  return { ...record, elements: [...others, ...needed] };
+}
+
+function holds(record: FilterRecord, wanted: FilterElement): boolean {
+  return record.elements.some(({ set, key }) => set === wanted.set && key === wanted.key);
+}
+
+/** Pods that reach themselves by their ports have an element in `hairpin`: the same ones have neighbours to think of. */
+function neighboursOf(kernel: Kernel, record: FilterRecord): FilterElement[] {
+  const elements: FilterElement[] = [];
+  for (const { set, key } of record.elements) {
+    const pod = set.startsWith("hairpin") ? parseAddress(textAt(key.split(" . "), 0)) : null;
+    if (pod === null || bridgedTrafficIsFiltered(pod.family)) continue;
+    const link = getLinkByIndex(kernel.host, getRouteLink(kernel.host, pod));
+    if (link === null || link.kind !== "bridge") continue;
+    elements.push({
+      table: "inet",
+      set: `same_link${pod.family}`,
+      key: `${formatAddress(pod)} . ${link.name}`,
+      data: "",
+    });
+  }
+  return elements;
 }

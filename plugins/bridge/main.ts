@@ -11,9 +11,11 @@ import {
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { type Backend, checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
+import { serviceNote } from "../../lib/filter/kube-proxy.ts";
 import { attachmentHash, type FilterOwner } from "../../lib/filter/record.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
+import { warn } from "../../lib/host/io.ts";
 import {
   type Namespace,
   type NamespaceIdentity,
@@ -294,6 +296,8 @@ function status(call: Call): void {
     if (link !== null && config.isGateway) checkGatewayAddresses(kernel, call, config);
     const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;
     if (ports > 0) applyGuard(kernel);
+    const note = config.isGateway ? serviceNote(kernel.filter.tables.socket) : "";
+    if (note !== "") warn(`bridge: ${note}\n`);
     if (ports >= MAX_PORTS) {
       throw notAvailable(`bridge ${config.bridge} is full`, `it has ${ports} ports of at most ${MAX_PORTS}`);
     }

@@ -6,6 +6,7 @@ import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG } from "../../lib/errors.ts";
 import { checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
 import { hostPortsIn, type ListenerPort } from "../../lib/filter/hostports.ts";
+import { bridgedTrafficIsFiltered } from "../../lib/filter/kube-proxy.ts";
 import { compileConditions } from "../../lib/filter/language.ts";
 import { PacketFilter } from "../../lib/filter/packet-filter.ts";
 import { attachmentHash, type FilterOwner } from "../../lib/filter/record.ts";
@@ -15,7 +16,6 @@ import { sinceBootMs } from "../../lib/host/boot.ts";
 import { throwIfInterrupted } from "../../lib/host/interrupt.ts";
 import { listenersOn } from "../../lib/host/listeners.ts";
 import { identify, tryOpenNamespace } from "../../lib/host/namespace.ts";
-import { readSysctl } from "../../lib/host/sysctl.ts";
 import { formatPrefix, type Prefix } from "../../lib/ip/address.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../../lib/netlink/link.ts";
 import { NFPROTO_INET } from "../../lib/netlink/nftables/objects.ts";
@@ -210,7 +210,7 @@ function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: 
     const link = known ?? (index === 0 ? null : getLinkByIndex(kernel.host, index));
     if (link !== null) links.push(link);
     const bridged = link !== null && link.kind === "bridge";
-    const filtered = bridged && bridgedTrafficIsFiltered(address);
+    const filtered = bridged && bridgedTrafficIsFiltered(address.address.family);
     if (link === null && onHost) throw notThePods(address);
     pod.push({ address, link: link === null ? "" : link.name, bypassed: bridged && !filtered });
     if (link !== null && filtered && reflectingPort === "") reflectingPort = portOf(kernel, call, previous, link);
@@ -253,12 +253,6 @@ function requirePublished(config: PortmapConfig, pod: readonly Prefix[], ifname:
       : `${ifname} has no address of the IP version that its ports are published for`,
     `asked for ${wanted}; put portmap behind the plugin that gives the interface its addresses`,
   );
-}
-
-/** Whether the bridges of this namespace hand their traffic to the IP packet filter (br_netfilter). */
-function bridgedTrafficIsFiltered(address: Prefix): boolean {
-  const key = address.address.family === 4 ? "bridge-nf-call-iptables" : "bridge-nf-call-ip6tables";
-  return readSysctl(["net", "bridge", key]) === "1";
 }
 
 /**

@@ -13,7 +13,7 @@ export function reconciled(kernel: Kernel, settings: OverlaySettings, depth: Dep
   try {
     const outcome = reconcile(kernel.host, settings, depth);
     const plan = forwarding(settings);
-    const isOff = depth === "full" && plan.some((object) => differenceInForwarding(object) !== null);
+    const isOff = depth === "full" && plan.some((object) => differenceInForwarding(kernel, object) !== null);
     apply(kernel, plan);
     return { ...outcome, changed: outcome.changed || isOff };
   } catch (error) {
@@ -25,7 +25,8 @@ export function reconciled(kernel: Kernel, settings: OverlaySettings, depth: Dep
 function forwarding(settings: OverlaySettings): ForwardingObject[] {
   const plan: ForwardingObject[] = [];
   for (const family of [4, 6] as Family[]) {
-    if (settings.podCidrs.some((cidr) => cidr.address.family === family)) plan.push({ kind: "forwarding", family, link: "" });
+    if (settings.podCidrs.some((cidr) => cidr.address.family === family))
+      plan.push({ kind: "forwarding", family, link: "" });
   }
   return plan;
 }
