@@ -50,8 +50,15 @@ if [ ${#missing[@]} -gt 0 ]; then
 	hack/quiet.sh env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 fi
 
+# What the lock file says of packages, apart from the project's own name and version.
+packages() { sed '1,/"devDependencies"/d' package-lock.json | cksum; }
+
 stamp=node_modules/.podwire-installed
-if [ ! -e "$stamp" ] || [ package-lock.json -nt "$stamp" ]; then
+if [ -e "$stamp" ] && [ ! -s "$stamp" ] && [ ! package-lock.json -nt "$stamp" ]; then
+	# Of an earlier version of this script, which looked at the time only.
+	packages >"$stamp"
+fi
+if [ ! -e "$stamp" ] || { [ package-lock.json -nt "$stamp" ] && [ "$(packages)" != "$(<"$stamp")" ]; }; then
 	if ! command -v npm >/dev/null; then
 		echo "npm is missing: install Node.js 20 or newer with npm, then try again" >&2
 		exit 1
@@ -61,5 +68,5 @@ if [ ! -e "$stamp" ] || [ package-lock.json -nt "$stamp" ]; then
 	# platform would use, and not every mirror of the registry carries all of those.
 	rm -rf node_modules
 	hack/quiet.sh npm install --no-save --no-audit --no-fund --loglevel=error
-	touch "$stamp"
+	packages >"$stamp"
 fi
