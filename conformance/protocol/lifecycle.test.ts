@@ -201,6 +201,50 @@ describe.each(PLUGINS)("%s", (plugin) => {
       });
     });
 
+  if (keeps)
+    test.each(["cni.dev/valid-attachments", "cni.dev/attachments"])(
+      "GC: %s that is null names none, as does an empty list; without it nothing goes [GC-1 GC-6]",
+      async (key) => {
+        for (const list of [null, []]) {
+          const pod = await sandbox.pod();
+          const item = new Attachment(plugin, "1.1.0", sandbox, pod);
+          await item.prepare();
+          const prevResult = expectSuccess(await item.call("ADD"));
+          const untold = await item.call("GC");
+          expect(untold).toMatchObject({ exitCode: 0, stdout: "" });
+          expect(untold.stderr).toBe(
+            `${plugin}: the configuration has no "cni.dev/valid-attachments", so no attachment was taken for stale\n`,
+          );
+          expect(await item.call("CHECK", { prevResult })).toMatchObject(SILENT);
+          expect(await item.call("GC", { [key]: list })).toMatchObject(SILENT);
+          expectError(await item.call("CHECK", { prevResult }), { code: 101 });
+          await item.finish();
+          expect(await leftovers()).toEqual([]);
+        }
+      },
+    );
+
+  test.each([
+    ["a string", "x", ""],
+    ["an object", { containerID: "a", ifname: "eth0" }, ""],
+    ["false", false, ""],
+    ["null as an entry", [null], "[0]"],
+    ["an entry without interface", [{ containerID: "a" }], "[0].ifname"],
+    ["an entry without container", [{ containerID: "a", ifname: "eth0" }, { ifname: "eth0" }], "[1].containerID"],
+    ["a number as a name", [{ containerID: "a", ifname: 5 }], "[0].ifname"],
+  ])("GC: %s in place of the list is refused with the place, and nothing goes", async (_name, list, place) => {
+    await attached("1.1.0", async (item, prevResult) => {
+      for (const key of ["cni.dev/valid-attachments", "cni.dev/attachments"]) {
+        const result = await item.call("GC", { [key]: list });
+        expectError(result, {
+          code: 7,
+          msg: new RegExp(`^invalid value for "${key}${place.replaceAll(/[[\].]/g, "\\$&")}"`),
+        });
+      }
+      expect(await item.call("CHECK", { prevResult })).toMatchObject(SILENT);
+    });
+  });
+
   test("a DEL after a failed ADD finds nothing to do [DEL-2]", async () => {
     const pod = await sandbox.pod();
     const item = new Attachment(plugin, "1.1.0", sandbox, pod, "failed");

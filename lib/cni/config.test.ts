@@ -96,16 +96,41 @@ describe("common members", () => {
     expect(read({ name: "n", dns: { domain: "x" } }).dns()?.domain).toBe("x");
   });
 
-  test("valid attachments: absent means unknown, the misspelt key is read, an entry needs an ID", () => {
+  test("valid attachments: absent means unknown, null and empty mean none, an entry needs both names", () => {
+    const KEY = "cni.dev/valid-attachments";
     expect(read({ name: "n" }).validAttachments()).toBeNull();
-    expect(read({ name: "n", "cni.dev/valid-attachments": null }).validAttachments()).toBeNull();
-    expect(read({ name: "n", "cni.dev/valid-attachments": [] }).validAttachments()).toEqual([]);
-    expect(
-      read({ name: "n", "cni.dev/attachments": [{ containerID: "a", ifname: "eth0" }] }).validAttachments(),
-    ).toEqual([{ containerId: "a", ifname: "eth0" }]);
-    const broken = read({ name: "n", "cni.dev/valid-attachments": [{ ifname: "eth0" }] });
-    expect(failure(() => broken.validAttachments())).toContain(
-      '7 invalid value for "cni.dev/valid-attachments[0].containerID"',
-    );
+    expect(read({ name: "n", [KEY]: null }).validAttachments()).toEqual([]);
+    expect(read({ name: "n", [KEY.toUpperCase()]: null }).validAttachments()).toEqual([]);
+    expect(read({ name: "n", [KEY]: [] }).validAttachments()).toEqual([]);
+    const attachments = [{ containerID: "a", ifname: "eth0" }];
+    const kept = [{ containerId: "a", ifname: "eth0" }];
+    for (const lists of [
+      { "cni.dev/attachments": attachments },
+      { "cni.dev/attachments": attachments, [KEY]: null },
+      { "cni.dev/attachments": null, [KEY]: attachments },
+      { "cni.dev/attachments": [], [KEY]: attachments },
+    ]) {
+      expect(read({ name: "n", ...lists }).validAttachments()).toEqual(kept);
+    }
+    expect(read({ name: "n", "cni.dev/attachments": null }).validAttachments()).toEqual([]);
+  });
+
+  test.each([
+    [[{ ifname: "eth0" }], "[0].containerID"],
+    [[{ containerID: "a" }], "[0].ifname"],
+    [[{ containerID: "a", ifname: "" }], "[0].ifname"],
+    [[{ containerID: 5, ifname: "eth0" }], "[0].containerID"],
+    [[{ containerID: "a", ifname: ["eth0"] }], "[0].ifname"],
+    [[null], "[0]"],
+    [["a"], "[0]"],
+    [{}, ""],
+    ["", ""],
+    [false, ""],
+    [0, ""],
+  ])("valid attachments %j: refused, with the place", (list, place) => {
+    for (const key of ["cni.dev/valid-attachments", "cni.dev/attachments"]) {
+      const broken = read({ name: "n", [key]: list });
+      expect(failure(() => broken.validAttachments())).toContain(`7 invalid value for "${key}${place}"`);
+    }
   });
 });

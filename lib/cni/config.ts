@@ -25,6 +25,8 @@ export class NetworkConfig {
   readonly fields: Fields;
   /** The configuration as it arrived, for delegates. */
   readonly bytes: Uint8Array;
+  #attachments: readonly ValidAttachment[] | null = null;
+  #attachmentsRead = false;
 
   constructor(fields: Fields, cniVersion: string, name: string, bytes: Uint8Array) {
     this.fields = fields;
@@ -73,22 +75,37 @@ export class NetworkConfig {
     return set ? decodeDns(fields) : null;
   }
 
-  /** GC: the attachments to keep. Null if the runtime did not say, which means: delete nothing. */
+  /**
+   * GC: the attachments to keep; empty if none is valid, which libcni writes as null. Null if the runtime did not say, which
+   * means: remove nothing.
+   * @throws CniError 7
+   */
   validAttachments(): readonly ValidAttachment[] | null {
-    /* libcni before 1.3 wrote the second spelling; later ones write both. */
-    for (const key of ["cni.dev/valid-attachments", "cni.dev/attachments"]) {
-      if (!this.fields.has(key)) continue;
-      const attachments: ValidAttachment[] = [];
-      for (const item of this.fields.objects(key)) {
-        const containerId = item.string("containerID", "");
-        const ifname = item.string("ifname", "");
-        if (containerId === "") throw item.invalid("containerID", "an attachment to keep needs one");
-        attachments.push({ containerId, ifname });
-      }
-      return attachments;
-    }
-    return null;
+    if (!this.#attachmentsRead) this.#attachments = readAttachments(this.fields);
+    this.#attachmentsRead = true;
+    return this.#attachments;
   }
+}
+
+/* libcni before 1.3 wrote the second spelling; later ones write both. Where they differ, what either names is kept. */
+const ATTACHMENT_KEYS = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+
+function readAttachments(fields: Fields): ValidAttachment[] | null {
+  const attachments: ValidAttachment[] = [];
+  let said = false;
+  for (const key of ATTACHMENT_KEYS) {
+    if (!fields.mentions(key)) continue;
+    said = true;
+    for (const item of fields.objects(key)) {
+      const containerId = item.string("containerID", "");
+      const ifname = item.string("ifname", "");
+      /* Half a name would match nothing, and so remove what is to be kept. */
+      if (containerId === "") throw item.invalid("containerID", "an attachment to keep needs one");
+      if (ifname === "") throw item.invalid("ifname", "an attachment to keep needs one");
+      attachments.push({ containerId, ifname });
+    }
+  }
+  return said ? attachments : null;
 }
 
 /**

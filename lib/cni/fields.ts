@@ -41,6 +41,13 @@ export class Fields {
     return this.find(key) !== null;
   }
 
+  /** Whether a member is there at all, be its value null. */
+  mentions(key: string): boolean {
+    const wanted = asciiLower(key);
+    for (const name of this.json.keys) if (asciiLower(name) === wanted) return true;
+    return false;
+  }
+
   string(key: string, fallback: string): string {
     const value = this.find(key);
     if (value === null) return fallback;
