@@ -1,7 +1,16 @@
 /** Reading and writing whole streams and small files. */
-import { EFBIG, EINTR, isShortage, SystemError } from "../sys/errno.ts";
+import { EAGAIN, EFBIG, EINTR, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { throwIfInterrupted } from "./interrupt.ts";
+
+const STANDARD_INPUT = 0;
+const STANDARD_OUTPUT = 1;
+const STANDARD_ERROR = 2;
+/** What a pipe that can be written to takes at once (pipe(7)). */
+const PIPE_BUF = 4096;
+/** How long somebody may take to read what we would say at the end, or besides. */
+const PATIENCE_MS = 1000;
+const TICK_MS = 100;
 
 /**
  * Reads a stream to its end, or until it holds more than `limit` bytes: then the bytes returned are more than `limit`.
@@ -20,6 +29,7 @@ export function readAll(fd: number, limit: number, name: string, size = 0): Uint
     }
     const count = sys.read(fd, buffer, length, buffer.length - length);
     if (count === -EINTR) throwIfInterrupted();
+    else if (count === -EAGAIN && fd === STANDARD_INPUT) waitFor(fd, sys.POLLIN);
     else if (count < 0) throw new SystemError(-count, `read ${name}`);
     else if (count === 0) break;
     else length += count;
@@ -34,7 +44,7 @@ export function readWhole(fd: number, limit: number, name: string): Uint8Array {
   return bytes;
 }
 
-/** Writes all bytes. @throws SystemError */
+/** Writes all bytes to a file. @throws SystemError */
 export function writeAll(fd: number, bytes: Uint8Array, name: string): void {
   let done = 0;
   while (done < bytes.length) {
@@ -44,10 +54,65 @@ export function writeAll(fd: number, bytes: Uint8Array, name: string): void {
   }
 }
 
+let printed = false;
+let unheard = false;
+
+/**
+ * Writes a text to standard output, and waits for who reads it.
+ * @throws SystemError; CniError 11 if interrupted. Then a part may have been written: see `hasPrinted`
+ */
+export function print(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  let done = 0;
+  while (done < bytes.length) {
+    const count = sys.write(STANDARD_OUTPUT, bytes, done, bytes.length - done);
+    if (count > 0) printed = true;
+    if (count === -EAGAIN) waitFor(STANDARD_OUTPUT, sys.POLLOUT);
+    else if (count !== -EINTR) done += sys.must(count, "write standard output");
+    if (done < bytes.length) throwIfInterrupted();
+  }
+}
+
+/** For streams that somebody has made non-blocking: their other ends are waited for all the same. */
+function waitFor(fd: number, events: number): void {
+  sys.poll(fd, events, TICK_MS);
+  throwIfInterrupted();
+}
+
+/** Whether anything was written to standard output: then nothing else must follow it. */
+export function hasPrinted(): boolean {
+  return printed;
+}
+
+/** Writes a text to standard output if that is possible soon, and nothing was written there before. */
+export function printLast(text: string): void {
+  if (!hasPrinted()) writeSoon(STANDARD_OUTPUT, new TextEncoder().encode(text));
+}
+
 /** Tells people something on standard error; whether anybody listens does not matter. */
 export function warn(text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  sys.write(2, bytes, 0, bytes.length);
+  warnBytes(new TextEncoder().encode(text));
+}
+
+/** `warn` with a text as bytes. */
+export function warnBytes(bytes: Uint8Array): void {
+  if (!unheard && !writeSoon(STANDARD_ERROR, bytes)) unheard = true;
+}
+
+/** Writes what is taken without much waiting; false if that is not all. */
+function writeSoon(fd: number, bytes: Uint8Array): boolean {
+  const end = sys.clockMs(sys.CLOCK_MONOTONIC) + PATIENCE_MS;
+  let done = 0;
+  while (done < bytes.length) {
+    const left = end - sys.clockMs(sys.CLOCK_MONOTONIC);
+    if (left <= 0) return false;
+    const ready = sys.poll(fd, sys.POLLOUT, left);
+    if (ready === -EINTR || ready === 0) continue;
+    const count = sys.write(fd, bytes, done, Math.min(bytes.length - done, PIPE_BUF));
+    if (count < 0 && count !== -EINTR) return false;
+    if (count > 0) done += count;
+  }
+  return true;
 }
 
 /**

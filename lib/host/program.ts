@@ -19,6 +19,9 @@ const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 const BUSY_TRIES = 50;
 const BUSY_PAUSE_US = 100_000;
 const SIGNAL_CHECK_MS = 100;
+/** How long a program may take to end when it is told to; then it is killed, and has this long to be gone. */
+const GRACE_MS = 10_000;
+const KILLED = 256 + sys.SIGKILL;
 
 /**
  * Runs a program to its end. A signal that we are sent meanwhile is passed on to it.
@@ -74,17 +77,21 @@ function start(
 }
 
 /**
- * Waits for a program. A signal that we are sent is passed on, once, so that the program can take its work back; the timer
- * is for one that arrives just before the wait begins and would not end it.
+ * Waits for a program. A signal that we are sent is passed on, once, so that the program can take its work back; one that
+ * does not end then is killed, and one that even so does not end is left alone. The timer is for a signal that arrives just
+ * before the wait begins and would not end it.
  */
 function wait(pid: number): number {
-  let told = false;
+  let told = 0;
+  let deadline = 0;
   sys.alarmMs(SIGNAL_CHECK_MS);
   try {
     for (;;) {
-      if (isInterrupted() && !told) {
-        told = true;
-        sys.kill(pid, sys.SIGTERM);
+      if (isInterrupted() && sys.clockMs(sys.CLOCK_MONOTONIC) >= deadline) {
+        if (told === 2) return KILLED;
+        sys.kill(pid, told === 0 ? sys.SIGTERM : sys.SIGKILL);
+        told += 1;
+        deadline = sys.clockMs(sys.CLOCK_MONOTONIC) + GRACE_MS;
       }
       const status = sys.waitpid(pid);
       if (status >= 0) return status;

@@ -2,7 +2,7 @@
 import type { Plugin } from "../cni/plugin.ts";
 import { asCniError } from "../cni/run.ts";
 import type { CniError } from "../errors.ts";
-import { warn, writeAll } from "../host/io.ts";
+import { print, warn } from "../host/io.ts";
 import type { Prefix } from "../ip/address.ts";
 import { textAt } from "../lists.ts";
 import * as sys from "../sys/sys.ts";
@@ -39,7 +39,7 @@ export function runInstaller(plugins: readonly Plugin[], release: string): numbe
   try {
     const options = readOptions(process.argv.slice(2), environmentVariable);
     if (options.help) {
-      say(USAGE);
+      print(USAGE);
       return 0;
     }
     const names = plugins.map((plugin) => plugin.name);
@@ -59,12 +59,12 @@ function install(options: Options, names: readonly string[], release: string): v
   const bin = openNodeDirectory(options.binDir);
   installExecutable(bin, names);
   sys.close(bin);
-  say(`${NAME}: Podwire ${release} is in ${options.binDir}: ${names.join(", ")}\n`);
+  print(`${NAME}: Podwire ${release} is in ${options.binDir}: ${names.join(", ")}\n`);
   if (list === "") return;
   const conf = openNodeDirectory(options.confDir);
   writeConflist(conf, options.confName, list);
   sys.close(conf);
-  say(`${NAME}: wrote ${options.confDir}/${options.confName}\n`);
+  print(`${NAME}: wrote ${options.confDir}/${options.confName}\n`);
 }
 
 /** The list first, so that the runtime does not look for plugins that are gone. */
@@ -74,12 +74,12 @@ function uninstall(options: Options, names: readonly string[]): void {
     const path = `${options.confDir}/${options.confName}`;
     const removed = removeConflist(conf, options.confName);
     sys.close(conf);
-    say(`${NAME}: ${removed ? `removed ${path}` : `there is no ${path} of ${NAME}'s`}\n`);
+    print(`${NAME}: ${removed ? `removed ${path}` : `there is no ${path} of ${NAME}'s`}\n`);
   }
   const bin = openNodeDirectory(options.binDir);
   const removed = removeExecutables(bin, names);
   sys.close(bin);
-  say(`${NAME}: removed from ${options.binDir}: ${removed.length === 0 ? "nothing" : removed.join(", ")}\n`);
+  print(`${NAME}: removed from ${options.binDir}: ${removed.length === 0 ? "nothing" : removed.join(", ")}\n`);
 }
 
 function subnetsFor(options: Options): Prefix[] {
@@ -90,10 +90,6 @@ function subnetsFor(options: Options): Prefix[] {
 
 function environmentVariable(name: string): string {
   return sys.getenv(name) ?? "";
-}
-
-function say(text: string): void {
-  writeAll(1, new TextEncoder().encode(text), "standard output");
 }
 
 function report(error: CniError): void {

@@ -1,6 +1,6 @@
 /** The socket against a kernel played by the test: what it sends, and what it makes of the answers. */
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { EINTR, ENOENT, EPERM, ERESTART } from "../sys/errno.ts";
+import { EAGAIN, EINTR, ENOENT, EPERM, ERESTART } from "../sys/errno.ts";
 import { MessageWriter, splitMessages } from "./codec.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError, NetlinkSocket } from "./socket.ts";
 
@@ -14,7 +14,13 @@ const kernel = vi.hoisted(() => ({
   sent: [] as Uint8Array[],
   answers: [] as Uint8Array[],
   options: [] as (readonly number[])[],
+  /** The clock; waiting is what moves it. */
+  ms: 0,
+  /** The signal that comes while an answer is waited for; 0 for none. */
+  signal: 0,
 }));
+
+const ready = (): number => (kernel.answers.length > 0 ? 1 : 0);
 
 vi.mock("../sys/sys.ts", () => ({
   must: (result: number) => result,
@@ -25,18 +31,30 @@ vi.mock("../sys/sys.ts", () => ({
     kernel.sent.push(bytes.slice());
     return length;
   },
-  recv: (_fd: number, buffer: Uint8Array) => {
+  recv: (_fd: number, buffer: Uint8Array, flags: number) => {
     const answer = kernel.answers.shift();
-    if (answer === undefined) throw new Error("this would block for ever");
+    if ((flags & 0x40) === 0) throw new Error("this could block for ever");
+    if (answer === undefined) return -EAGAIN;
     buffer.set(answer);
     return answer.length;
   },
+  poll: (_fd: number, _events: number, ms: number) => {
+    if (ready() === 0) kernel.ms += ms;
+    return ready();
+  },
+  CLOCK_MONOTONIC: 1,
+  POLLIN: 1,
+  clockMs: () => kernel.ms,
+  caughtSignal: () => kernel.signal,
+  alarmMs: () => undefined,
 }));
 
 beforeEach(() => {
   kernel.sent.length = 0;
   kernel.answers.length = 0;
   kernel.options.length = 0;
+  kernel.ms = 0;
+  kernel.signal = 0;
 });
 
 const NLMSG_ERROR = 2;
@@ -318,5 +336,65 @@ describe("listings", () => {
     answer(DATA, 1, 1);
     answer(NLMSG_DONE, 1, -ENOENT);
     expect(list(new NetlinkSocket(NETLINK_ROUTE))).toEqual([1]);
+  });
+});
+
+describe("an answer that does not come", () => {
+  const waits: readonly (readonly [string, (socket: NetlinkSocket) => unknown])[] = [
+    ["execute", (socket) => written(socket).run()],
+    ["executeAll", (socket) => written(socket).executeAll(() => {})],
+    ["a series", (socket) => series(socket).executeSeries()],
+    ["a batch", (socket) => batch(socket).attemptBatch()],
+    [
+      "a listing",
+      (socket) =>
+        socket.dump(
+          DATA,
+          (writer) => writer.end(),
+          () => {},
+          () => {},
+        ),
+    ],
+  ];
+
+  function written(socket: NetlinkSocket): NetlinkSocket {
+    socket.request(DATA, 0).end();
+    return socket;
+  }
+
+  function series(socket: NetlinkSocket): NetlinkSocket {
+    socket.beginSeries();
+    return written(socket);
+  }
+
+  function batch(socket: NetlinkSocket): NetlinkSocket {
+    socket.beginBatch();
+    return written(socket);
+  }
+
+  test.each(waits)("%s gives up after a time with code 11; from then on sooner", (_name, wait) => {
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    expect(() => wait(socket)).toThrow(/^the kernel has not answered a netlink request within (10|1) s$/);
+    expect(kernel.ms).toBeLessThanOrEqual(10_000);
+    kernel.ms = 0;
+    expect(() => wait(socket)).toThrow("within 1 s");
+    expect(kernel.ms).toBe(1000);
+  });
+
+  test("a late answer to an earlier request is none to the next one", () => {
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    expect(() => written(socket).run()).toThrow("has not answered");
+    refuse(1, ENOENT);
+    acknowledge(2);
+    written(socket).run();
+  });
+
+  /* The last of all: a process is interrupted once. */
+  test("a signal ends the waiting, once, and what follows is taking back", () => {
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    kernel.signal = 15;
+    expect(() => written(socket).run()).toThrow("interrupted by signal 15");
+    expect(kernel.ms).toBe(0);
+    expect(() => written(socket).run()).toThrow("has not answered");
   });
 });

@@ -1,5 +1,7 @@
 /** A netlink socket: requests and their answers (netlink(7); Documentation/userspace-api/netlink/intro.rst). */
-import { EINTR, EPERM } from "../sys/errno.ts";
+import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
+import { throwIfInterrupted } from "../host/interrupt.ts";
+import { EAGAIN, EINTR, EPERM } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import {
   type Message,
@@ -40,6 +42,7 @@ const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_BATCH_GENID = 1;
 
 const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;
 /** The kernel fills answers of up to 32 KiB, and no more. */
 const RECEIVE_BYTES = 32768;
 /** A dump that changes under our eyes is begun again this often. */
@@ -378,11 +381,15 @@ export class NetlinkSocket {
     return splitMessages(this.#buffer.subarray(from * 4, to * 4));
   }
 
-  /** How many bytes were received into the buffer. */
+  /** How many bytes were received into the buffer. @throws CniError 11 if nothing comes; SystemError */
   #receiveBytes(): number {
     for (;;) {
-      const length = sys.recv(this.#fd, this.#buffer, MSG_TRUNC);
+      const length = sys.recv(this.#fd, this.#buffer, MSG_TRUNC | MSG_DONTWAIT);
       if (length === -EINTR) continue;
+      if (length === -EAGAIN) {
+        waitForAnswer(this.#fd);
+        continue;
+      }
       sys.must(length, "receive a netlink answer");
       if (length > this.#buffer.length) throw new NetlinkFormatError(`netlink answer of ${length} bytes`);
       return length;
@@ -391,6 +398,33 @@ export class NetlinkSocket {
 }
 
 function ignore(_message: Message, _index: number): void {}
+
+/**
+ * The kernel works on a request while it is sent, and on a listing while it is received, however long that takes. So an
+ * answer is there when it is looked for, and one that is not has most likely been lost.
+ */
+const ANSWER_MS = 10_000;
+/** Once an answer was lost, what is still to be taken back must not wait as long for each of its own. */
+const LOST_ANSWER_MS = 1000;
+const TICK_MS = 100;
+let patienceMs = ANSWER_MS;
+
+function waitForAnswer(fd: number): void {
+  const end = sys.clockMs(sys.CLOCK_MONOTONIC) + patienceMs;
+  while (sys.clockMs(sys.CLOCK_MONOTONIC) < end) {
+    throwIfInterrupted();
+    const ready = sys.poll(fd, sys.POLLIN, TICK_MS);
+    if (ready > 0) return;
+    if (ready !== -EINTR) sys.must(ready, "wait for a netlink answer");
+  }
+  const waited = patienceMs / 1000;
+  patienceMs = LOST_ANSWER_MS;
+  throw new CniError(
+    TRY_AGAIN_LATER,
+    `the kernel has not answered a netlink request within ${waited} s`,
+    "what it had done may be there all the same; try again, and see dmesg if it goes on",
+  );
+}
 
 /** Writes the fixed part of a netfilter message, struct nfgenmsg: family, version, resource. */
 export function writeNetfilterHeader(writer: MessageWriter, family: number, resource: number): void {

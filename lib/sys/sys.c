@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <linux/nsfs.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -244,6 +245,13 @@ int32_t sys_recv(int32_t fd, uint8_t *buffer, size_t size, int32_t flags)
 	return RESULT(recv(fd, buffer, size, flags));
 }
 
+/* Waits until something of `events` can be done: 1, 0 after `milliseconds`, or -errno. A closed descriptor counts as ready. */
+int32_t sys_poll(int32_t fd, int32_t events, int32_t milliseconds)
+{
+	struct pollfd wanted = {.fd = fd, .events = (short)events};
+	return RESULT(poll(&wanted, 1, milliseconds));
+}
+
 int32_t sys_setns(int32_t fd, int32_t type) { return RESULT(setns(fd, type)); }
 
 int32_t sys_unshare(int32_t flags) { return RESULT(unshare(flags)); }
@@ -277,10 +285,14 @@ int32_t sys_sleep_us(uint32_t microseconds)
 
 static volatile sig_atomic_t caught_signal;
 
+/* SIGALRM goes on from here, so that a call that begins to block only now is interrupted as well: see sys_alarm_ms. */
 static void on_signal(int number)
 {
-	if (number != SIGALRM)
-		caught_signal = number;
+	struct itimerval timer = {.it_value = {0, 50000}, .it_interval = {0, 50000}};
+	if (number == SIGALRM)
+		return;
+	caught_signal = number;
+	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 /*
@@ -313,16 +325,18 @@ static int32_t catch_crashes(void)
 }
 
 /*
- * SIGTERM, SIGINT, SIGHUP and SIGALRM interrupt a blocking call (EINTR) instead of ending the process, and a crash prints
- * an error object.
+ * Signals that ask the process to end, and SIGALRM, interrupt a blocking call (EINTR) instead. A write that nobody reads, or
+ * that is beyond the limit for files, fails (EPIPE, EFBIG). A crash prints an error object.
  */
 int32_t sys_catch_signals(void)
 {
+	static const int asking[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGXCPU, SIGALRM};
 	struct sigaction action = {.sa_handler = on_signal};
 	signal(SIGPIPE, SIG_IGN);
-	if (sigaction(SIGTERM, &action, NULL) < 0 || sigaction(SIGINT, &action, NULL) < 0 ||
-	    sigaction(SIGHUP, &action, NULL) < 0 || sigaction(SIGALRM, &action, NULL) < 0)
-		return -errno;
+	signal(SIGXFSZ, SIG_IGN);
+	for (size_t i = 0; i < sizeof asking / sizeof *asking; i++)
+		if (sigaction(asking[i], &action, NULL) < 0)
+			return -errno;
 	return catch_crashes();
 }
 
@@ -407,6 +421,7 @@ int32_t sys_spawn(const uint8_t *path, size_t path_length, const uint8_t *list, 
 	pid_t pid;
 	sigemptyset(&defaults);
 	sigaddset(&defaults, SIGPIPE);
+	sigaddset(&defaults, SIGXFSZ);
 	posix_spawnattr_init(&attributes);
 	posix_spawnattr_setsigdefault(&attributes, &defaults);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);

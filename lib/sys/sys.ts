@@ -34,6 +34,7 @@ declare function sys_setsockopt(fd: number, level: number, option: number, value
 declare function sys_bind(fd: number, address: Uint8Array): number;
 declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
 declare function sys_recv(fd: number, buffer: Uint8Array, flags: number): number;
+declare function sys_poll(fd: number, events: number, milliseconds: number): number;
 declare function sys_setns(fd: number, type: number): number;
 declare function sys_unshare(flags: number): number;
 declare function sys_namespace_type(fd: number): number;
@@ -83,11 +84,15 @@ export const W_OK = 2;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 
+export const POLLIN = 1;
+export const POLLOUT = 4;
+
 export const CLOCK_REALTIME = 0;
 export const CLOCK_MONOTONIC = 1;
 /** Time since boot, suspended time included: comparable within one boot whatever happens to the wall clock. */
 export const CLOCK_BOOTTIME = 7;
 
+export const SIGKILL = 9;
 export const SIGTERM = 15;
 
 export const S_IFMT = 0o170000;
@@ -293,6 +298,11 @@ export function recv(fd: number, buffer: Uint8Array, flags: number): number {
   return sys_recv(fd, buffer, flags);
 }
 
+/** Waits until one of `events` (POLLIN, POLLOUT) can be done: 1, or 0 after `milliseconds`. */
+export function poll(fd: number, events: number, milliseconds: number): number {
+  return sys_poll(fd, events, milliseconds);
+}
+
 export function setns(fd: number, type: number): number {
   return sys_setns(fd, type);
 }
@@ -320,7 +330,7 @@ export function sleepUs(microseconds: number): void {
   sys_sleep_us(microseconds);
 }
 
-/** From here on SIGTERM, SIGINT and SIGHUP end nothing; `caughtSignal` reports them. */
+/** From here on SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGXCPU end nothing; `caughtSignal` reports them. */
 export function catchSignals(): void {
   sys_catch_signals();
 }
