@@ -28,6 +28,8 @@ export interface CallOptions {
   readonly config?: unknown;
   /** What to write on stdin instead of `config`. */
   readonly stdin?: string | Uint8Array;
+  /** Arguments on the command line, which no runtime gives. */
+  readonly words?: readonly string[];
   /** The directory of the executables: `binDirectory` if left out. */
   readonly bin?: string;
   /** Further environment variables. */
@@ -55,7 +57,7 @@ export async function call(options: CallOptions): Promise<CallResult> {
   const bin = options.bin ?? binDirectory;
   const executable = options.plugin.startsWith("/") ? options.plugin : join(bin, options.plugin);
   const enter = options.inside === undefined ? [] : ["/usr/bin/nsenter", `--net=${options.inside.path}`, "--"];
-  const [file, ...args] = [...enter, ...(options.through ?? []), executable];
+  const [file, ...args] = [...enter, ...(options.through ?? []), executable, ...(options.words ?? [])];
   const stdin = options.stdin ?? (options.config === undefined ? "" : JSON.stringify(options.config));
   const started = performance.now();
   const env = callEnvironment(options, bin);

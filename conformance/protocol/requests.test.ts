@@ -27,24 +27,6 @@ const VERBS_SINCE: Record<string, string> = {
 };
 
 describe.each(PLUGINS)("%s", (plugin) => {
-  describe("without a request", () => {
-    test.each([{}, { command: "" }])("tells on stderr what it is: %j", async (options) => {
-      const result = await call({ plugin, path: null, ...options });
-      expect(result).toMatchObject({ exitCode: 0, stdout: "" });
-      const lines = result.stderr.split("\n");
-      expect(lines.pop()).toBe("");
-      expect(lines.shift()).toMatch(new RegExp(`^CNI ${plugin} plugin `));
-      expect(lines.shift()).toBe(`CNI protocol versions supported: ${VERSIONS.join(", ")}`);
-      const command = `${plugin} repair: put back what others have taken away`;
-      expect(lines).toEqual(["bridge", "portmap", "vxlan-overlay"].includes(plugin) ? [command] : []);
-    });
-
-    test("does so without waiting for stdin", async () => {
-      const running = start({ plugin }, {});
-      expect(await running.done).toMatchObject({ exitCode: 0, stdout: "" });
-    });
-  });
-
   describe("VERSION", () => {
     test("one line, from no other variable, whatever stdin holds [PROBE-1 PROBE-3 PROBE-4 PROBE-5]", async () => {
       for (const stdin of ["", "{", '{"cniVersion":"0.3.1"}']) {

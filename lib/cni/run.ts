@@ -13,14 +13,16 @@ import {
   NOT_AVAILABLE,
   TRY_AGAIN_LATER,
 } from "../errors.ts";
-import { readAll, warn, writeAll } from "../host/io.ts";
+import { hasPrinted, print, printLast, readAll, warn } from "../host/io.ts";
 import { textAt } from "../lists.ts";
 import { adviceFor, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
+import { runByHand } from "./by-hand.ts";
 import { MAX_CONFIG_BYTES, readConfig, versionForErrors } from "./config.ts";
 import { Delegates } from "./delegate.ts";
 import { environmentVariable, type Request, readRequest } from "./environment.ts";
 import { formatJson, formatJsonLine, type Json, jsonNumber, jsonObject, jsonString, jsonStrings } from "./json.ts";
+import { chosenPlugin } from "./names.ts";
 import type { Call, Plugin } from "./plugin.ts";
 import { encodeResult } from "./result.ts";
 import { CURRENT_VERSION, compareVersions } from "./version.ts";
@@ -32,6 +34,8 @@ const SINCE: readonly (readonly [string, string])[] = [
   ["STATUS", "1.1.0"],
 ];
 
+const NO_LIST = 'the configuration has no "cni.dev/valid-attachments", so no attachment was taken for stale';
+
 /**
  * Serves one call of the plugin that this process was started as, and returns the exit status.
  * @param plugins all plugins of this executable
@@ -41,19 +45,15 @@ export function run(plugins: readonly Plugin[], release: string): number {
   sys.catchSignals();
   let input: Uint8Array | null = null;
   try {
-    const plugin = chosenPlugin(plugins);
-    const command = textAt(process.argv, 2);
-    if (command !== "") {
-      runCommand(plugin, command);
-      return 0;
-    }
+    const plugin = chosenPlugin(plugins, baseName(textAt(process.argv, 1)), ownFile);
+    /* Who calls by the protocol may add arguments; they mean nothing, as with the reference. */
     if (environmentVariable("CNI_COMMAND") === "") {
-      warn(aboutText(plugin, release));
+      runByHand(plugin, release, process.argv.slice(2));
       return 0;
     }
     const request = readRequest(environmentVariable);
     if (request.command === "VERSION") {
-      writeAll(1, encode(`${formatJsonLine(versionAnswer(plugin))}\n`), "standard output");
+      print(`${formatJsonLine(versionAnswer(plugin))}\n`);
       return 0;
     }
     input = readInput();
@@ -76,40 +76,13 @@ export function asCniError(error: Error): CniError {
   return new CniError(INTERNAL, `internal error: ${error.message}`, "this is a defect of Podwire: please report it");
 }
 
-/** The plugin whose name this process was started by; a symbolic link counts by its own name, then by its target's. */
-function chosenPlugin(plugins: readonly Plugin[]): Plugin {
-  const names = [baseName(textAt(process.argv, 1)), baseName(sys.readlink("/proc/self/exe") ?? "")];
-  for (const name of names) {
-    const plugin = plugins.find((candidate) => candidate.name === name);
-    if (plugin !== undefined) return plugin;
-  }
-  throw new CniError(
-    INVALID_ENVIRONMENT,
-    `started as "${textAt(names, 0)}", which is no plugin of Podwire`,
-    `the executable's name picks the plugin: ${plugins.map((plugin) => plugin.name).join(", ")}`,
-  );
+/** The name of this process's file; "" if it cannot be told. */
+function ownFile(): string {
+  return baseName(sys.readlink("/proc/self/exe") ?? "");
 }
 
 function baseName(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
-}
-
-/** What people and timers call, without CNI's environment. */
-function runCommand(plugin: Plugin, command: string): void {
-  const { name, repair } = plugin;
-  if (command !== "repair" || repair === null) {
-    throw new CniError(
-      INVALID_ENVIRONMENT,
-      `unknown command: ${name} ${command.slice(0, 80)}`,
-      `runtimes call ${name} without arguments${repair === null ? "" : `; people may call "${name} repair"`}`,
-    );
-  }
-  if (repair()) writeAll(1, encode(`${name}: something was missing; it was put back\n`), "standard output");
-}
-
-function aboutText(plugin: Plugin, release: string): string {
-  const usage = plugin.repair === null ? "" : `\n${plugin.name} repair: put back what others have taken away`;
-  return `CNI ${plugin.name} plugin podwire ${release}\nCNI protocol versions supported: ${plugin.versions.join(", ")}${usage}\n`;
 }
 
 function versionAnswer(plugin: Plugin) {
@@ -132,6 +105,8 @@ function serve(call: Call, plugin: Plugin): void {
   checkVerb(request.command, config.cniVersion);
   reconcile(config.cniVersion, plugin);
   checkNamespace(request);
+  /* Also where a plugin does not look at it. DEL must be able to undo what a wrong configuration has begun. */
+  if (["ADD", "CHECK"].includes(request.command)) config.fields.object("prevResult");
   switch (request.command) {
     case "ADD":
       printResult(call, plugin);
@@ -143,6 +118,7 @@ function serve(call: Call, plugin: Plugin): void {
       plugin.del(call);
       return;
     case "GC":
+      if (config.validAttachments() === null) warn(`${plugin.name}: ${NO_LIST}\n`);
       plugin.gc(call);
       return;
     default:
@@ -203,7 +179,7 @@ function checkNamespace(request: Request): void {
 function printResult(call: Call, plugin: Plugin): void {
   const result = plugin.add(call);
   try {
-    writeAll(1, encode(formatJson(encodeResult(result, call.config.cniVersion))), "standard output");
+    print(formatJson(encodeResult(result, call.config.cniVersion)));
   } catch (error) {
     try {
       plugin.del(call);
@@ -223,15 +199,9 @@ export function encodeError(error: CniError, version: string): Json {
   return error.details === "" ? object : object.with("details", jsonString(error.details));
 }
 
+/** Behind a part of a result the error would be part of it: then it is for people only. */
 function printError(error: CniError, input: Uint8Array | null): void {
   const version = input === null ? CURRENT_VERSION : versionForErrors(input, CURRENT_VERSION);
-  try {
-    writeAll(1, encode(`${formatJson(encodeError(error, version))}\n`), "standard output");
-  } catch (failed) {
-    if (!(failed instanceof SystemError)) throw failed;
-  }
-}
-
-function encode(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
+  if (hasPrinted()) warn(`${error.message}; standard output holds a part of a result that is no longer true\n`);
+  else printLast(`${formatJson(encodeError(error, version))}\n`);
 }
