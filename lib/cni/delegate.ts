@@ -5,7 +5,9 @@
  */
 
 import { CniError, DELEGATE_FAILED, INVALID_CONFIG, NOT_AVAILABLE } from "../errors.ts";
+import { warnBytes } from "../host/io.ts";
 import { firstLine, howItEnded, runProgram } from "../host/program.ts";
+import { itemAt } from "../lists.ts";
 import { errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { clip } from "../text.ts";
@@ -13,9 +15,10 @@ import type { NetworkConfig } from "./config.ts";
 import type { Request, Verb } from "./environment.ts";
 import { Fields } from "./fields.ts";
 import { JsonError, parseJson } from "./json.ts";
+import { pluginsNamed } from "./names.ts";
 import type { Plugin } from "./plugin.ts";
 import { EMPTY_RESULT, type Result } from "./result.ts";
-import { decodeResult } from "./result-decode.ts";
+import { decodeForeignResult } from "./result-decode.ts";
 
 const MAX_PASSED_ON_BYTES = 65536;
 
@@ -103,7 +106,7 @@ export class Delegates {
         "a plugin name is a file name, not a path",
       );
     }
-    if (type === this.#caller) {
+    if (type === this.#caller || this.#named(type)?.name === this.#caller) {
       throw new CniError(INVALID_CONFIG, `plugin ${type} cannot delegate to itself`, "it would do so without end");
     }
     for (const directory of this.#request.path) {
@@ -119,11 +122,17 @@ export class Delegates {
     );
   }
 
+  /** The one plugin of Podwire that an executable of it by that name would be. */
+  #named(type: string): Plugin | null {
+    const found = pluginsNamed(this.#own, type);
+    return found.length === 1 ? itemAt(found, 0) : null;
+  }
+
   #same(path: string, type: string): Plugin | null {
     const theirs = sys.fstatat(sys.AT_FDCWD, path, 0);
     const ours = sys.fstatat(sys.AT_FDCWD, "/proc/self/exe", 0);
     if (theirs === null || ours === null || theirs.inode !== ours.inode || theirs.device !== ours.device) return null;
-    return this.#own.find((plugin) => plugin.name === type) ?? null;
+    return this.#named(type);
   }
 }
 
@@ -132,7 +141,7 @@ function execute(path: string, type: string, verb: Verb, config: Uint8Array): Ui
   sys.must(sys.setenv("CNI_COMMAND", verb), "set CNI_COMMAND");
   const { status, output, errors } = runProgram(path, [], true, config);
   /* What it says to people is for ours as well, within what a pipe takes when nobody reads. */
-  if (errors.length > 0) sys.write(2, errors, 0, Math.min(errors.length, MAX_PASSED_ON_BYTES));
+  if (errors.length > 0) warnBytes(errors.subarray(0, MAX_PASSED_ON_BYTES));
   if (status < 0) {
     throw new CniError(
       DELEGATE_FAILED,
@@ -148,10 +157,10 @@ function execute(path: string, type: string, verb: Verb, config: Uint8Array): Ui
 function resultOf(output: Uint8Array, type: string, version: string): Result {
   try {
     const json = parseJson(output);
-    return json.kind === "null" ? EMPTY_RESULT : decodeResult(json, "result", version);
+    return json.kind === "null" ? EMPTY_RESULT : decodeForeignResult(json, "result", version);
   } catch (error) {
     if (error instanceof JsonError) throw unusable(output, type, error.message);
-    /* A version that does not fit is the configuration's matter (code 1); a wrong field is the delegate's. */
+    /* A version that we do not know is told as such (code 1); a wrong field is the delegate's mistake. */
     if (error instanceof CniError && error.code === INVALID_CONFIG) throw unusable(output, type, error.message);
     throw error;
   }

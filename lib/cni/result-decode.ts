@@ -10,23 +10,52 @@ import {
   parseAddress,
   parsePrefix,
 } from "../ip/address.ts";
+import { clip } from "../text.ts";
 import { Fields, invalidField } from "./fields.ts";
 import type { Json } from "./json.ts";
 import { type Dns, EMPTY_DNS, type Result, type ResultInterface, type ResultIp, type ResultRoute } from "./result.ts";
 import { ALL_VERSIONS, type ResultGroup, resultGroup } from "./version.ts";
 
 /**
- * Reads a result.
+ * Reads a previous result, which the runtime gives in the configuration's version.
  * @param path where it stands in the configuration, for errors: "prevResult"
  * @param configVersion the configuration's version, which a result without one has
  * @throws CniError 1 if its version is of another group than the configuration's, 7 if a field is wrong
  */
 export function decodeResult(json: Json, path: string, configVersion: string): Result {
-  const fields = new Fields(json, path);
-  if (json.kind !== "object") throw invalidField(path, "expected an object");
-  const version = fields.string("cniVersion", configVersion);
+  const fields = objectAt(json, path);
+  const version = versionOf(fields, configVersion);
   const group = resultGroup(configVersion);
   if (!ALL_VERSIONS.includes(version) || resultGroup(version) !== group) throw wrongVersion(path, version, group);
+  return decodeGroup(fields, group);
+}
+
+/**
+ * Reads what another plugin printed: in the version that it says itself, or the configuration's if it says none.
+ * @throws CniError 1 if there is no such version, 7 if a field is wrong
+ */
+export function decodeForeignResult(json: Json, path: string, configVersion: string): Result {
+  const fields = objectAt(json, path);
+  const version = versionOf(fields, configVersion);
+  if (ALL_VERSIONS.includes(version)) return decodeGroup(fields, resultGroup(version));
+  throw new CniError(
+    INCOMPATIBLE_VERSION,
+    `unsupported CNI result version "${clip(version)}"`,
+    `${path}.cniVersion must be one of ${ALL_VERSIONS.join(" ")}`,
+  );
+}
+
+function objectAt(json: Json, path: string): Fields {
+  if (json.kind !== "object") throw invalidField(path, "expected an object");
+  return new Fields(json, path);
+}
+
+function versionOf(fields: Fields, fallback: string): string {
+  const version = fields.string("cniVersion", "");
+  return version === "" ? fallback : version;
+}
+
+function decodeGroup(fields: Fields, group: ResultGroup): Result {
   if (group === "0.1") return decodeOldest(fields);
   const interfaces: ResultInterface[] = [];
   for (const item of fields.objects("interfaces")) interfaces.push(decodeInterface(item));
