@@ -20,6 +20,7 @@ import {
   lastOf,
   networkOf,
   parseAddress,
+  parsePrefix,
   sameAddress,
   step,
 } from "../../lib/ip/address.ts";
@@ -234,13 +235,13 @@ interface Wanted {
   readonly path: string;
 }
 
-/** The addresses asked for in all three places, each once. A prefix length is passed over. */
+/** The addresses asked for in all three places, each once. A prefix length has to be possible, and means nothing. */
 function readWanted(config: NetworkConfig, args: string): Wanted[] {
   const wanted: Wanted[] = [];
   const add = (text: string, path: string): void => {
-    const slash = text.indexOf("/");
-    const address = parseAddress(slash < 0 ? text : text.slice(0, slash));
-    if (address === null) throw invalidField(path, `"${clip(text)}" is not an IP address`);
+    const address = text.includes("/") ? (parsePrefix(text)?.address ?? null) : parseAddress(text);
+    if (address === null)
+      throw invalidField(path, `"${clip(text)}" is not an IP address, nor one with a prefix length`);
     for (const other of wanted) if (sameAddress(other.address, address)) return;
     wanted.push({ address, path });
   };

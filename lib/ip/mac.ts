@@ -2,18 +2,27 @@
 import { textAt } from "../lists.ts";
 import { hexOf, parseHex } from "../text.ts";
 
-/** Parses "aa:bb:cc:dd:ee:ff" (or with "-"); null if it is anything else. */
+/** Parses "aa:bb:cc:dd:ee:ff", "aa-bb-cc-dd-ee-ff" or "aabb.ccdd.eeff"; null if it is anything else. */
 export function parseMac(text: string): Uint8Array | null {
-  const parts = text.split(text.includes("-") ? "-" : ":");
-  if (parts.length !== 6) return null;
+  const separator = text.includes(".") ? "." : text.includes("-") ? "-" : ":";
+  const size = separator === "." ? 2 : 1;
+  const parts = text.split(separator);
+  if (parts.length * size !== 6) return null;
   const bytes = new Uint8Array(6);
-  for (let i = 0; i < 6; i += 1) {
+  for (let i = 0; i < parts.length; i += 1) {
     const part = textAt(parts, i);
-    const value = part.length === 2 ? parseHex(part) : null;
+    const value = part.length === size * 2 ? parseHex(part) : null;
     if (value === null) return null;
-    bytes[i] = value;
+    bytes[i * size] = size === 1 ? value : value >>> 8;
+    if (size === 2) bytes[i * size + 1] = value & 255;
   }
   return bytes;
+}
+
+/** An address in the spelling of `formatMac`, whatever of `parseMac`'s it has; other texts as they are. */
+export function canonicalMac(text: string): string {
+  const bytes = parseMac(text);
+  return bytes === null ? text : formatMac(bytes);
 }
 
 /** Six bytes as "aa:bb:cc:dd:ee:ff"; "" for a link that has no such address. */

@@ -7,6 +7,7 @@ import { CniError, INVALID_CONFIG, KERNEL_REFUSED } from "../../lib/errors.ts";
 import { sha512 } from "../../lib/filter/sha512.ts";
 import { warn } from "../../lib/host/io.ts";
 import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
+import { canonicalMac } from "../../lib/ip/mac.ts";
 import { getLinkByIndex, getLinkByName, type Link, listLinks } from "../../lib/netlink/link.ts";
 import { apply, takeBack } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
@@ -176,7 +177,8 @@ function findEnds(kernel: Kernel, call: Call, previous: Result): Ends {
   if (named !== null) return named;
   const described = previous.interfaces.find((item) => item.name === ifname && item.sandbox !== "");
   if (described !== undefined && described.mac !== "") {
-    const renamed = listLinks(kernel.container, "veth", 0).filter((link) => link.mac === described.mac);
+    const wanted = canonicalMac(described.mac);
+    const renamed = listLinks(kernel.container, "veth", 0).filter((link) => link.mac === wanted);
     const ends = endsOf(kernel, renamed.length === 1 ? (renamed[0] ?? null) : null);
     if (ends !== null) return ends;
   }
