@@ -42,6 +42,15 @@ function sha256(data: Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
 }
 
+test("documents and manifests name the files of this version", async () => {
+  for (const file of ["hack/README.md", "hack/kind/README.md", "hack/kind/podwire.yaml", "hack/kind/uninstall.yaml"]) {
+    const text = await readFile(join(repository, file), "utf8");
+    const named = [...text.matchAll(/(?:podwire:|podwire-image-|cni-plugins-linux-\w+-)v(\d[\d.]*\d)/g)];
+    expect(named.length, file).toBeGreaterThan(0);
+    for (const [found, number] of named) expect(number, `${file}: ${found}`).toBe(version);
+  }
+});
+
 /** A tar archive's members as tar lists them: "-rwxr-xr-x 0/0 1234 ./bridge". */
 async function listed(archive: string): Promise<string[]> {
   const { stdout } = await execa("tar", ["-tvf", archive, "--numeric-owner", "--full-time"], { env: { TZ: "UTC" } });

@@ -212,28 +212,50 @@ describe("Ethernet addresses", () => {
     }),
   );
 
-  test("capital letters and dashes", () =>
-    withLab(async (lab) => {
-      const pod = await lab.pod();
-      await lab.add(pod, { runtimeConfig: { mac: "02-AB-CD-EF-01-02" } });
-      expect(await linkOf(pod, "eth0")).toMatchObject({ address: "02:ab:cd:ef:01:02" });
-    }));
-
-  test.each(["zz", "01:00:00:00:00:01", "00:00:00:00:00:00", "02:00:00:00:00", "02:00:00:00:00:00:00:00"])(
-    "%s is refused before anything is done",
+  test.each(["02:ab:cd:ef:01:02", "02-AB-CD-EF-01-02", "02ab.cdef.0102", "02AB.CDEF.0102"])(
+    "%s is taken from all three places, and from a previous result",
     (mac) =>
       withLab(async (lab) => {
-        const pod = await lab.pod();
-        for (const [extra, code, where] of [
-          [{ runtimeConfig: { mac } }, 7, /"runtimeConfig\.mac"/],
-          [{ args: { cni: { mac } } }, 7, /"args\.cni\.mac"/],
+        for (const [extra, options] of [
+          [{ runtimeConfig: { mac } }, {}],
+          [{ args: { cni: { mac } } }, {}],
+          [{}, { args: `MAC=${mac}` }],
         ] as const) {
-          expectError(await lab.run("ADD", pod, extra), { code, msg: where });
+          const pod = await lab.pod();
+          const result = await lab.add(pod, extra, options);
+          expect(await linkOf(pod, "eth0")).toMatchObject({ address: "02:ab:cd:ef:01:02" });
+          const interfaces = (result.interfaces as JsonObject[]).map((item) =>
+            item.name === "eth0" ? { ...item, mac } : item,
+          );
+          expectSuccess(await lab.check(pod, { ...result, interfaces }, extra, options));
+          expectSuccess(await lab.run("DEL", pod, extra, options));
         }
-        expectError(await lab.run("ADD", pod, {}, { args: `MAC=${mac}` }), { code: 4, msg: /MAC/ });
-        expect(await lab.host.links()).toEqual(["lo"]);
-        expect(await lab.calls()).toEqual([]);
       }),
+  );
+
+  test.each([
+    "zz",
+    "02ab.cdef",
+    "02ab.cdef.0102.0304",
+    "02ab:cdef:0102",
+    "0100.0000.0001",
+    "01:00:00:00:00:01",
+    "00:00:00:00:00:00",
+    "02:00:00:00:00",
+    "02:00:00:00:00:00:00:00",
+  ])("%s is refused before anything is done", (mac) =>
+    withLab(async (lab) => {
+      const pod = await lab.pod();
+      for (const [extra, code, where] of [
+        [{ runtimeConfig: { mac } }, 7, /"runtimeConfig\.mac"/],
+        [{ args: { cni: { mac } } }, 7, /"args\.cni\.mac"/],
+      ] as const) {
+        expectError(await lab.run("ADD", pod, extra), { code, msg: where });
+      }
+      expectError(await lab.run("ADD", pod, {}, { args: `MAC=${mac}` }), { code: 4, msg: /MAC/ });
+      expect(await lab.host.links()).toEqual(["lo"]);
+      expect(await lab.calls()).toEqual([]);
+    }),
   );
 
   test("both ends' addresses and the host end's name are the same each time, and differ between attachments", () =>

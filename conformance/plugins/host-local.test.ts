@@ -137,7 +137,24 @@ describe("requested addresses", () => {
         details: /container c1 \(eth0\) holds it/,
       });
       expect(await network.addresses()).toHaveLength(3);
-      expectError(await network.call("ADD", "c2", { args: "IP=10.9.0.700" }), { code: 7, msg: /IP in CNI_ARGS/ });
+      for (const text of [
+        "10.9.0.700",
+        "10.9.0.5/99",
+        "10.9.0.5/33",
+        "fd00:9::5/129",
+        "10.9.0.5/",
+        "10.9.0.5/-1",
+        "10.9.0.5/24/2",
+      ]) {
+        expectError(await network.call("ADD", "c2", { args: `IP=${text}` }), { code: 7, msg: /"IP in CNI_ARGS"/ });
+        for (const [more, msg] of [
+          [{ runtimeConfig: { ips: ["10.9.0.8", text] } }, /"runtimeConfig\.ips\[1\]"/],
+          [{ args: { cni: { ips: [text] } } }, /"args\.cni\.ips\[0\]"/],
+        ] as const) {
+          expectError(await network.call("ADD", "c2", { more }), { code: 7, msg });
+        }
+      }
+      expect(await network.addresses()).toHaveLength(3);
       expectError(await network.call("ADD", "c2", { args: "FOO=1" }), { code: 4, msg: 'ARGS: unknown args ["FOO=1"]' });
     });
   });

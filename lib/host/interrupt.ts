@@ -9,6 +9,11 @@ export function isInterrupted(): boolean {
   return !thrown && sys.caughtSignal() !== 0;
 }
 
+/** Whether something was thrown because of a signal: what happens now is the taking back. */
+export function isTakingBack(): boolean {
+  return thrown;
+}
+
 /**
  * Throws at the first call after a signal, and only then: what follows is the taking back, which nothing must stop.
  * @throws CniError 11 if a signal has arrived that asks us to end

@@ -2,7 +2,7 @@
 import { textAt } from "../lists.ts";
 import { EAGAIN, EINTR, ENOMEM, ETXTBSY, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
-import { isInterrupted, throwIfInterrupted } from "./interrupt.ts";
+import { isInterrupted, isTakingBack, throwIfInterrupted } from "./interrupt.ts";
 import { readWhole } from "./io.ts";
 
 /** How a program ended. */
@@ -19,7 +19,10 @@ const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 const BUSY_TRIES = 50;
 const BUSY_PAUSE_US = 100_000;
 const SIGNAL_CHECK_MS = 100;
-/** How long a program may take to end when it is told to; then it is killed, and has this long to be gone. */
+/**
+ * How long a program may take to end when it is told to; then it is killed, and has this long to be gone. One that takes
+ * work back after a signal has as long before it is told.
+ */
 const GRACE_MS = 10_000;
 const KILLED = 256 + sys.SIGKILL;
 
@@ -82,12 +85,13 @@ function start(
  * before the wait begins and would not end it.
  */
 function wait(pid: number): number {
+  const isLast = isTakingBack();
   let told = 0;
-  let deadline = 0;
+  let deadline = isLast ? sys.clockMs(sys.CLOCK_MONOTONIC) + GRACE_MS : 0;
   sys.alarmMs(SIGNAL_CHECK_MS);
   try {
     for (;;) {
-      if (isInterrupted() && sys.clockMs(sys.CLOCK_MONOTONIC) >= deadline) {
+      if ((isLast || isInterrupted()) && sys.clockMs(sys.CLOCK_MONOTONIC) >= deadline) {
         if (told === 2) return KILLED;
         sys.kill(pid, told === 0 ? sys.SIGTERM : sys.SIGKILL);
         told += 1;

@@ -51,7 +51,7 @@ export const LIBRARY: readonly Area[] = [
         "protocol/requests: does not wait for stdin and ignores malformed variables",
       ),
       shown("an unknown command", "protocol/requests: %j is unknown"),
-      shown("without a command: what it is, on stderr", "protocol/requests: tells on stderr what it is: %j"),
+      shown("without a command: what it is, on stderr", "protocol/by-hand: tells on stderr what it is: %j"),
       shown("a stdin that cannot be read", "protocol/signals: stdin: code 5", "protocol/codes: code %d of %s: %s"),
       shown(
         "an error with a code is printed as it is",
