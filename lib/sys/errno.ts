@@ -93,8 +93,7 @@ export function errnoText(errno: number): string {
 /** What a person can do about a failure of a file system; "" if its name says it all. */
 export function adviceFor(errno: number): string {
   if (errno === ENOSPC) return "the file system has no room or no inodes left: see df and df -i";
-  if (errno === EFBIG)
-    return "if it was being written: the runtime limits the size of files (ulimit -f, LimitFSIZE=)";
+  if (errno === EFBIG) return "if it was being written: the runtime limits the size of files (ulimit -f, LimitFSIZE=)";
   if (errno === EROFS) return "see dmesg for an error of the disk, then mount the file system for writing again";
   return errno === ELOOP ? "no symbolic link is followed there: look who made it, and remove it" : "";
 }
