@@ -23,17 +23,21 @@ const TRIES = 100;
  * @throws CniError 5 if somebody else could write in it; SystemError
  */
 export function openState(at: number, name: string, path: string): number {
-  const fd = sys.openat(at, name, DIRECTORY | sys.O_NOFOLLOW, 0);
-  if (fd === -ENOENT) return -1;
-  /* With O_DIRECTORY a symbolic link is reported as "not a directory". */
-  if (fd === -ENOTDIR && linkIn(at, name) !== null) throw new SystemError(ELOOP, `open ${path}`);
-  return checked(sys.must(fd, `open ${path}`), path, false);
+  return openChecked(at, name, path, false);
 }
 
 /** As `openState`, but follows a symbolic link that root has put into a directory in which nobody else can write. */
 export function openLinkedState(at: number, name: string, path: string): number {
-  const link = linkIn(at, name);
-  if (link === null || !isOurs(link.owner) || fault(at, false) !== "") return openState(at, name, path);
+  return openChecked(at, name, path, true);
+}
+
+function openChecked(at: number, name: string, path: string, linked: boolean): number {
+  const fd = sys.openat(at, name, DIRECTORY | sys.O_NOFOLLOW, 0);
+  if (fd === -ENOENT) return -1;
+  /* With O_DIRECTORY a symbolic link is reported as "not a directory". */
+  const link = fd === -ENOTDIR ? linkIn(at, name) : null;
+  if (link === null) return checked(sys.must(fd, `open ${path}`), path, false);
+  if (!linked || !isOurs(link.owner) || fault(at, false) !== "") throw new SystemError(ELOOP, `open ${path}`);
   return checked(sys.must(sys.openat(at, name, DIRECTORY, 0), `open ${path}, a symbolic link`), path, false);
 }
 
