@@ -30,11 +30,14 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
         "bridge-options: without it another address on the bridge is an error that says what was found",
         "bridge-options: with it the other address goes",
         "bridge-options: IPv6: only an overlapping subnet is in the way",
+        "bridge-networks: the next ADD puts the new gateways in the place of the old ones",
+        "bridge-networks: with forceAddress the old IPv6 gateway goes, too",
       ),
       shown("promiscMode", "bridge-options: promiscMode makes the bridge promiscuous; without it, it is not"),
       shown(
         "the bridge's Ethernet address stays",
         "bridge-addresses: the bridge's does not change with the ports that come and go",
+        "bridge-networks: does not change when ports come and go",
       ),
       shown(
         "the container's Ethernet address from CNI_ARGS, args and runtimeConfig",
@@ -217,7 +220,11 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
         "bandwidth/config: are read from the runtime's, unless the configuration has one of its own, and be it 0",
       ),
       shown("DEL at 0.3.0", "protocol/lifecycle: DEL undoes it, and may be called again"),
-      shown("several links of the host", "plugins/bandwidth: is the right one of several that a result lists"),
+      shown(
+        "several links of the host",
+        "plugins/bandwidth: is the right one of several that a result lists",
+        "foreign-links: %s: bandwidth neither sets nor takes away limits of a neighbour",
+      ),
       shown(
         "no peer, no interfaces in the previous result, a peer that it does not list",
         "plugins/bandwidth: that is no veth is refused, or shaped inside the container if that is asked for",
