@@ -10,6 +10,8 @@ import { addressOf, BACKENDS, type Family, type Mapping, type Node, type Pod, wi
 import type { Protocol } from "./traffic.ts";
 
 const PORT = 8080;
+/** Six mappings one after the other. */
+const LONG = { timeout: 240_000 };
 const node4 = addressOf("node", 4);
 const node6 = addressOf("node", 6);
 const second4 = addressOf("second", 4);
@@ -84,7 +86,7 @@ describe.each(BACKENDS)("backend %s", (backend) => {
 
   for (const protocol of ["tcp", "udp"] as const) {
     describe(`a program of the node listens on ${protocol} of`, () => {
-      test.each(LISTENERS.map((listener) => [listener.name, listener] as const))("%s", (_name, listener) =>
+      test.each(LISTENERS.map((listener) => [listener.name, listener] as const))("%s", LONG, (_name, listener) =>
         withNode(options, async (node) => {
           await listen(node, protocol, listener);
           const pod = await node.bridged({ label: "web" });
