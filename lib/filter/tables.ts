@@ -367,7 +367,7 @@ function foundElement(table: TableName, set: string, element: Element): FoundEle
 
 /** Whether the kernel's rule is the one of a text: both as they are sent. */
 export function isRule(found: readonly Expression[] | undefined, family: number, rule: string): boolean {
-  if (found === undefined || found.some((expression) => expression.kind === "unknown")) return false;
+  if (found === undefined || found.some(isForeign)) return false;
   const theirs = sentBytes(found);
   const ours = sentBytes(compileRule(family, rule));
   if (theirs.length !== ours.length) return false;
@@ -375,6 +375,11 @@ export function isRule(found: readonly Expression[] | undefined, family: number,
     if (theirs[i] !== ours[i]) return false;
   }
   return true;
+}
+
+/** Whether an expression is one that no rule of ours has. */
+function isForeign(expression: Expression): boolean {
+  return expression.kind === "unknown" || expression.kind === "match";
 }
 
 function sentBytes(expressions: readonly Expression[]): Uint8Array {

@@ -22,6 +22,7 @@ const SETTINGS: OverlaySettings = {
   pathMtuDiscovery: false,
   peersOnly: true,
   notrack: true,
+  firewall: false,
   masquerade: true,
   exempt: [prefix("10.244.0.0/16"), prefix("fd44::/48")],
   text: "",

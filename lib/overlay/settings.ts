@@ -35,6 +35,8 @@ export interface OverlaySettings {
   readonly peersOnly: boolean;
   /** Whether VXLAN packets are kept out of connection tracking. */
   readonly notrack: boolean;
+  /** Whether other people's firewalls that drop what pods send or get are opened for it. */
+  readonly firewall: boolean;
   /** Whether what pods send out of the cluster gets the node's address. */
   readonly masquerade: boolean;
   /** Where pods are seen by their own addresses: the networks of all pods, and what is configured besides. */

@@ -45,6 +45,7 @@ export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
   const exempt = [...clusterCidrs, ...readCidrs(fields, "nonMasqueradeCIDRs")];
   const peersOnly = fields.boolean("peersOnly", true);
   const notrack = fields.boolean("notrack", true);
+  const firewall = fields.boolean("firewall", false);
   const masquerade = fields.boolean("masquerade", clusterCidrs.length > 0);
   if (masquerade && clusterCidrs.length === 0) {
     throw fields.invalid("clusterCIDRs", '"masquerade" needs the networks of all pods, which must not be translated');
@@ -52,7 +53,7 @@ export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
   const peers = fields.find("peers");
   const text = [
     ...[name, vni, port, datapath, underlay, directRouting, given, pathMtuDiscovery, source.file, source.directory],
-    ...[peersOnly, notrack, masquerade, checksumOffload],
+    ...[peersOnly, notrack, firewall, masquerade, checksumOffload],
     ...formatPrefixes([...podCidrs, ...exempt]),
     peers === null ? "" : formatJson(peers),
   ].join("\n");
@@ -70,6 +71,7 @@ export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
     pathMtuDiscovery,
     peersOnly,
     notrack,
+    firewall,
     masquerade,
     exempt,
     text,

@@ -1,6 +1,7 @@
 /** Brings the node up to date for a verb. */
 import type { Family } from "../../lib/ip/address.ts";
 import { NetlinkError } from "../../lib/netlink/socket.ts";
+import { lookAtFirewalls } from "../../lib/overlay/firewall.ts";
 import { type Depth, type Outcome, reconcile } from "../../lib/overlay/reconcile.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
 import { apply } from "../../lib/state/apply.ts";
@@ -15,7 +16,9 @@ export function reconciled(kernel: Kernel, settings: OverlaySettings, depth: Dep
     const plan = forwarding(settings);
     const isOff = depth === "full" && plan.some((object) => differenceInForwarding(kernel, object) !== null);
     apply(kernel, plan);
-    return { ...outcome, changed: outcome.changed || isOff };
+    /* Where nothing is to do nobody waits for a look at other people's rules. */
+    const firewalls = depth === "full" || outcome.changed ? lookAtFirewalls(kernel.host, settings) : [];
+    return { ...outcome, notes: [...outcome.notes, ...firewalls], changed: outcome.changed || isOff };
   } catch (error) {
     if (error instanceof NetlinkError) throw kernelRefused(error, "cannot set up the overlay", "");
     throw error;

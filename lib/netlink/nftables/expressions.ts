@@ -52,6 +52,10 @@ const NFTA_NAT_REG_PROTO_MAX = 6;
 const NFTA_NAT_FLAGS = 7;
 const NFTA_MASQ_FLAGS = 1;
 const NFTA_MASQ_REG_PROTO_MIN = 2;
+/* NFTA_TARGET_* begins with the same two. */
+const NFTA_MATCH_NAME = 1;
+const NFTA_MATCH_REV = 2;
+const NFTA_MATCH_INFO = 3;
 
 const NFT_LOOKUP_F_INV = 1;
 /** NF_NAT_RANGE_MAP_IPS and _PROTO_SPECIFIED: the kernel adds them for the registers that there are. */
@@ -76,6 +80,7 @@ export function writeExpressions(writer: MessageWriter, type: number, expression
 function kernelName(expression: Expression): string {
   if (expression.kind === "verdict") return "immediate";
   if (expression.kind === "unknown") throw new TypeError(`an expression "${expression.name}" cannot be written`);
+  if (expression.kind === "match") throw new TypeError(`a match "${expression.name}" cannot be written`);
   return expression.kind;
 }
 
@@ -320,6 +325,14 @@ function decodeExpression(name: string, fields: Fields): Expression | null {
       return { kind: "counter" };
     case "notrack":
       return { kind: "notrack" };
+    case "match":
+    case "target":
+      return {
+        kind: "match",
+        name: textOf(fields.bytes(NFTA_MATCH_NAME)),
+        revision: fields.numberOr(NFTA_MATCH_REV, 0),
+        info: name === "match" ? fields.bytes(NFTA_MATCH_INFO).slice() : new Uint8Array(0),
+      };
     default:
       return null;
   }

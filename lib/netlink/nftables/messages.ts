@@ -179,7 +179,16 @@ export function writeDeleteElements(socket: NetlinkSocket, set: NftSet, elements
 
 /** Adds a rule at the end of its chain. */
 export function writeNewRule(socket: NetlinkSocket, rule: Rule): void {
-  const writer = socket.request(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
+  writeRule(socket, rule, NLM_F_APPEND);
+}
+
+/** Adds a rule at the beginning of its chain. */
+export function writeInsertRule(socket: NetlinkSocket, rule: Rule): void {
+  writeRule(socket, rule, 0);
+}
+
+function writeRule(socket: NetlinkSocket, rule: Rule, flags: number): void {
+  const writer = socket.request(NFT_MSG_NEWRULE, NLM_F_CREATE | flags);
   writeNetfilterHeader(writer, rule.family, 0);
   writer.attributeText(NFTA_RULE_TABLE, rule.table);
   writer.attributeText(NFTA_RULE_CHAIN, rule.chain);

@@ -113,6 +113,7 @@ export type Expression =
   | MasqueradeExpression
   | CounterExpression
   | NotrackExpression
+  | MatchExpression
   | UnknownExpression;
 
 /** Loads a fact about the packet (enum nft_meta_keys). */
@@ -221,6 +222,16 @@ export interface CounterExpression {
 /** The packet is not to be noted as part of a connection; only in chains before priority -200. */
 export interface NotrackExpression {
   readonly kind: "notrack";
+}
+
+/** A match or target of iptables' own, in a rule of somebody else; it can be read but not written. */
+export interface MatchExpression {
+  readonly kind: "match";
+  /** "conntrack"; of a target, such as "REJECT", in capitals. */
+  readonly name: string;
+  readonly revision: number;
+  /** A structure of linux/netfilter/xt_*.h, in the machine's order; empty for a target. */
+  readonly info: Uint8Array;
 }
 
 /** An expression that this project does not use, in a rule of somebody else; it can be read but not written. */
