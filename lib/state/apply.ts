@@ -10,6 +10,7 @@ import { applyAnnouncement } from "./kinds/announcement.ts";
 import { applyBridge } from "./kinds/bridge.ts";
 import { writeAddress, writeRoute, writeUp } from "./kinds/container.ts";
 import { applyFilter, applyFlows, applyGuard, takeBackFilter } from "./kinds/filter.ts";
+import { applyFreeMac } from "./kinds/free-mac.ts";
 import { applyForgottenNeighbour, applyForwarding, applyGateways } from "./kinds/gateways.ts";
 import { applyIfb, applyRedirect, takeBackIfb, takeBackRedirect } from "./kinds/ifb.ts";
 import { applyLocalnet } from "./kinds/localnet.ts";
@@ -128,6 +129,9 @@ function applyOne(kernel: Kernel, object: KernelObject): void {
       return;
     case "veth":
       applyVeth(kernel, object);
+      return;
+    case "free-mac":
+      applyFreeMac(kernel, object);
       return;
     case "port":
       applyPort(kernel, object);

@@ -36,6 +36,10 @@ test.each<[KernelObject, string]>([
     "make veth pair veth1 with eth0 in the container",
   ],
   [
+    { kind: "free-mac", mac: new Uint8Array(6), bridge: "cni0", port: "veth1" },
+    "see whether MAC 00:00:00:00:00:00 is free on cni0",
+  ],
+  [
     { kind: "port", name: "veth1", alias: "", hairpin: false, isolated: false, vlans: null, dropDefaultVlan: true },
     "set up bridge port veth1",
   ],

@@ -1,5 +1,6 @@
 /** A plan's objects in words, for messages: "add address 10.1.0.5/16 to eth0". */
 import { formatAddress, formatPrefix } from "../ip/address.ts";
+import { formatMac } from "../ip/mac.ts";
 import { describeRoute } from "./kinds/container.ts";
 import type { KernelObject } from "./objects.ts";
 
@@ -10,6 +11,8 @@ export function describe(object: KernelObject): string {
       return `make bridge ${object.name}`;
     case "veth":
       return `make veth pair ${object.name} with ${object.containerName} in the container`;
+    case "free-mac":
+      return `see whether MAC ${formatMac(object.mac)} is free on ${object.bridge}`;
     case "port":
       return `set up bridge port ${object.name}`;
     case "vlan-gateway":

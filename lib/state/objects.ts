@@ -40,6 +40,14 @@ export interface VethObject {
   readonly alias: string;
 }
 
+/** Nobody on the bridge but this attachment has an Ethernet address that was asked for. Behind the pair and before its port. */
+export interface FreeMacObject {
+  readonly kind: "free-mac";
+  readonly mac: Uint8Array;
+  readonly bridge: string;
+  readonly port: string;
+}
+
 /** What makes the host end a good port: its options, its alias, up. */
 export interface PortObject {
   readonly kind: "port";
@@ -215,6 +223,7 @@ export interface RedirectMatch {
 export type KernelObject =
   | BridgeObject
   | VethObject
+  | FreeMacObject
   | PortObject
   | VlanGatewayObject
   | SysctlObject

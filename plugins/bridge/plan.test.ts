@@ -103,6 +103,7 @@ function line(object: KernelObject): string {
     case "announcement":
       return `announce ${object.containerLink}`;
     case "filter":
+    case "free-mac":
     case "guard":
     case "hairpin":
     case "localnet":
@@ -118,6 +119,13 @@ function line(object: KernelObject): string {
 const lines = (...args: Parameters<typeof plan>): string[] => plan(...args).map(line);
 const find = <K extends KernelObject["kind"]>(objects: readonly KernelObject[], kind: K) =>
   objects.find((object) => object.kind === kind) as Extract<KernelObject, { kind: K }>;
+
+test("a requested MAC is compared between the pair and its port, any other one is not", () => {
+  const kinds = plan({ mac: new Uint8Array([2, 0, 0, 0, 0, 1]) }).map((object) => object.kind);
+  expect(kinds.indexOf("free-mac")).toBe(kinds.indexOf("veth") + 1);
+  expect(kinds.indexOf("free-mac")).toBeLessThan(kinds.indexOf("port"));
+  expect(plan({}).map((object) => object.kind)).not.toContain("free-mac");
+});
 
 test("only a pod with a trunk is a trunk", () => {
   expect(find(plan({ vlan: 5, filtersVlans: true }), "veth").trunk).toBe(false);

@@ -121,6 +121,8 @@ export function planBridge(input: PlanInput): KernelObject[] {
     containerMac: config.mac ?? names.containerMac,
     containerMtu: input.containerMtu,
   });
+  if (config.mac !== null)
+    plan.push({ kind: "free-mac", mac: config.mac, bridge: config.bridge, port: names.hostLink });
   pushNoAutoconfiguration(plan, "host", names.hostLink);
   plan.push({
     kind: "port",
