@@ -75,6 +75,7 @@ test.each([
       await gc([]);
       expect(await portsLeft(node)).toEqual([8083]);
       await node.removePod(other, port(8083));
-      expect(await remains(node)).toEqual([]);
+      /* But for the link that lets 127.0.0.1 out no set holds anything; the network's chain is nobody's. */
+      expect((await node.ruleset()).match(/elements = \{/g)).toHaveLength(1);
     }),
 );
