@@ -29,7 +29,8 @@ const logs = join(repository, "build/kernels");
 async function main(): Promise<number> {
   if (process.arch !== "x64") throw new Error("the kernels are for amd64, and run the host's programs: so must it be");
   await mkdir(logs, { recursive: true });
-  const releases = chosen(RELEASES, process.env.PODWIRE_KERNELS);
+  const wanted = wordsOf(process.env.PODWIRE_KERNELS);
+  const releases = RELEASES.filter((release) => wanted.length === 0 || wanted.includes(release));
   const kernels: Kernel[] = [];
   for (const release of releases) kernels.push(await findKernel(release));
   const machines = kernels.flatMap((kernel) => boots[kernel.architecture].flatMap((boot) => machinesOf(kernel, boot)));
@@ -83,8 +84,12 @@ async function digestOf(directory: string): Promise<string> {
 
 /** The entries that contain one of the words; all without words. */
 function chosen(entries: readonly string[], words: string | undefined): string[] {
-  const list = (words ?? "").split(/[ ,]+/).filter((word) => word !== "");
+  const list = wordsOf(words);
   return entries.filter((entry) => list.length === 0 || list.some((word) => entry.includes(word)));
+}
+
+function wordsOf(text: string | undefined): string[] {
+  return (text ?? "").split(/[ ,]+/).filter((word) => word !== "");
 }
 
 function suiteName(file: string): string {
