@@ -79,7 +79,7 @@ async function damage(node: Node, containerId: string, change: Damage): Promise<
 }
 
 describe.each(BACKENDS)("a record (%s) has", (backend) => {
-  test.each(Object.entries(DAMAGES))("%s", (name, change) =>
+  test.each(Object.entries(DAMAGES))("%s", { timeout: 240_000 }, (name, change) =>
     withNode({ portmap: { backend }, bridge: { ipMasq: true, ipMasqBackend: backend } }, async (node) => {
       const bad = await node.pod({ mappings: port(8081) });
       const good = await node.pod({ label: "good", mappings: port(8083) });
