@@ -1,6 +1,6 @@
 /** Mistakes in the list of peers: they concern the nodes that they are about, nobody else's pods, and no STATUS. */
 import { describe, expect, test } from "vitest";
-import { expectSuccess, type JsonObject, noted } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, noted } from "../harness.ts";
 import { type Cluster, type Node, type PeerRecord, withCluster } from "./overlay-lab.ts";
 
 /** What is wrong with a list, and what is said of it. */
@@ -145,6 +145,9 @@ describe("an older list", () => {
       await node.netns.ip("link", "del", "overlay1");
       expect(await status(cluster, node)).toBe("");
       expect(about(await cluster.held(node), 2, 3)).toHaveLength(5);
+      /* One that is refused for this node's own record does not count. */
+      await writeLines(cluster, [cluster.record(1, { podCIDRs: ["10.244.8.0/24"] }), two], { generation: 52 });
+      expectError(await cluster.call(node, "STATUS"), { code: 50, msg: /line 2 gives this node .* other pods/ });
       await writeLines(cluster, [one, two, three], { generation: 51 });
       expect(await status(cluster, node)).toBe("");
       await writeLines(cluster, [one, two], { generation: 7, force: true });

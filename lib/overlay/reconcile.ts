@@ -135,9 +135,18 @@ function bringAbout(socket: NetlinkSocket, settings: OverlaySettings, filter: Ov
   const newest = generationOf(noted, settings);
   const hasEntries = isUp && found.rowsOf(ROUTE).length > 0;
   const { read, problem } = unlessOlder(settings, given, hasEntries ? newest : 0);
-  remember(lock, noted, settings, read === null ? newest : read.list.generation);
+  /* A list that cannot be used counts for none: the one before may come back. */
+  const note = (generation: number): void => remember(lock, noted, settings, generation);
+  if (read === null) note(newest);
   if (read === null && present !== null && isUp) return keepAll(socket, settings, filter, { present, found, problem });
-  const scene = sceneOf(socket, settings, read === null ? NOBODY : read.list, { present, found });
+  let scene: Scene;
+  try {
+    scene = sceneOf(socket, settings, read === null ? NOBODY : read.list, { present, found });
+  } catch (error) {
+    note(newest);
+    throw error;
+  }
+  if (read !== null) note(read.list.generation);
   const { underlay, sound, own, lower, mtu, kept } = scene;
   const wasSet = present === null || hasSettings(settings);
   /* Strangers are kept out before there is anything to get into. */
