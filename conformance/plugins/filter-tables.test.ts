@@ -78,3 +78,30 @@ describe("a table that somebody has switched off", () => {
       expectSuccess(await node.call("bridge", "CHECK", pod, config));
     }));
 });
+
+describe("a chain whose policy somebody has set to drop", () => {
+  const CHAINS = ["inet podwire raw", "inet podwire prerouting", "inet podwire output", "inet podwire postrouting"];
+
+  async function dropping(node: Node, chain: string): Promise<boolean> {
+    return /policy drop/.test(await node.nft("list", "chain", ...chain.split(" ")));
+  }
+
+  test.each([...CHAINS, "bridge podwire prerouting"])(
+    "is a difference for CHECK, and repair makes it accept: %s",
+    (chain) =>
+      withNode({}, async (node) => {
+        const pod = await node.pod({ label: "web", mappings: MAPPINGS, bridge: { macspoofchk: true } });
+        await node.nft("chain", ...chain.split(" "), "{ policy drop; }");
+        expect(await dropping(node, chain)).toBe(true);
+        const plugin = chain.startsWith("inet") ? "portmap" : "bridge";
+        const config = node.bridgeConfig({ macspoofchk: true, prevResult: pod.bridged });
+        const check = plugin === "portmap" ? node.check(pod, MAPPINGS) : node.call("bridge", "CHECK", pod, config);
+        expectError(await check, { code: 101, msg: new RegExp(`chain ${chain} has the policy drop`) });
+        await node.nft("chain", ...chain.split(" "), "{ policy drop; }");
+        expectSuccess(await node.repair());
+        expect(await dropping(node, chain)).toBe(false);
+        expect(await node.ask(node.client, addressOf("node", 4), 8080)).toMatch(/^web saw/);
+        expectSuccess(await node.check(pod, MAPPINGS));
+      }),
+  );
+});

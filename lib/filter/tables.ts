@@ -18,7 +18,14 @@ import {
   writeNewSet,
   writeNewTable,
 } from "../netlink/nftables/messages.ts";
-import type { Element, Expression, Field, NftSet, Rule } from "../netlink/nftables/objects.ts";
+import {
+  type Element,
+  type Expression,
+  type Field,
+  NF_ACCEPT,
+  type NftSet,
+  type Rule,
+} from "../netlink/nftables/objects.ts";
 import { listElements, listRules, writeGetChain, writeGetElement, writeGetTable } from "../netlink/nftables/queries.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { EEXIST, EINVAL, ENOENT, EPERM, isShortage, SystemError } from "../sys/errno.ts";
@@ -97,8 +104,8 @@ export class FilterTables {
     const firstElement = firstChain + chains.length;
     const ours: boolean[] = tables.map(() => false);
     const asleep: boolean[] = tables.map(() => false);
-    /* How many rules the table's first chain has: none after `nft flush table`, which leaves the table. */
-    const rules: number[] = tables.map(() => 0);
+    /* Whether the table's first chain has rules, which it has not after `nft flush table`, and lets pass what they do. */
+    const open: boolean[] = tables.map(() => false);
     const uses: (number | null)[] = chains.map(() => null);
     const found: (FoundElement | null)[] = elements.map(() => null);
     const errors = this.socket.executeAll((message, index) => {
@@ -108,7 +115,8 @@ export class FilterTables {
         ours[index >> 1] = table !== null && comment === tableComment(table);
         asleep[index >> 1] = flags !== 0;
       } else if (index < firstChain) {
-        rules[index >> 1] = decodeChain(message.body).uses;
+        const { uses, policy } = decodeChain(message.body);
+        open[index >> 1] = uses !== 0 && policy === NF_ACCEPT;
       } else if (index < firstElement) {
         uses[index - firstChain] = decodeChain(message.body).uses;
       } else {
@@ -127,7 +135,7 @@ export class FilterTables {
     const states = tables.map((_table, i): TableState => {
       if (errors[2 * i] !== 0) return "missing";
       if (asleep[i] === true) return "dormant";
-      return ours[i] === true && rules[i] !== 0 ? "present" : "unusable";
+      return ours[i] === true && open[i] === true ? "present" : "unusable";
     });
     return { tables: states, chains: uses, elements: found };
   }
@@ -160,11 +168,11 @@ export class FilterTables {
   }
 
   /**
-   * What is different about the rules of a table that is there, a line for each chain.
+   * What is different about the chains of a table that is there and their rules, a line for each.
    * @param thorough whether rules are compared; otherwise they are counted, which finds what was taken out or put in
    */
   differences(table: TableName, thorough: boolean): string[] {
-    const lines: string[] = [];
+    const lines = this.#closed(table);
     const found = this.#rulesOf(table, thorough);
     for (const { name, rules } of tableDefinition(table).chains) {
       const own = found.filter((rule) => rule.chain === name);
@@ -174,6 +182,18 @@ export class FilterTables {
         lines.push(`chain ${table} ${TABLE} ${name} has other rules than it was made with`);
       }
     }
+    return lines;
+  }
+
+  /** Chains that drop what their rules let pass: somebody has changed their policy. */
+  #closed(table: TableName): string[] {
+    const hooked = tableDefinition(table).chains.filter((chain) => chain.hook !== null);
+    for (const { name } of hooked) writeGetChain(this.socket, familyOf(table), TABLE, name);
+    const lines: string[] = [];
+    this.socket.executeAll((message) => {
+      const { name, policy } = decodeChain(message.body);
+      if (policy !== NF_ACCEPT) lines.push(`chain ${table} ${TABLE} ${name} has the policy drop, expected accept`);
+    });
     return lines;
   }
 
@@ -208,7 +228,7 @@ export class FilterTables {
       this.#note(`make set ${table} ${TABLE} ${name}`);
     }
     for (const { name, hook } of definition.chains) {
-      writeNewChain(this.socket, { family, table: TABLE, name, hook, uses: 0 }, 0);
+      writeNewChain(this.socket, { family, table: TABLE, name, hook, policy: NF_ACCEPT, uses: 0 }, 0);
       this.#note(`make chain ${table} ${TABLE} ${name}`);
     }
     for (const { name, rules } of definition.chains) this.#addRules(table, name, rules);
@@ -217,7 +237,7 @@ export class FilterTables {
   addChain(chain: FilterChain): void {
     writeNewChain(
       this.socket,
-      { family: familyOf(chain.table), table: TABLE, name: chain.name, hook: null, uses: 0 },
+      { family: familyOf(chain.table), table: TABLE, name: chain.name, hook: null, policy: NF_ACCEPT, uses: 0 },
       0,
     );
     /* Not "make": where it is refused the table has gone, and not something that the kernel lacks. */

@@ -14,7 +14,9 @@ import {
   writeNewTable,
 } from "../netlink/nftables/messages.ts";
 import {
+  type Chain,
   type FoundTable,
+  NF_ACCEPT,
   NFPROTO_INET,
   type NftSet,
   TYPE_IPV4_ADDR,
@@ -137,7 +139,7 @@ export class OverlayFilter {
     let matching = 0;
     const errors = socket.executeAll((message, index) => {
       if (index === 0) matching += isInForce(decodeTable(message.body), comment) ? 1 : 0;
-      else matching += decodeChain(message.body).uses === chains[index - 1]?.rules.length ? 1 : 0;
+      else matching += isComplete(decodeChain(message.body), chains[index - 1]?.rules.length ?? 0) ? 1 : 0;
     });
     for (const errno of errors) {
       if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
@@ -170,7 +172,7 @@ export class OverlayFilter {
 
   #writeChain(table: string, chain: OverlayChain): void {
     const { name, hook, rules } = chain;
-    writeNewChain(this.#open(), { family: NFPROTO_INET, table, name, hook, uses: 0 }, 0);
+    writeNewChain(this.#open(), { family: NFPROTO_INET, table, name, hook, policy: NF_ACCEPT, uses: 0 }, 0);
     for (const rule of rules) {
       const expressions = compileRule(NFPROTO_INET, rule);
       writeNewRule(this.#open(), { family: NFPROTO_INET, table, chain: name, expressions, comment: "", handle: 0n });
@@ -199,6 +201,11 @@ export class OverlayFilter {
     this.#socket = socket;
     return socket;
   }
+}
+
+/** Whether a chain has as many rules, and accepts what they do not decide. */
+function isComplete(found: Chain, rules: number): boolean {
+  return found.uses === rules && found.policy === NF_ACCEPT;
 }
 
 /** Whether a table is the one with that comment, and nobody has switched it off (`flags dormant`). */

@@ -6,9 +6,10 @@ import { CniError } from "../errors.ts";
 import { compileRule } from "../filter/language.ts";
 import { type Address, addressOf, formatPrefix, type Prefix, parseAddress } from "../ip/address.ts";
 import { getLinkByIndex, getLinkByName } from "../netlink/link.ts";
-import { listHooked, type PolicyChain } from "../netlink/nftables/foreign.ts";
+import { listHooked } from "../netlink/nftables/foreign.ts";
 import { writeInsertRule } from "../netlink/nftables/messages.ts";
 import {
+  type Chain,
   type Element,
   type Expression,
   NF_DROP,
@@ -58,7 +59,7 @@ export function lookAtFirewalls(socket: NetlinkSocket, settings: OverlaySettings
     const probes = probesFor(socket, settings);
     for (const family of probes.length === 0 ? [] : [NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_INET]) {
       for (const found of listHooked(filter, family)) {
-        if (found.chain.table.startsWith(TABLE_PREFIX)) continue;
+        if (found.table.startsWith(TABLE_PREFIX)) continue;
         /* All of them first: an accepting rule for one may be a "maybe" for another. */
         const dropped: Probe[] = [];
         for (const probe of probes) {
@@ -186,14 +187,14 @@ function podOf(cidr: Prefix): Address {
 }
 
 /** Whether a probe's packet comes to a chain. */
-function comesTo(probe: Probe, { chain }: PolicyChain): boolean {
+function comesTo(probe: Probe, chain: Chain): boolean {
   if (chain.hook === null || chain.hook.hook !== probe.hook) return false;
   return chain.family === NFPROTO_INET || chain.family === probe.packet.family;
 }
 
 /** Whether a chain drops the packet whatever is not known of it. */
-function drops(filter: NetlinkSocket, found: PolicyChain, packet: KnownPacket): boolean {
-  const { family, table, name } = found.chain;
+function drops(filter: NetlinkSocket, found: Chain, packet: KnownPacket): boolean {
+  const { family, table, name } = found;
   const outcomes = outcomesOf(rulesetOf(filter, family, table), name, packet);
   if ((outcomes & ACCEPTED) !== 0) return false;
   return (outcomes & GOES_ON) === 0 || found.policy === NF_DROP;
@@ -219,18 +220,18 @@ function rulesetOf(filter: NetlinkSocket, family: number, table: string): Rulese
 }
 
 /** "ip filter FORWARD", as nft names it. */
-function nameOf({ chain }: PolicyChain): string {
+function nameOf(chain: Chain): string {
   const family = chain.family === NFPROTO_INET ? "inet" : chain.family === NFPROTO_IPV4 ? "ip" : "ip6";
   return `${family} ${chain.table} ${chain.name}`;
 }
 
-function noteOf(found: PolicyChain, probe: Probe): string {
+function noteOf(found: Chain, probe: Probe): string {
   return `the firewall's chain ${nameOf(found)} drops ${probe.what}. Set "firewall": true, or accept it there, as: ${probe.advice}`;
 }
 
 /** Puts an accepting rule in front, in the form that iptables gives it, which its programs can read. */
-function open(filter: NetlinkSocket, found: PolicyChain, probe: Probe, settings: OverlaySettings): string {
-  const { family, table, name } = found.chain;
+function open(filter: NetlinkSocket, found: Chain, probe: Probe, settings: OverlaySettings): string {
+  const { family, table, name } = found;
   const expressions = compileRule(family, probe.rule);
   const comment = `podwire ${deviceName(settings)}`;
   filter.beginBatch();

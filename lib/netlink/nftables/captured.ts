@@ -226,6 +226,7 @@ const chain = (chainName: string, hook: Hook | null, family = NFPROTO_INET): Cha
   table,
   name: chainName,
   hook,
+  policy: NF_ACCEPT,
   uses: 0,
 });
 

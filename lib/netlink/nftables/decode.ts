@@ -3,6 +3,7 @@ import { AttributeReader, readU8, textOf } from "../codec.ts";
 import {
   NFTA_CHAIN_HOOK,
   NFTA_CHAIN_NAME,
+  NFTA_CHAIN_POLICY,
   NFTA_CHAIN_TABLE,
   NFTA_CHAIN_TYPE,
   NFTA_CHAIN_USE,
@@ -23,7 +24,15 @@ import {
   UDATA_COMMENT,
 } from "./attributes.ts";
 import { type Data, decodeData, decodeExpressions } from "./expressions.ts";
-import type { Chain, Element, Expression, FoundTable, Hook, Rule } from "./objects.ts";
+import {
+  type Chain,
+  type Element,
+  type Expression,
+  type FoundTable,
+  type Hook,
+  NF_ACCEPT,
+  type Rule,
+} from "./objects.ts";
 
 /** The length of struct nfgenmsg. */
 const HEADER_LENGTH = 4;
@@ -50,6 +59,7 @@ export function decodeChain(body: Uint8Array): Chain {
   let name = "";
   let type = "";
   let hook: Hook | null = null;
+  let policy = NF_ACCEPT;
   let uses = 0;
   const attributes = new AttributeReader(body, HEADER_LENGTH);
   while (attributes.next()) {
@@ -57,11 +67,12 @@ export function decodeChain(body: Uint8Array): Chain {
     if (attribute === NFTA_CHAIN_TABLE) table = attributes.text();
     else if (attribute === NFTA_CHAIN_NAME) name = attributes.text();
     else if (attribute === NFTA_CHAIN_TYPE) type = attributes.text();
+    else if (attribute === NFTA_CHAIN_POLICY) policy = attributes.be32();
     else if (attribute === NFTA_CHAIN_USE) uses = attributes.be32();
     else if (attribute === NFTA_CHAIN_HOOK) hook = decodeHook(attributes.nested());
   }
   if (hook !== null) hook = { type, hook: hook.hook, priority: hook.priority };
-  return { family, table, name, hook, uses };
+  return { family, table, name, hook, policy, uses };
 }
 
 function decodeHook(attributes: AttributeReader): Hook {

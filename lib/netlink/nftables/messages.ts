@@ -56,7 +56,6 @@ import {
   type Chain,
   type Element,
   type Field,
-  NF_ACCEPT,
   type NftSet,
   type Rule,
   type Table,
@@ -99,7 +98,7 @@ export function writeDeleteTable(socket: NetlinkSocket, family: number, table: s
   writer.end();
 }
 
-/** Adds a chain; a base chain accepts what its rules do not decide. `flags` as for tables. */
+/** Adds a chain. `flags` as for tables. */
 export function writeNewChain(socket: NetlinkSocket, chain: Chain, flags = 0): void {
   const writer = socket.request(NFT_MSG_NEWCHAIN, NLM_F_CREATE | flags);
   writeNetfilterHeader(writer, chain.family, 0);
@@ -108,7 +107,7 @@ export function writeNewChain(socket: NetlinkSocket, chain: Chain, flags = 0): v
   const hook = chain.hook;
   if (hook !== null) {
     writer.attributeText(NFTA_CHAIN_TYPE, hook.type);
-    writer.attributeBe32(NFTA_CHAIN_POLICY, NF_ACCEPT);
+    writer.attributeBe32(NFTA_CHAIN_POLICY, chain.policy);
     const nested = writer.beginNested(NFTA_CHAIN_HOOK);
     writer.attributeBe32(NFTA_HOOK_HOOKNUM, hook.hook);
     writer.attributeBe32(NFTA_HOOK_PRIORITY, hook.priority);

@@ -39,6 +39,8 @@ export interface Chain {
   readonly name: string;
   /** Null for a chain that is only jumped to. */
   readonly hook: Hook | null;
+  /** What becomes of packets that no rule of a base chain decides about: NF_ACCEPT, as for all of ours, or NF_DROP. */
+  readonly policy: number;
   /** From the kernel: how many rules it holds plus how many rules and elements refer to it. */
   readonly uses: number;
 }
