@@ -61,7 +61,8 @@ export class LivenessTest {
     const inode = `${attachment.netns.inode}`;
     const holder = this.#holders.get(inode);
     if (holder !== undefined && holder.timeMs > attachment.timeMs) {
-      return holder.containerId === attachment.containerId;
+      /* A container may have several interfaces in one namespace, or was started again and got the number once more. */
+      return holder.containerId === attachment.containerId && !isYounger(attachment);
     }
     if (!this.#namespacesRead) this.#namespaces = namespacesInUse();
     this.#namespacesRead = true;
