@@ -301,7 +301,6 @@ describe("keys", () => {
     ["vxlan-overlay", '"podCIDRs":"10.9.6.0/24"', "podCIDRs"],
     ["vxlan-overlay", '"podCIDRs":[5]', "podCIDRs[0]"],
     ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peers":{}', "peers"],
-    ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peers":[{"nodeIP":5}]', "peers[0].nodeIP"],
     ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peersFile":[]', "peersFile"],
     ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peers":[],"vni":"1"', "vni"],
     ["vxlan-overlay", '"podCIDRs":["10.9.6.0/24"],"peers":[],"peersOnly":"no"', "peersOnly"],
