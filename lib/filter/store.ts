@@ -10,7 +10,7 @@ import { warn } from "../host/io.ts";
 import { LOCK_DEADLINE_MS, lockExclusive } from "../host/lock.ts";
 import { identify } from "../host/namespace.ts";
 import { openOrMakeState, openRun, openState, RUN_DIRECTORY as ROOT } from "../host/state-directory.ts";
-import { ENOENT, isForbidden, SystemError } from "../sys/errno.ts";
+import { EISDIR, ENOENT, isForbidden, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { type FilterOwner, type FilterRecord, isRecordName, ownerText, recordName } from "./record.ts";
 import { fitting } from "./record-check.ts";
@@ -148,7 +148,9 @@ export class RecordStore {
     const name = recordName(owner);
     const done = sys.unlinkat(this.#directory, name, 0);
     this.#mayBeEmpty = true;
-    if (done < 0 && done !== -ENOENT) throw new SystemError(-done, `remove ${ROOT}/${this.#name}/${name}`);
+    /* A directory in the place of a record is somebody's, and stays. */
+    if (done < 0 && done !== -ENOENT && done !== -EISDIR)
+      throw new SystemError(-done, `remove ${ROOT}/${this.#name}/${name}`);
   }
 
   /** Removes what a call that was killed had begun to write. */
