@@ -66,8 +66,9 @@ const UNTOLD = [
 
 /** Known faults: what is still wrong with these, by backend. */
 const KNOWN: Record<string, string> = {
-  "nftables another port than its own": "a record without a sum that names another port: DEL leaves the real one to GC",
-  "nftables rules that iptables does not know": "repair puts the rest back and ends with status 1",
+  "nftables another port than its own":
+    "a record without a sum that names another port: DEL leaves the real port in the kernel",
+  "nftables rules that iptables does not know": "repair ends with status 1",
   "iptables a letter changed": "the port of a record whose owner was changed is not known to be taken",
 };
 
