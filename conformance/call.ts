@@ -1,13 +1,12 @@
 /** Calling a plugin as a container runtime does. Nothing here needs a test runner. */
-import { type SpawnOptionsWithoutStdio, spawn } from "node:child_process";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Netns } from "./netns.ts";
+import { type Execution, start } from "./starter.ts";
 
 export const repository = resolve(fileURLToPath(new URL("..", import.meta.url)));
 /** Where the executables under test are. */
 export const binDirectory = resolve(process.env.PODWIRE_BIN ?? join(repository, "bin"));
-const GRACE_MS = 5000;
 /** How many times longer things may take: an emulated machine is slow. */
 export const patience = Number(process.env.PODWIRE_PATIENCE ?? "1");
 
@@ -41,12 +40,7 @@ export interface CallOptions {
   readonly timeoutMs?: number;
 }
 
-export interface CallResult {
-  /** The exit status; null if a signal ended the plugin. */
-  readonly exitCode: number | null;
-  readonly signal: string | null;
-  readonly stdout: string;
-  readonly stderr: string;
+export interface CallResult extends Execution {
   /** What stdout holds; undefined if that is not exactly one JSON document. */
   readonly json: JsonObject | undefined;
   readonly durationMs: number;
@@ -61,56 +55,28 @@ export async function call(options: CallOptions): Promise<CallResult> {
   const stdin = options.stdin ?? (options.config === undefined ? "" : JSON.stringify(options.config));
   const started = performance.now();
   const env = callEnvironment(options, bin);
-  const program = await execute(file ?? executable, args, env, stdin, (options.timeoutMs ?? 30_000) * patience);
+  const timeoutMs = (options.timeoutMs ?? 30_000) * patience;
+  const program = await start({ file: file ?? executable, args, env, stdin, timeoutMs, cwd: process.cwd() });
   return { ...program, json: parseObject(program.stdout), durationMs: performance.now() - started };
 }
 
-/** How a program ended, and what it said. */
-export type Execution = Pick<CallResult, "exitCode" | "signal" | "stdout" | "stderr">;
-
-/**
- * Runs a program to its end. Without the conveniences of execa, which cost several times what a plugin does: suites start
- * tens of thousands of programs. Never throws because of what the program does.
- */
-export async function execute(
-  file: string,
-  args: readonly string[],
-  env: Readonly<Record<string, string>>,
-  stdin: string | Uint8Array,
-  timeoutMs: number,
-): Promise<Execution> {
-  return new Promise((done) => {
-    const failed = (error: Error): void => done({ exitCode: null, signal: null, stdout: "", stderr: error.message });
-    const child = spawned(file, args, { env: { ...env }, timeout: timeoutMs });
-    if (child instanceof Error) return failed(child);
-    const output: Buffer[] = [];
-    const errors: Buffer[] = [];
-    child.stdout.on("data", (chunk: Buffer) => output.push(chunk));
-    child.stderr.on("data", (chunk: Buffer) => errors.push(chunk));
-    /* A plugin need not read what it is given. */
-    child.stdin.on("error", () => {});
-    child.stdin.end(stdin);
-    const text = (chunks: readonly Buffer[]): string => Buffer.concat(chunks).toString();
-    /* It gets SIGTERM in time; this is for one that does not heed it. */
-    const last = setTimeout(() => child.kill("SIGKILL"), timeoutMs + GRACE_MS);
-    child.on("error", (error) => {
-      clearTimeout(last);
-      failed(error);
-    });
-    child.on("close", (exitCode, signal) => {
-      clearTimeout(last);
-      done({ exitCode, signal, stdout: text(output), stderr: text(errors) });
-    });
-  });
+export interface RunOptions {
+  /** What to write on stdin. */
+  readonly input?: string;
+  readonly cwd?: string;
+  readonly timeout?: number;
+  /** Whether a failure of the program is one of the call: yes, if left out. */
+  readonly reject?: boolean;
 }
 
-/** What cannot be an argument at all, such as a text with a NUL, is an error of the program's start. */
-function spawned(file: string, args: readonly string[], options: SpawnOptionsWithoutStdio) {
-  try {
-    return spawn(file, args, options);
-  } catch (error) {
-    return error as Error;
-  }
+/** Runs a program of the machine in our environment. @throws Error with what it printed if it fails */
+export async function runProgram(file: string, args: readonly string[], options: RunOptions = {}): Promise<Execution> {
+  const timeoutMs = (options.timeout ?? 60_000) * patience;
+  const { input = "", cwd = process.cwd() } = options;
+  const done = await start({ file, args, env: process.env, stdin: input, timeoutMs, cwd });
+  if (done.exitCode === 0 || options.reject === false) return done;
+  const ended = done.exitCode === null ? (done.signal ?? "did not start") : `status ${done.exitCode}`;
+  throw new Error(`${[file, ...args].join(" ")} (${ended}): ${done.stderr.trim()}\n${done.stdout}`);
 }
 
 /** The environment that `call` gives the plugin. */

@@ -1,7 +1,7 @@
 /** Everything that attachments and an overlay have on a node and in pods' namespaces, as lines that can be compared. */
 import { join } from "node:path";
-import { execute } from "../call.ts";
 import type { JsonObject, Netns } from "../harness.ts";
+import { start } from "../starter.ts";
 
 /** Between the answers of one program and the next, and between namespaces. */
 const SEPARATOR = "=====";
@@ -49,7 +49,14 @@ export async function snapshot({ node, pods, files, overlay }: Scene): Promise<s
   const script = [NODE, overlay ? OVERLAY : "", ...inside].join("\n");
   const env = { LOOK: join(import.meta.dirname, "look.batch"), FILES: Object.values(files).join(" ") };
   const args = [`--net=${node.path}`, "--", "sh", "-c", script];
-  const { stdout } = await execute("/usr/bin/nsenter", args, { ...env, PATH }, "", LIMIT_MS);
+  const { stdout } = await start({
+    file: "/usr/bin/nsenter",
+    args,
+    env: { ...env, PATH },
+    stdin: "",
+    timeoutMs: LIMIT_MS,
+    cwd: process.cwd(),
+  });
   const [host = "", ...others] = stdout.split(NEXT_NAMESPACE);
   const [network = "", queues = "", filters = "", ...rest] = host.split(SEPARATOR);
   const [rules = "{}", found = "", settings = "", entries = ""] = rest;

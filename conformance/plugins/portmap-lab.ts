@@ -10,7 +10,6 @@
  */
 import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { execa } from "execa";
 import { expect } from "vitest";
 import {
   binDirectory,
@@ -19,6 +18,7 @@ import {
   expectSuccess,
   type JsonObject,
   Netns,
+  runProgram,
   Sandbox,
   until,
 } from "../harness.ts";
@@ -334,20 +334,12 @@ export class Node {
 
   /** The command that puts back what is missing in the packet filter, for a person or a timer. */
   async repair(): Promise<CallResult> {
-    const { exitCode, signal, stdout, stderr, durationMs } = await execa(
-      "nsenter",
-      [`--net=${this.host.path}`, "--", join(binDirectory, "portmap"), "repair"],
-      { reject: false },
-    );
+    const command = [`--net=${this.host.path}`, "--", join(binDirectory, "portmap"), "repair"];
+    const started = performance.now();
+    const { exitCode, signal, stdout, stderr } = await runProgram("nsenter", command, { reject: false });
+    const durationMs = performance.now() - started;
     /* It talks to people: what it prints is no CNI result. */
-    return {
-      exitCode: exitCode ?? null,
-      signal: signal ?? null,
-      stdout: "",
-      stderr: stdout + stderr,
-      json: undefined,
-      durationMs,
-    };
+    return { exitCode, signal, stdout: "", stderr: stdout + stderr, json: undefined, durationMs };
   }
 
   /** Everything in the node's packet filter, both kinds of tables, without counters. */
