@@ -36,7 +36,12 @@ interface Head {
   readonly failed?: string;
 }
 
-const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+/** Of two names for one number the usual one, which comes first, counts. */
+const SIGNALS = new Map(
+  Object.entries(constants.signals)
+    .reverse()
+    .map(([name, number]) => [number, name]),
+);
 
 class Starter {
   readonly #process: ChildProcessByStdio<Writable, Readable, null>;
@@ -93,19 +98,18 @@ class Starter {
     this.#chunks.push(chunk);
     this.#length += chunk.length;
     while (this.#length > 0 && this.#length >= this.#wanted) {
-      const all = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks);
-      this.#chunks = [all];
+      const all = Buffer.concat(this.#chunks);
       const end = all.indexOf(NEWLINE) + 1;
-      if (end === 0) return;
-      const head = JSON.parse(all.subarray(0, end).toString()) as Head;
-      this.#wanted = end + head.output + head.errors;
-      if (all.length < this.#wanted) return;
-      const output = all.subarray(end, end + head.output);
-      this.#answer(head, output.toString(), all.subarray(end + head.output, this.#wanted).toString());
-      const rest = all.subarray(this.#wanted);
-      this.#chunks = rest.length === 0 ? [] : [rest];
+      const head = end === 0 ? null : (JSON.parse(all.subarray(0, end).toString()) as Head);
+      this.#wanted = head === null ? 0 : end + head.output + head.errors;
+      const whole = head !== null && all.length >= this.#wanted;
+      const rest = whole ? all.subarray(this.#wanted) : all;
+      this.#chunks = [rest];
       this.#length = rest.length;
+      if (!whole) return;
+      const printed = all.subarray(end, this.#wanted);
       this.#wanted = 0;
+      this.#answer(head, printed.subarray(0, head.output).toString(), printed.subarray(head.output).toString());
     }
   }
 

@@ -58,19 +58,10 @@ const UNTOLD = [
   "its end missing",
   "noise",
   "a later form",
-  "another container's name",
   "a port changed",
   "another port than its own",
   "a namespace that is none",
 ];
-
-/** Known faults: what is still wrong with these, by backend. */
-const KNOWN: Record<string, string> = {
-  "nftables another port than its own":
-    "a record without a sum that names another port: DEL leaves the real port in the kernel",
-  "nftables rules that iptables does not know": "repair ends with status 1",
-  "iptables a letter changed": "the port of a record whose owner was changed is not known to be taken",
-};
 
 /** Changes what is kept of a container by all plugins. */
 async function damage(node: Node, containerId: string, change: Damage): Promise<void> {
@@ -87,10 +78,8 @@ async function damage(node: Node, containerId: string, change: Damage): Promise<
 }
 
 describe.each(BACKENDS)("a record (%s) has", (backend) => {
-  test.for(Object.entries(DAMAGES))("%s", { timeout: 240_000 }, ([name, change], ctx) => {
-    const known = KNOWN[`${backend} ${name}`];
-    if (known !== undefined) ctx.skip(`known fault: ${known}`);
-    return withNode({ portmap: { backend }, bridge: { ipMasq: true, ipMasqBackend: backend } }, async (node) => {
+  test.for(Object.entries(DAMAGES))("%s", { timeout: 240_000 }, ([name, change]) =>
+    withNode({ portmap: { backend }, bridge: { ipMasq: true, ipMasqBackend: backend } }, async (node) => {
       const bad = await node.pod({ mappings: port(8081) });
       const good = await node.pod({ label: "good", mappings: port(8083) });
       const masked = await node.bridged();
@@ -139,8 +128,8 @@ describe.each(BACKENDS)("a record (%s) has", (backend) => {
       for (const pod of [bad, good, fourth]) await node.removePod(pod);
       await node.removePod(masked, null, { portmap: null });
       expect(await remains(node)).toEqual([]);
-    });
-  });
+    }),
+  );
 });
 
 test("a damaged record of an attachment that lives no more goes with GC, and its ports with it", () =>

@@ -12,7 +12,16 @@ export interface Start {
 }
 
 /** Functions whose first argument is a program and whose second are its words. */
-const STARTERS = new Set(["exec", "execa", "execaSync", "execFile", "execFileSync", "runProgram", "spawn", "spawnSync"]);
+const STARTERS = new Set([
+  "exec",
+  "execa",
+  "execaSync",
+  "execFile",
+  "execFileSync",
+  "runProgram",
+  "spawn",
+  "spawnSync",
+]);
 /** Functions whose first argument is a line for the shell. */
 const SHELLS = new Set(["shell"]);
 

@@ -3,7 +3,7 @@ import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { warn } from "../host/io.ts";
 import { type Family, sameAddress } from "../ip/address.ts";
 import { type HostPort, hostPortsIn } from "./hostports.ts";
-import { addIptables, removeIptables, repairIptables } from "./iptables.ts";
+import { addIptables, removeIptables, repairIptables, requireWorkingIptables } from "./iptables.ts";
 import type { IptablesPlan } from "./iptables-rules.ts";
 import { type FilterElement, type FilterRecord, ownerHash, ownerText, recordName } from "./record.ts";
 import { liveRecords } from "./restore.ts";
@@ -19,9 +19,10 @@ export function clearPorts(store: RecordStore, record: FilterRecord, lastWins: b
   if (record.claims.length === 0) return false;
   const others = holders(store.all(), record);
   /* A damaged record's ports may be published, by rules that do not tell whose they are. */
-  const doubtful = holders(store.doubtful(), record);
+  const doubtful: FilterRecord[] = [];
+  for (const kept of store.doubtful()) if (kept.name !== recordName(record.owner)) doubtful.push(kept.record);
   let taken = false;
-  for (const holder of [...others, ...doubtful]) {
+  for (const holder of [...others, ...holders(doubtful, record)]) {
     const clash = clashOf(record, holder);
     if (clash === null) continue;
     taken = true;
@@ -73,26 +74,25 @@ export function repairRecordedIptables(records: readonly FilterRecord[]): boolea
 
 /**
  * Puts back what is missing of plans of one IP version, at once; should iptables refuse, each by itself, so that a rule it
- * does not understand keeps nobody else's out.
- * @throws CniError 11; 100 if it refuses all of them
+ * does not understand keeps nobody else's out: that one is told.
+ * @throws CniError 11; 100 if it refuses whatever it is given
  */
 function repairPlans(plans: readonly IptablesPlan[]): boolean {
   try {
     return repairIptables(plans);
   } catch (error) {
-    if (!(error instanceof CniError) || error.code !== KERNEL_REFUSED || plans.length < 2) throw error;
+    const [first] = plans;
+    if (!(error instanceof CniError) || error.code !== KERNEL_REFUSED || first === undefined) throw error;
+    requireWorkingIptables(first.family);
     let repaired = false;
-    let refusals = 0;
     for (const plan of plans) {
       try {
         if (repairIptables([plan])) repaired = true;
       } catch (refusal) {
         if (!(refusal instanceof CniError) || refusal.code !== KERNEL_REFUSED) throw refusal;
-        refusals += 1;
         warn(`the rules of ${plan.chain} cannot be put back: ${refusal.message}\n`);
       }
     }
-    if (refusals === plans.length) throw error;
     return repaired;
   }
 }

@@ -55,6 +55,11 @@ export function requireIptables(): void {
   programOrThrow(4, "", "restore");
 }
 
+/** Has iptables change nothing. @throws CniError 11 if its lock is held for too long; 100 if it refuses even that */
+export function requireWorkingIptables(family: Family): void {
+  restoreOrThrow(family, "", "*nat\nCOMMIT\n");
+}
+
 /**
  * Makes an attachment's rules, exactly once each whatever was there of them, and what is shared.
  * @returns whether all that is shared was there: if not, somebody has flushed it, and others' rules as well

@@ -221,7 +221,10 @@ export class PacketFilter {
     const store = RecordStore.open(false);
     try {
       store?.tidy();
-      const damaged = store === null ? [] : store.doubtful();
+      const damaged: FilterRecord[] = [];
+      for (const { name, record } of store === null ? [] : store.doubtful()) {
+        if (recordName(record.owner) === name) damaged.push(record);
+      }
       for (const record of store === null ? [] : [...store.all(), ...damaged]) {
         const { owner } = record;
         if (owner.plugin !== plugin) continue;
@@ -311,7 +314,11 @@ export class PacketFilter {
    * @throws CniError 100, 11
    */
   restoreAll(): boolean {
-    return this.#withRecords((store) => this.#repair(store, [], true));
+    return this.#withRecords((store) => {
+      const records = liveRecords(store, "");
+      /* iptables last: it is another program, and its refusal keeps nothing else out. */
+      return [this.#repair(store, [], true), restoreLocalnet(records), repairRecordedIptables(records)].includes(true);
+    });
   }
 
   /** Asks the kernel for nf_tables. @throws CniError 100 if it has none */
@@ -333,7 +340,6 @@ export class PacketFilter {
 
   #repair(store: RecordStore | null, wanted: readonly TableName[], thorough: boolean): boolean {
     const records = store === null ? [] : liveRecords(store, "");
-    const repaired = thorough && [restoreLocalnet(records), repairRecordedIptables(records)].includes(true);
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       const sight = this.tables.look(TABLE_NAMES, [], []);
       const needed = missingTables(
@@ -343,7 +349,7 @@ export class PacketFilter {
       for (const table of TABLE_NAMES) {
         if (thorough && !needed.includes(table) && isSpoilt(this.tables, table, records)) needed.push(table);
       }
-      if (needed.length === 0) return repaired;
+      if (needed.length === 0) return false;
       this.tables.begin();
       rebuild(this.tables, sight.tables, needed, records);
       if (this.tables.commit()) return true;

@@ -33,8 +33,8 @@ const text = formatRecord(full);
 
 describe("a record's file", () => {
   test("is read as it was written, and also as versions without sums wrote it", () => {
-    expect(parseRecord(text)).toEqual({ record: full, sound: true, strange: [] });
-    expect(parseRecord(text.replace(/ sum .*/, ""))).toEqual({ record: full, sound: true, strange: [] });
+    expect(parseRecord(text)).toEqual({ record: full, sound: true, summed: true, strange: [] });
+    expect(parseRecord(text.replace(/ sum .*/, ""))).toEqual({ record: full, sound: true, summed: false, strange: [] });
     const strange: string[] = [];
     expect(fitting(full, strange)).toEqual(full);
     expect(strange).toEqual([]);

@@ -22,6 +22,8 @@ export interface ReadRecord {
   readonly record: FilterRecord;
   /** Whether the text is as it was written. Of another one only owner and ports are worth anything, and not for sure. */
   readonly sound: boolean;
+  /** Whether a sum says so: versions before 2.0 wrote none, and nothing tells whether such a text is all that there was. */
+  readonly summed: boolean;
   /** What this version does not understand: lines, clipped. It is not in the record. */
   readonly strange: readonly string[];
 }
@@ -84,6 +86,7 @@ export function parseRecord(text: string): ReadRecord | null {
       heirs: content.heirs,
     },
     sound: isAsWritten(text, textAt(lines, TIME_LINE), time),
+    summed: time.length > 1,
     strange: content.strange,
   };
 }

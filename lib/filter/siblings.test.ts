@@ -40,7 +40,7 @@ describe("what overlaps with a port that another interface has", () => {
     expect(kept.elements).toEqual([hairpin]);
     expect(kept.claims).toEqual([any]);
     const read = parseRecord(formatRecord(kept));
-    expect(read).toEqual({ record: kept, sound: true, strange: [] });
+    expect(read).toEqual({ record: kept, sound: true, summed: true, strange: [] });
     expect(withClaims(kept).elements).toEqual([hairpin, any]);
   });
 
@@ -48,7 +48,7 @@ describe("what overlaps with a port that another interface has", () => {
     "a record's line %j is left out",
     (line) => {
       const text = formatRecord(record(any)).replace("end\n", `${line}\nend\n`);
-      expect(parseRecord(text)).toEqual({ record: record(any), sound: false, strange: [line] });
+      expect(parseRecord(text)).toEqual({ record: record(any), sound: false, summed: true, strange: [line] });
     },
   );
 });

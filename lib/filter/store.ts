@@ -20,6 +20,13 @@ const TEMPORARY = "new";
 /** Room for all that a configuration can ask for: a port of 37 bytes there has less than 900 bytes here, with iptables. */
 const MAX_RECORD_BYTES = 32 * MAX_CONFIG_BYTES;
 
+/** A record, or what can be made out of a damaged one. */
+export interface KeptRecord {
+  /** The file's name, which follows from the true owner: the one in a damaged record may be another. */
+  readonly name: string;
+  readonly record: FilterRecord;
+}
+
 export class RecordStore {
   readonly #directory: number;
   readonly #name: string;
@@ -92,7 +99,7 @@ export class RecordStore {
     return read?.sound ? read.record : null;
   }
 
-  /** Whether the file under a name, when it was read, did not hold all that its attachment has. */
+  /** Whether the file under a name, when it was read, was not for sure all that its attachment has. */
   isUnfit(name: string): boolean {
     return this.#unfit.has(name);
   }
@@ -102,10 +109,12 @@ export class RecordStore {
     const text = readTextAt(this.#directory, name, MAX_RECORD_BYTES);
     if (text === null) return null;
     const read = parseRecord(text);
-    if (read === null || recordName(read.record.owner) !== name) {
+    const named = read !== null && recordName(read.record.owner) === name;
+    if (read === null || !named) {
       this.#tell(name, "is damaged, or of a later version of Podwire: it is left out");
-      return null;
+      return read === null ? null : { ...read, sound: false };
     }
+    if (!read.summed) this.#unfit.add(name);
     const strange = [...read.strange];
     const record = fitting(read.record, strange);
     const [first] = strange;
@@ -116,7 +125,7 @@ export class RecordStore {
         `of ${ownerText(record.owner)} has ${strange.length} lines that are left out, such as "${first}"`,
       );
     }
-    return { record, sound: read.sound, strange };
+    return { ...read, record, strange };
   }
 
   #tell(name: string, what: string): void {
@@ -160,21 +169,21 @@ export class RecordStore {
 
   /** All records that can be relied on, those made first coming first. */
   all(): FilterRecord[] {
-    return this.#records(true);
+    return this.#records((read) => read.sound).map(({ record }) => record);
   }
 
-  /** What can be made out of the damaged ones: their owners, and perhaps their ports. */
-  doubtful(): FilterRecord[] {
-    return this.#records(false);
+  /** The damaged ones: their owners, and perhaps their ports. */
+  doubtful(): KeptRecord[] {
+    return this.#records((read) => !read.sound);
   }
 
-  #records(sound: boolean): FilterRecord[] {
-    const records: FilterRecord[] = [];
+  #records(chosen: (read: ReadRecord) => boolean): KeptRecord[] {
+    const records: KeptRecord[] = [];
     for (const name of listNames(this.#directory)) {
       const read = isRecordName(name) ? this.#read(name) : null;
-      if (read !== null && read.sound === sound) records.push(read.record);
+      if (read !== null && chosen(read)) records.push({ name, record: read.record });
     }
-    return records.sort((a, b) => a.timeMs - b.timeMs);
+    return records.sort((a, b) => a.record.timeMs - b.record.timeMs);
   }
 }
 
