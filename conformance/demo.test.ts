@@ -32,7 +32,7 @@ describe("make", () => {
       "outside sees 172.31.0.1",
       "outside sees fd31:0:0:1::4",
       "pod-5 sees 10.244.1.2",
-      '"code": 51',
+      "vxlan-overlay: /run/podwire-demo/peers.ndjson line",
     ]) {
       expect(shown).toContain(`    ${line}`);
     }

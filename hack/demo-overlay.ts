@@ -226,11 +226,12 @@ async function breakThings(one: Pod, two: Pod): Promise<void> {
   heading("9. What goes wrong on nodes");
   say("  The list of nodes is cut off while it is copied:");
   const whole = await shell(`cp ${peersFile} ${peersFile}.whole; head -c 200 ${peersFile}.whole > ${peersFile}`);
-  const refusal = await caller.call("STATUS", "vxlan-overlay", configOf(1), {}, "node1", true);
-  if (refusal.status === 0) throw new Failed(`a list that is cut off was taken for whole: ${whole}`);
-  printed(refusal.text);
+  const status = await caller.call("STATUS", "vxlan-overlay", configOf(1), {}, "node1", true);
+  if (!status.text.includes("peers.ndjson")) throw new Failed(`a list that is cut off was taken for whole: ${whole}`);
+  if (status.status !== 0) throw new Failed(`the mistake of a list is no reason to refuse pods: ${status.text}`);
+  printed(status.text);
   await greet(one, two);
-  good("STATUS says so, and nobody is lost: what was known is kept");
+  good("STATUS says so without failing, since pods can be started; nobody is lost: what was known is kept");
   await shell(`mv ${peersFile}.whole ${peersFile}`);
   say("  Somebody deletes node1's tunnel:");
   await shell("ip -n node1 link delete overlay1");

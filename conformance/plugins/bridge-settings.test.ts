@@ -66,6 +66,8 @@ async function outside(host: Netns, other: Netns): Promise<void> {
     [host, "up0", 1],
     [other, "eth0", 2],
   ] as const) {
+    /* While its own link's address is tried out, the kernel asks for no neighbour on behalf of others. */
+    await set(netns, `ipv6/conf/${link}/accept_dad`, 0);
     await netns.ip("address", "add", `192.0.2.${last}/24`, "dev", link);
     await netns.ip("address", "add", `2001:db8::${last}/64`, "dev", link, "nodad");
     await netns.ip("link", "set", link, "up");

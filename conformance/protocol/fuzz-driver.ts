@@ -4,9 +4,10 @@
  *
  * Arguments: seed, number of the first input, how many.
  */
-import { type SpawnSyncReturns, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { type Execution, start } from "../starter.ts";
 import type { Places } from "./configurations.ts";
 import { type FuzzInput, makeInput } from "./mutations.ts";
 
@@ -41,7 +42,7 @@ const PLACES: Places = {
 };
 const STORES = ["/var/lib/fuzz", "/var/lib/cni"];
 
-function main(): void {
+async function main(): Promise<void> {
   const [seed, first, count] = process.argv.slice(2);
   const made = spawnSync("ip", ["netns", "add", "pod"]);
   if (made.status !== 0) throw new Error(`ip netns add: ${made.stderr}`);
@@ -52,25 +53,27 @@ function main(): void {
   const command = `nsenter --net=${PLACES.netns} sleep 600 >/dev/null 2>&1 & echo $!`;
   const watcher = Number(spawnSync("/bin/sh", ["-c", command], { encoding: "utf8" }).stdout.trim());
   try {
-    const report = runBatch(Number(seed), Number(first), Number(count), () => traces(watcher));
+    const report = await runBatch(Number(seed), Number(first), Number(count), () => traces(watcher));
     process.stdout.write(JSON.stringify(report));
   } finally {
     process.kill(watcher);
   }
 }
 
-function runBatch(seed: number, first: number, count: number, look: () => Traces): Report {
+async function runBatch(seed: number, first: number, count: number, look: () => Traces): Promise<Report> {
   const outcomes: Record<string, number> = {};
   const findings: Finding[] = [];
   let before = look();
   for (let index = first; index < first + count; index += 1) {
     const input = makeInput(seed, index, PLACES);
     if (input.peers !== null) writeFileSync(PLACES.peersFile, input.peers);
-    const result = spawnSync(join(PLACES.bin, input.plugin), [], {
+    const result = await start({
+      file: join(PLACES.bin, input.plugin),
+      args: [],
       env: input.env,
-      input: input.stdin,
-      timeout: TIME_LIMIT_MS,
-      killSignal: "SIGKILL",
+      stdin: input.stdin,
+      timeoutMs: TIME_LIMIT_MS,
+      cwd: "/",
     });
     const after = look();
     const { outcome, problem } = judge(input, result, before, after);
@@ -84,13 +87,13 @@ function runBatch(seed: number, first: number, count: number, look: () => Traces
 /** What one call came to, and what is wrong with it, "" if nothing is. */
 function judge(
   input: FuzzInput,
-  result: SpawnSyncReturns<Buffer>,
+  result: Execution,
   before: Traces,
   after: Traces,
 ): { outcome: string; problem: string } {
   if (result.signal !== null) return { outcome: "signal", problem: `ended by ${result.signal}` };
-  if (result.status !== 0 && result.status !== 1) return { outcome: "status", problem: `exit status ${result.status}` };
-  const text = result.stdout.toString();
+  const { exitCode, stdout: text } = result;
+  if (exitCode !== 0 && exitCode !== 1) return { outcome: "status", problem: `exit status ${exitCode}` };
   let document: Record<string, unknown> | null = null;
   try {
     if (text !== "") document = JSON.parse(text) as Record<string, unknown>;
@@ -98,7 +101,7 @@ function judge(
     return { outcome: "no JSON", problem: "stdout is not one JSON document" };
   }
   const command = input.env.CNI_COMMAND ?? "";
-  if (result.status === 0) {
+  if (exitCode === 0) {
     const speaks = command === "ADD" || command === "VERSION";
     if (speaks !== (document !== null))
       return { outcome: "ok", problem: `exit status 0, ${speaks ? "nothing" : "something"} on stdout` };
@@ -184,7 +187,7 @@ function isReplaced(name: string, plugin: string): boolean {
   );
 }
 
-function finding(index: number, problem: string, input: FuzzInput, result: SpawnSyncReturns<Buffer>): Finding {
+function finding(index: number, problem: string, input: FuzzInput, result: Execution): Finding {
   return {
     index,
     problem,
@@ -193,9 +196,9 @@ function finding(index: number, problem: string, input: FuzzInput, result: Spawn
     stdin: input.stdin.toString("latin1").slice(0, 4000),
     peers: input.peers?.toString("latin1") ?? null,
     mutations: input.mutations,
-    stdout: result.stdout?.toString().slice(0, 1000) ?? "",
-    stderr: result.stderr?.toString().slice(0, 1000) ?? "",
+    stdout: result.stdout.slice(0, 1000),
+    stderr: result.stderr.slice(0, 1000),
   };
 }
 
-main();
+await main();
