@@ -5,7 +5,8 @@
  *   node bench/run.ts              all of it
  *   node bench/run.ts PART...      only these parts (PARTS below), and what it writes goes to .cache/parts-of-bench
  *
- * PODWIRE_BIN names another directory of executables than bin/.
+ * PODWIRE_BIN names another directory of executables than bin/. PODWIRE_BENCH_AGAINST names one to compare with instead
+ * of the reference: another build of Podwire, to see what a change costs. What that writes goes to .cache, too.
  */
 import { mkdirSync, mkdtempSync, readFileSync } from "node:fs";
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -201,6 +202,7 @@ const PARTS = [
 ];
 
 const chosen = process.argv.slice(2);
+const against = process.env.PODWIRE_BENCH_AGAINST ?? "";
 
 function wanted(part: string): boolean {
   return chosen.length === 0 || chosen.includes(part);
@@ -231,7 +233,8 @@ async function measureParts(suites: Pair): Promise<Growth[]> {
 
 async function inside(): Promise<number> {
   await furnishSandbox();
-  const reference = await findReference();
+  const reference =
+    against === "" ? await findReference() : { directory: resolve(against), version: "another build", note: "" };
   const suite = (side: Suite["side"], directory: string): Suite => ({
     ...{ side, name: side, backend: "", directory, host: `/run/netns/${side}`, state: join(scratch, side) },
   });
@@ -276,7 +279,7 @@ async function inside(): Promise<number> {
     overlay,
     overlayRates,
   };
-  if (chosen.length === 0) await writeReport(repository, report);
+  if (chosen.length === 0 && against === "") await writeReport(repository, report);
   else await writeParts(join(repository, ".cache/parts-of-bench"), report);
   return 0;
 }
