@@ -5,7 +5,7 @@ import { execa } from "execa";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { repository } from "../harness.ts";
 import { Node } from "./node.ts";
-import { program } from "./programs.ts";
+import { librariesOf, program } from "./programs.ts";
 import { podwire, ran } from "./suites.ts";
 
 const release = join(repository, "build/release");
@@ -35,11 +35,10 @@ describe("buildah", () => {
 
   async function buildah(command: string, ...list: string[]): Promise<string> {
     const home = join(node.directory, "home");
-    const machine = process.arch === "arm64" ? "aarch64" : "x86_64";
     const environment = [
       `CONTAINERS_STORAGE_CONF=${home}/storage.conf`,
       `CONTAINERS_REGISTRIES_CONF=${home}/registries.conf`,
-      `LD_LIBRARY_PATH=${root}/usr/lib/${machine}-linux-gnu`,
+      `LD_LIBRARY_PATH=${librariesOf({ root, version })}`,
     ];
     return node.exec("env", [...environment, "buildah", command, "--signature-policy", `${home}/policy.json`, ...list]);
   }

@@ -77,6 +77,12 @@ export async function program(name: ProgramName): Promise<Program> {
   return line === undefined ? { root: "", version: "" } : { root, version: upstream(line.split(" ")[1] ?? "") };
 }
 
+/** Where the libraries of a program are that was only unpacked, as LD_LIBRARY_PATH has them. */
+export function librariesOf({ root }: Program): string {
+  const machine = `${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu`;
+  return [join(root, "usr/lib", machine), join(root, "lib", machine)].join(":");
+}
+
 /** A Debian version without epoch, Debian's revision, and the mark of repacked sources: "2.1.9". */
 export function upstream(version: string): string {
   return version.replace(/^\d+:/, "").replace(/[-+~].*$/, "");

@@ -9,7 +9,8 @@ mount --bind "$root" "$root"
 cd "$root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
-mount -t cgroup2 cgroup2 sys/fs/cgroup
+# As the machine has them: a controller is in one hierarchy, of the first version or the second.
+mount --rbind /sys/fs/cgroup sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=755 tmpfs dev
 for device in null zero full random urandom tty; do

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AGENT, buildImage, IMAGE } from "../image.ts";
 import { Node, type Outcome, sleep } from "../node.ts";
-import { program } from "../programs.ts";
+import { librariesOf, type Program, program } from "../programs.ts";
 import { installSuite, type Suite } from "../suites.ts";
 import { traces } from "../traces.ts";
 
@@ -22,7 +22,7 @@ export async function whatIsMissing(suite: Suite, reference: Suite): Promise<str
 }
 
 /** containers.conf: everything in the node's directory, and nothing that would have to be there on the machine. */
-function configuration(node: Node, podman: string, runc: string): string {
+function configuration(node: Node, podman: Program, runc: string): string {
   return `[containers]
 log_driver = "k8s-file"
 seccomp_profile = "unconfined"
@@ -34,7 +34,8 @@ network_config_dir = "${node.confDir}"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-conmon_path = ["${podman}/conmon"]
+conmon_path = ["${podman.root}/usr/bin/conmon"]
+conmon_env_vars = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LD_LIBRARY_PATH=${librariesOf(podman)}"]
 runtime = "runc"
 tmp_dir = "/run/libpod"
 static_dir = "${node.disk}/libpod"
@@ -67,16 +68,13 @@ export class Podman {
     const environment = [
       `CONTAINERS_CONF=${join(home, "containers.conf")}`,
       `CONTAINERS_STORAGE_CONF=${join(home, "storage.conf")}`,
-      `LD_LIBRARY_PATH=${join(podman.root, "usr/lib", `${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu`)}`,
+      `LD_LIBRARY_PATH=${librariesOf(podman)}`,
     ];
     const self = new Podman(node, agent, environment, suite);
     try {
       await mkdir(home, { recursive: true });
       await writeFile(join(home, "policy.json"), JSON.stringify({ default: [{ type: "insecureAcceptAnything" }] }));
-      await writeFile(
-        join(home, "containers.conf"),
-        configuration(node, join(podman.root, "usr/bin"), join(runc.root, "usr/sbin/runc")),
-      );
+      await writeFile(join(home, "containers.conf"), configuration(node, podman, join(runc.root, "usr/sbin/runc")));
       const storage = `[storage]\ndriver = "vfs"\ngraphroot = "${node.disk}/storage"\nrunroot = "/run/storage"\n`;
       await writeFile(join(home, "storage.conf"), storage);
       await node.install(reference.directory, FURTHER_PLUGINS);
