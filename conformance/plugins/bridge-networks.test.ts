@@ -127,7 +127,6 @@ describe("what Podwire has not put there, or cannot see into", () => {
       const [first, next] = [await lab.pod(), await lab.pod()];
       await lab.add(first, GATEWAY, OLD);
       await lab.del(first, GATEWAY);
-      await lab.host.exec("ip", ["tuntap", "add", "vm0", "mode", "tap"]);
       await lab.host.ip("link", "add", "wire", "type", "veth", "peer", "name", "wire-end");
       await lab.host.ip("link", "add", "link", "wire-end", "name", "mac0", "type", "macvlan");
       for (const link of ["wire", "wire-end", "mac0"]) await lab.host.ip("link", "set", link, "up");

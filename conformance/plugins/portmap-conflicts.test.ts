@@ -64,6 +64,26 @@ sys.stdin.read()`;
  */
 const ANY_NUMBER = { retry: 2 };
 
+/** A namespace with the number of a dead pod's, as the kernel often gives it: here it is the very one, at another path. */
+async function inherited(node: Node, dead: Pod): Promise<Netns> {
+  const netns = await node.namespace();
+  await execa("umount", [netns.path]);
+  await execa("mount", ["--bind", dead.netns.path, netns.path]);
+  await node.kill(dead);
+  return netns;
+}
+
+/** Kills a pod, and makes namespaces until one has its number: the kernel gives the lowest number that is free. */
+async function successor(node: Node, dead: Pod): Promise<Netns> {
+  const number = (await stat(dead.netns.path)).ino;
+  await node.kill(dead);
+  for (let tries = 0; tries < 200; tries += 1) {
+    const netns = await node.namespace("next");
+    if ((await stat(netns.path)).ino === number) return netns;
+  }
+  throw new Error("another program of the machine has got the number");
+}
+
 describe.each(BACKENDS)("backend %s", (backend) => {
   const options = { portmap: { backend } };
 
@@ -221,11 +241,7 @@ describe.each(BACKENDS)("backend %s", (backend) => {
   test("a dead holder's mapping is taken over though the namespace has the number of the dead one's", () =>
     withNode(options, async (node) => {
       const dead = await node.pod({ mappings: [mapping()] });
-      /* What the kernel often does by itself: here the new container gets the very namespace, at a path of its own. */
-      const netns = await node.namespace();
-      await execa("umount", [netns.path]);
-      await execa("mount", ["--bind", dead.netns.path, netns.path]);
-      await dead.netns.remove();
+      const netns = await inherited(node, dead);
       const bridge = { isDefaultGateway: false, isGateway: true };
       const pod = await node.bridged({ netns, ifname: "eth1", bridge });
       expectSuccess(await node.publish(pod, [mapping()]));
@@ -237,32 +253,24 @@ describe.each(BACKENDS)("backend %s", (backend) => {
     ANY_NUMBER,
     () =>
       withNode(options, async (node) => {
-        for (let tries = 0; tries < 20; tries += 1) {
-          const dead = await node.pod({ label: "dead", mappings: [mapping()] });
-          const number = (await stat(dead.netns.path)).ino;
-          await node.kill(dead);
-          const { containerId } = dead;
-          const again = await node.pod({ label: "again", ifname: "eth1", containerId, mappings: [mapping()] });
-          expect(await node.ask(node.client, node4, 8080)).toMatch(/^again saw/);
-          if ((await stat(again.netns.path)).ino === number) return;
-          await node.removePod(again);
-        }
-        throw new Error("the kernel never gave the number again");
+        const dead = await node.pod({ label: "dead", mappings: [mapping()] });
+        const netns = await successor(node, dead);
+        const { containerId } = dead;
+        const again = await node.pod({ label: "again", netns, ifname: "eth1", containerId, mappings: [mapping()] });
+        expect(await node.ask(node.client, node4, 8080)).toMatch(/^again saw/);
+        await node.removePod(again);
       }),
   );
 
-  test("a dead holder's mapping is taken over though another namespace of the machine has got its number", () =>
-    withNode(options, async (node) => {
-      const dead = await node.pod({ mappings: [mapping()] });
-      const number = (await stat(dead.netns.path)).ino;
-      await node.kill(dead);
-      /* The kernel gives the lowest number that is free. */
-      for (let tries = 0; tries < 20; tries += 1) {
-        const other = await node.namespace("other");
-        if ((await stat(other.path)).ino === number) break;
-      }
-      await node.pod({ mappings: [mapping()] });
-    }));
+  test(
+    "a dead holder's mapping is taken over though another namespace of the machine has got its number",
+    ANY_NUMBER,
+    () =>
+      withNode(options, async (node) => {
+        await successor(node, await node.pod({ mappings: [mapping()] }));
+        await node.pod({ mappings: [mapping()] });
+      }),
+  );
 
   describe('conflicts: "last-wins"', () => {
     const lastWins = { conflicts: "last-wins" };
