@@ -5,7 +5,7 @@ import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { type CallResult, expectError, expectSuccess, type Netns } from "../harness.ts";
 import { portsLeft, remains } from "./node-filter.ts";
-import { addressOf, BACKENDS, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
+import { ANY_NUMBER, addressOf, BACKENDS, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 
 const node4 = addressOf("node", 4);
 const node6 = addressOf("node", 6);
@@ -57,12 +57,6 @@ sys.stdin.read()`;
     },
   };
 }
-
-/**
- * For tests in which a namespace has gone: one of another program on the machine may get its number. Then the plugin is in
- * doubt, and rightly takes the holder for alive.
- */
-const ANY_NUMBER = { retry: 2 };
 
 /** A namespace with the number of a dead pod's, as the kernel often gives it: here it is the very one, at another path. */
 async function inherited(node: Node, dead: Pod): Promise<Netns> {
@@ -223,7 +217,7 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         expectHolder(await node.call("portmap", "ADD", next, again, { args }), pod, node.network);
       }));
 
-    test("but is gone without a DEL: its mapping is taken over, and a late DEL takes nothing back", () =>
+    test("but is gone without a DEL: its mapping is taken over, and a late DEL takes nothing back", ANY_NUMBER, () =>
       withNode(options, async (node) => {
         const dead = await node.pod({ label: "dead", mappings: [mapping(), mapping(null, "udp", 8081)] });
         await node.kill(dead);
@@ -235,7 +229,8 @@ describe.each(BACKENDS)("backend %s", (backend) => {
         expectSuccess(await node.check(pod, [mapping()]));
         await node.removePod(pod);
         expect(await remains(node)).toEqual([]);
-      }));
+      }),
+    );
   });
 
   test("a dead holder's mapping is taken over though the namespace has the number of the dead one's", () =>
