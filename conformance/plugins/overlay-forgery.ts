@@ -1,5 +1,5 @@
 /** Packets that pretend to be an overlay's: what comes out of the tunnel, whoever sent it. */
-import type { Netns } from "../harness.ts";
+import { type Netns, until } from "../harness.ts";
 import type { Cluster, Datapath, Pod } from "./overlay-lab.ts";
 import { udpFrame } from "./traffic.ts";
 
@@ -105,7 +105,9 @@ export function fragments(frame: Uint8Array): Uint8Array[] {
 
 /** The texts that a pod has got since the last look, once an honest one has come: what was sent before has come as well. */
 export async function heard(cluster: Cluster, victim: Pod, honest: Netns, address = victim.v4): Promise<string[]> {
-  await cluster.traffic.ask({ netns: honest, address, port: 80, protocol: "udp", text: "honest" });
+  /* The first packets on a way may be lost while its links come up. */
+  const question = { netns: honest, address, port: 80, protocol: "udp", text: "honest", timeoutMs: 1000 } as const;
+  await until(async () => (await cluster.traffic.ask(question)).includes("saw"), 5000);
   const seen = await cluster.traffic.seen(victim.netns, `pod-${victim.node.number}`);
   return [...new Set(seen.map(([, text]) => text))].sort();
 }
