@@ -98,6 +98,8 @@ describe.each(["classic", "gpe"] as const)("a pod that sends VXLAN (%s)", (datap
   test("from an ordinary socket over IPv6", () =>
     withLab({ datapath, underlay: 6, overlay: { clusterCIDRs: CLUSTER } }, async ({ cluster, a, b, payload }) => {
       const own = await cluster.pod(a.node);
+      /* Who is asked for an anycast address may take a second to answer (RFC 4861 section 7.2.7): later it is known. */
+      await a.netns.ping("fd44:0:0:1::");
       await withAndWithout(cluster, async (expected) => {
         await sendDatagram(a.netns, { address: cluster.nodeIp(2) }, await payload(b, NOBODY.v6));
         expect(await heard(cluster, b, a.netns, b.v6), "another node").toEqual(expected);
