@@ -291,7 +291,7 @@ export class PacketFilter {
     if (this.#has(tables)) return false;
     const store = RecordStore.openWhereAllowed();
     try {
-      return this.#repair(store, tables, false);
+      return this.#repair(store === null ? [] : liveRecords(store, ""), tables, false);
     } finally {
       store?.close();
     }
@@ -305,7 +305,7 @@ export class PacketFilter {
    */
   restore(tables: readonly TableName[]): boolean {
     if (this.#has(tables)) return false;
-    return this.#withRecords((store) => this.#repair(store, tables, false));
+    return this.#withRecords((store) => this.#repair(liveRecords(store, ""), tables, false));
   }
 
   /**
@@ -317,7 +317,9 @@ export class PacketFilter {
     return this.#withRecords((store) => {
       const records = liveRecords(store, "");
       /* iptables last: it is another program, and its refusal keeps nothing else out. */
-      return [this.#repair(store, [], true), restoreLocalnet(records), repairRecordedIptables(records)].includes(true);
+      return [this.#repair(records, [], true), restoreLocalnet(records), repairRecordedIptables(records)].includes(
+        true,
+      );
     });
   }
 
@@ -338,8 +340,7 @@ export class PacketFilter {
     return tables.every((table) => this.#present.has(table));
   }
 
-  #repair(store: RecordStore | null, wanted: readonly TableName[], thorough: boolean): boolean {
-    const records = store === null ? [] : liveRecords(store, "");
+  #repair(records: readonly FilterRecord[], wanted: readonly TableName[], thorough: boolean): boolean {
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       const sight = this.tables.look(TABLE_NAMES, [], []);
       const needed = missingTables(
