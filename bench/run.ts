@@ -1,5 +1,5 @@
 /**
- * `make bench`: Podwire and the reference plugins, turn about, in one run. Writes bench/results/latest.json,
+ * `make bench`: Podwire and the reference plugins, alternating, in one run. Writes bench/results/latest.json,
  * bench/RESULTS.md, the pictures beside it, and the table in README.md.
  *
  *   node bench/run.ts              all of it
@@ -293,7 +293,7 @@ async function outside(): Promise<number> {
       console.error(`there is no part ${unknown.join(", ")}; there are ${PARTS.join(", ")}`);
       return 2;
     }
-    await findReference();
+    if (against === "") await findReference();
     return await runInSandbox(import.meta.filename, chosen);
   } finally {
     await freePath();

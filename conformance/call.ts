@@ -2,7 +2,7 @@
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Netns } from "./netns.ts";
-import { type Execution, start } from "./starter.ts";
+import { type Execution, execute } from "./starter.ts";
 
 export const repository = resolve(fileURLToPath(new URL("..", import.meta.url)));
 /** Where the executables under test are. */
@@ -56,7 +56,7 @@ export async function call(options: CallOptions): Promise<CallResult> {
   const started = performance.now();
   const env = callEnvironment(options, bin);
   const timeoutMs = (options.timeoutMs ?? 30_000) * patience;
-  const program = await start({ file: file ?? executable, args, env, stdin, timeoutMs, cwd: process.cwd() });
+  const program = await execute({ file: file ?? executable, args, env, stdin, timeoutMs });
   return { ...program, json: parseObject(program.stdout), durationMs: performance.now() - started };
 }
 
@@ -72,8 +72,8 @@ export interface RunOptions {
 /** Runs a program of the machine in our environment. @throws Error with what it printed if it fails */
 export async function runProgram(file: string, args: readonly string[], options: RunOptions = {}): Promise<Execution> {
   const timeoutMs = (options.timeout ?? 60_000) * patience;
-  const { input = "", cwd = process.cwd() } = options;
-  const done = await start({ file, args, env: process.env, stdin: input, timeoutMs, cwd });
+  const { input = "", cwd } = options;
+  const done = await execute({ file, args, env: process.env, stdin: input, timeoutMs, cwd });
   if (done.exitCode === 0 || options.reject === false) return done;
   const ended = done.exitCode === null ? (done.signal ?? "did not start") : `status ${done.exitCode}`;
   throw new Error(`${[file, ...args].join(" ")} (${ended}): ${done.stderr.trim()}\n${done.stdout}`);

@@ -1,9 +1,9 @@
 /** What the black-box tests rest on: programs end as they end, and say what they say. */
 import { expect, test } from "vitest";
-import { type Execution, start } from "./starter.ts";
+import { type Execution, execute } from "./starter.ts";
 
 const shell = (script: string, stdin: string | Uint8Array = "", timeoutMs = 20_000): Promise<Execution> =>
-  start({ file: "/bin/sh", args: ["-c", script], env: { PATH: "/usr/bin:/bin" }, stdin, timeoutMs, cwd: "/" });
+  execute({ file: "/bin/sh", args: ["-c", script], env: { PATH: "/usr/bin:/bin" }, stdin, timeoutMs, cwd: "/" });
 
 const done = (more: Partial<Execution>): Execution => ({ exitCode: 0, signal: null, stdout: "", stderr: "", ...more });
 
@@ -42,8 +42,8 @@ test("one that takes too long is ended, with SIGKILL if it does not heed SIGTERM
 });
 
 test("what cannot be started says why", async () => {
-  const none = await start({ file: "/nowhere", args: [], env: {}, stdin: "", timeoutMs: 1000, cwd: "/" });
+  const none = await execute({ file: "/nowhere", args: [], env: {}, stdin: "", timeoutMs: 1000, cwd: "/" });
   expect(none).toMatchObject({ exitCode: null, signal: null, stderr: expect.stringMatching(/No such file|ENOENT/) });
-  const nul = await start({ file: "/bin/echo", args: ["a\0b"], env: {}, stdin: "", timeoutMs: 1000, cwd: "/" });
+  const nul = await execute({ file: "/bin/echo", args: ["a\0b"], env: {}, stdin: "", timeoutMs: 1000, cwd: "/" });
   expect(nul).toMatchObject({ exitCode: null, signal: null, stderr: expect.stringContaining("null") });
 });

@@ -20,14 +20,16 @@ export interface Execution {
   readonly stderr: string;
 }
 
-export interface Start {
+/** A program to run to its end. */
+export interface Command {
   readonly file: string;
   readonly args: readonly string[];
   readonly env: Readonly<NodeJS.ProcessEnv>;
   readonly stdin: string | Uint8Array;
   /** After that it gets SIGTERM. */
   readonly timeoutMs: number;
-  readonly cwd: string;
+  /** That of this process if left out. */
+  readonly cwd?: string | undefined;
 }
 
 /** An answer's line: lengths of what follows in bytes, and how the program ended, negative for a signal's number. */
@@ -69,16 +71,16 @@ class Starter {
     return this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
-  async run(start: Start): Promise<Execution> {
+  async run(command: Command): Promise<Execution> {
     this.#serial += 1;
     const id = this.#serial;
-    const stdin = Buffer.from(start.stdin);
+    const stdin = Buffer.from(command.stdin);
     const head = {
       id,
-      words: [start.file, ...start.args],
-      env: start.env,
-      cwd: start.cwd,
-      timeout: start.timeoutMs / 1000,
+      words: [command.file, ...command.args],
+      env: command.env,
+      cwd: command.cwd ?? process.cwd(),
+      timeout: command.timeoutMs / 1000,
       grace: GRACE_S,
       input: stdin.length,
     };
@@ -141,13 +143,20 @@ let starter: Starter | null = null;
  * Runs a program to its end. Never throws because of what the program does, or that there is none. Where there is no Python,
  * as on a machine that runs the demos alone, Node starts it.
  */
-export async function start(what: Start): Promise<Execution> {
-  if (!existsSync(PYTHON)) return startDirectly(what);
+export async function execute(command: Command): Promise<Execution> {
+  if (!existsSync(PYTHON)) return executeDirectly(command);
   if (starter === null || !starter.works) starter = new Starter();
-  return starter.run(what);
+  return starter.run(command);
 }
 
-async function startDirectly({ file, args, env, stdin, timeoutMs, cwd }: Start): Promise<Execution> {
+async function executeDirectly({
+  file,
+  args,
+  env,
+  stdin,
+  timeoutMs,
+  cwd = process.cwd(),
+}: Command): Promise<Execution> {
   const { exitCode, signal, stdout, stderr, shortMessage } = await execa(file, args, {
     ...{ env, extendEnv: false, input: stdin, timeout: timeoutMs, forceKillAfterDelay: GRACE_S * 1000, cwd },
     ...{ reject: false, stripFinalNewline: false },

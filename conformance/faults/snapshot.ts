@@ -1,7 +1,7 @@
 /** Everything that attachments and an overlay have on a node and in pods' namespaces, as lines that can be compared. */
 import { join } from "node:path";
 import type { JsonObject, Netns } from "../harness.ts";
-import { start } from "../starter.ts";
+import { execute } from "../starter.ts";
 
 /** Between the answers of one program and the next, and between namespaces. */
 const SEPARATOR = "=====";
@@ -49,13 +49,12 @@ export async function snapshot({ node, pods, files, overlay }: Scene): Promise<s
   const script = [NODE, overlay ? OVERLAY : "", ...inside].join("\n");
   const env = { LOOK: join(import.meta.dirname, "look.batch"), FILES: Object.values(files).join(" ") };
   const args = [`--net=${node.path}`, "--", "sh", "-c", script];
-  const { stdout } = await start({
+  const { stdout } = await execute({
     file: "/usr/bin/nsenter",
     args,
     env: { ...env, PATH },
     stdin: "",
     timeoutMs: LIMIT_MS,
-    cwd: process.cwd(),
   });
   const [host = "", ...others] = stdout.split(NEXT_NAMESPACE);
   const [network = "", queues = "", filters = "", ...rest] = host.split(SEPARATOR);

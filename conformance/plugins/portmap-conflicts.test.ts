@@ -58,15 +58,6 @@ sys.stdin.read()`;
   };
 }
 
-/** A namespace with the number of a dead pod's, as the kernel often gives it: here it is the very one, at another path. */
-async function inherited(node: Node, dead: Pod): Promise<Netns> {
-  const netns = await node.namespace();
-  await execa("umount", [netns.path]);
-  await execa("mount", ["--bind", dead.netns.path, netns.path]);
-  await node.kill(dead);
-  return netns;
-}
-
 /** Kills a pod, and makes namespaces until one has its number: the kernel gives the lowest number that is free. */
 async function successor(node: Node, dead: Pod): Promise<Netns> {
   const number = (await stat(dead.netns.path)).ino;
@@ -236,7 +227,11 @@ describe.each(BACKENDS)("backend %s", (backend) => {
   test("a dead holder's mapping is taken over though the namespace has the number of the dead one's", () =>
     withNode(options, async (node) => {
       const dead = await node.pod({ mappings: [mapping()] });
-      const netns = await inherited(node, dead);
+      /* What the kernel often does by itself: here the new container gets the very namespace, at a path of its own. */
+      const netns = await node.namespace();
+      await execa("umount", [netns.path]);
+      await execa("mount", ["--bind", dead.netns.path, netns.path]);
+      await node.kill(dead);
       const bridge = { isDefaultGateway: false, isGateway: true };
       const pod = await node.bridged({ netns, ifname: "eth1", bridge });
       expectSuccess(await node.publish(pod, [mapping()]));

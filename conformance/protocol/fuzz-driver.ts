@@ -7,7 +7,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Execution, start } from "../starter.ts";
+import { type Execution, execute } from "../starter.ts";
 import type { Places } from "./configurations.ts";
 import { type FuzzInput, makeInput } from "./mutations.ts";
 
@@ -67,7 +67,7 @@ async function runBatch(seed: number, first: number, count: number, look: () => 
   for (let index = first; index < first + count; index += 1) {
     const input = makeInput(seed, index, PLACES);
     if (input.peers !== null) writeFileSync(PLACES.peersFile, input.peers);
-    const result = await start({
+    const result = await execute({
       file: join(PLACES.bin, input.plugin),
       args: [],
       env: input.env,
