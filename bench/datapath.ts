@@ -270,7 +270,7 @@ async function sample(program: string, scene: Scene): Promise<Sample> {
   return { perSecond: (count * 1000) / milliseconds, medianUs: medianNs / 1000, p99Us: p99Ns / 1000 };
 }
 
-/** All combinations, turn about. */
+/** All combinations, alternating. */
 export async function benchDataPath(
   [podwire, reference]: Pair,
   repository: string,

@@ -1,4 +1,4 @@
-/** Measuring calls of two or more suites turn about, and the rows that come of it. */
+/** Measuring calls of two or more suites alternating, and the rows that come of it. */
 import { join } from "node:path";
 import { execa } from "execa";
 import { type Call, median, run, type Suite, type Timing } from "./calls.ts";
@@ -41,7 +41,7 @@ export async function makeNamespaces(suites: readonly Suite[], pods: number): Pr
   for (const { name } of suites) await execa("ip", ["-n", name, "link", "set", "lo", "up"]);
 }
 
-/** Makes `count` calls of each suite, turn about and taking turns at being first: times in ms for each suite's name. */
+/** Makes `count` calls of each suite, alternating, each first in half of the rounds: times in ms for each suite's name. */
 export async function measure(
   suites: readonly Suite[],
   count: number,

@@ -1,6 +1,6 @@
 /**
  * Throughput between pods on two nodes: over Podwire's overlay, both datapaths, beside a VXLAN made by iproute2, all in one
- * run, turn about, on pairs of nodes that are alike but for the overlay. All nodes masquerade what leaves the cluster, so
+ * run, alternating, on pairs of nodes that are alike but for the overlay. All nodes masquerade what leaves the cluster, so
  * that all of them track connections.
  */
 import { writeFile } from "node:fs/promises";
@@ -117,7 +117,7 @@ async function send(pair: NodePair): Promise<number> {
   return report.end.sum_received.bits_per_second;
 }
 
-/** All ways, turn about. */
+/** All ways, alternating. */
 export async function benchOverlayRates([podwire]: Pair, scratch: string): Promise<OverlayRate[]> {
   const pairs: NodePair[] = [];
   const servers: { kill(): void }[] = [];

@@ -65,7 +65,7 @@ each, as Podwire's have, it does not.
 
 ${overlayRatesTable(numbers)}
 
-One TCP connection between pods on two nodes, ${numbers.overlayRates[0]?.rounds ?? 0} rounds of a second for each way, turn about (iperf3); the
+One TCP connection between pods on two nodes, ${numbers.overlayRates[0]?.rounds ?? 0} rounds of a second for each way, alternating (iperf3); the
 last column is the median of the rounds' ratios. The pairs of nodes are alike but for what connects them; all masquerade
 what leaves the cluster, so all track connections.`;
 }

@@ -117,7 +117,7 @@ function share(ratio: number): string {
 
 function caption(report: Report): string {
   const reference = `reference plugins ${report.reference}${report.note === "" ? "" : ` (${report.note})`}`;
-  return `Podwire ${report.podwire} and ${reference}, turn about in one run on ${report.date} (${report.machine}).`;
+  return `Podwire ${report.podwire} and ${reference}, alternating in one run on ${report.date} (${report.machine}).`;
 }
 
 function table(rows: readonly Row[]): string {
