@@ -4,7 +4,7 @@ import { elementOf } from "./elements.ts";
 import { compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, type FilterRecord, formatElement } from "./record.ts";
 import { familyOf, type TableName, tableDefinition } from "./ruleset.ts";
-import { kernelSet } from "./tables.ts";
+import { kernelSetIfAny } from "./tables.ts";
 import { LanguageError } from "./values.ts";
 
 /** The kernel's limit for names of chains (NFT_CHAIN_MAXNAMELEN in linux/netfilter/nf_tables.h). */
@@ -54,7 +54,7 @@ function isFitRule(table: TableName, rule: string, earlier: readonly FilterChain
     for (const expressions of compileRules(family, rule)) {
       for (const expression of expressions) {
         if (expression.kind === "verdict" && !isChain(table, expression.verdict.chain, earlier)) return false;
-        if (expression.kind === "lookup" && !isSet(table, expression.set)) return false;
+        if (expression.kind === "lookup" && kernelSetIfAny(table, expression.set) === null) return false;
       }
     }
     return true;
@@ -64,10 +64,11 @@ function isFitRule(table: TableName, rule: string, earlier: readonly FilterChain
 }
 
 function isFitElement(element: FilterElement, chains: readonly FilterChain[]): boolean {
-  const { table, set, key, data } = element;
-  if (!isSet(table, set)) return false;
+  const { table, key, data } = element;
+  const set = kernelSetIfAny(table, element.set);
+  if (set === null) return false;
   return unlessUnknown(() => {
-    const { verdict } = elementOf(kernelSet(table, set), key, data, "");
+    const { verdict } = elementOf(set, key, data, "");
     return verdict === null || isChain(table, verdict.chain, chains);
   });
 }
@@ -85,13 +86,6 @@ function isChain(table: TableName, name: string, chains: readonly FilterChain[])
 function isOwnChain(table: TableName, name: string): boolean {
   for (const chain of tableDefinition(table).chains) {
     if (chain.name === name) return true;
-  }
-  return false;
-}
-
-function isSet(table: TableName, name: string): boolean {
-  for (const set of tableDefinition(table).sets) {
-    if (set.name === name) return true;
   }
   return false;
 }

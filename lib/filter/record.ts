@@ -66,8 +66,17 @@ export function ownerHash(owner: FilterOwner): string {
 
 /** The same from the parts that it is made of. */
 export function attachmentHash(containerId: string, ifname: string): string {
-  return hashOf(`${containerId}\n${ifname}`);
+  const text = `${containerId}\n${ifname}`;
+  if (text !== hashedText) {
+    hash = hashOf(text);
+    hashedText = text;
+  }
+  return hash;
 }
+
+/* A call asks for the hash of one attachment several times. */
+let hashedText = "";
+let hash = "";
 
 function hashOf(text: string): string {
   return hexOf(

@@ -34,7 +34,7 @@ import { isShared } from "./hostports.ts";
 import { compileRule, compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, formatElement } from "./record.ts";
 import { noNftables, refused } from "./refusals.ts";
-import { familyOf, setDefinition, TABLE, type TableName, tableComment, tableDefinition } from "./ruleset.ts";
+import { familyOf, TABLE, type TableName, tableComment, tableDefinition } from "./ruleset.ts";
 import { decodeValues, encodeValues, fieldsNamed } from "./values.ts";
 
 /**
@@ -363,16 +363,27 @@ export function ruleCount(chain: FilterChain): number {
 /** The sets that were asked for so far. */
 const kernelSets: NftSet[] = [];
 
-/** One of the ruleset's sets as the kernel knows it. */
+/** One of the ruleset's sets as the kernel knows it. @throws Error if the ruleset has none of that name */
 export function kernelSet(table: TableName, name: string): NftSet {
+  const set = kernelSetIfAny(table, name);
+  if (set === null) throw new Error(`the ruleset has no set ${table} ${name}`);
+  return set;
+}
+
+/** The same; null if the ruleset has none of that name. */
+export function kernelSetIfAny(table: TableName, name: string): NftSet | null {
   const family = familyOf(table);
   for (const set of kernelSets) {
     if (set.name === name && set.family === family) return set;
   }
-  const { key, data } = setDefinition(table, name);
-  const set: NftSet = { family, table: TABLE, name, key: fieldsOf(key), data: fieldsOf(data) };
-  kernelSets.push(set);
-  return set;
+  for (const definition of tableDefinition(table).sets) {
+    if (definition.name !== name) continue;
+    const { key, data } = definition;
+    const set: NftSet = { family, table: TABLE, name, key: fieldsOf(key), data: fieldsOf(data) };
+    kernelSets.push(set);
+    return set;
+  }
+  return null;
 }
 
 function fieldsOf(text: string): Field[] {

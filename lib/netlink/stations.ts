@@ -1,5 +1,6 @@
 /** Who is on a bridge: its ports, the links behind them in whatever namespace, and what it has learned of an Ethernet address. */
 import { formatMac } from "../ip/mac.ts";
+import { itemAt, numberAt, textAt } from "../lists.ts";
 import { AttributeReader, readI32, readU8 } from "./codec.ts";
 import { decodeLink, IFLA_EXT_MASK, type Link, RTM_GETLINK, writeLinkHeader } from "./link.ts";
 import { RTM_GETNEIGH } from "./rtnetlink.ts";
@@ -36,8 +37,7 @@ export interface ForwardingEntry {
 
 /** The ports of a bridge with what is behind them. @throws NetlinkError */
 export function listStations(socket: NetlinkSocket, bridge: number): Station[] {
-  let ports: Link[] = [];
-  let namespaces: number[] = [];
+  let ports: Port[] = [];
   socket.dump(
     RTM_GETLINK,
     (writer) => {
@@ -49,17 +49,20 @@ export function listStations(socket: NetlinkSocket, bridge: number): Station[] {
     (message) => {
       const link = decodeLink(message.body);
       /* Kernels without strict checking list everything. */
-      if (link.master !== bridge) return;
-      ports.push(link);
-      namespaces.push(namespaceOfPeer(message.body));
+      if (link.master === bridge) ports.push({ link, namespace: namespaceOfPeer(message.body) });
     },
     () => {
       ports = [];
-      namespaces = [];
     },
   );
-  const macs = peerMacs(socket, ports, namespaces);
-  return ports.map((link, i) => ({ link, peerMac: macs[i] ?? "" }));
+  const macs = peerMacs(socket, ports);
+  return ports.map(({ link }, i) => ({ link, peerMac: textAt(macs, i) }));
+}
+
+interface Port {
+  readonly link: Link;
+  /** Where the other end of a veth is: the namespace's number, -1 if it is this one. */
+  readonly namespace: number;
 }
 
 /** The number of the namespace that the other end of a veth is in; -1 if it is the same one. */
@@ -71,26 +74,25 @@ function namespaceOfPeer(body: Uint8Array): number {
   return -1;
 }
 
-function peerMacs(socket: NetlinkSocket, ports: readonly Link[], namespaces: readonly number[]): string[] {
+function peerMacs(socket: NetlinkSocket, ports: readonly Port[]): string[] {
   const macs: string[] = ports.map(() => "");
   for (let from = 0; from < ports.length; from += QUESTIONS) {
     const asked: number[] = [];
     for (let i = from; i < Math.min(from + QUESTIONS, ports.length); i += 1) {
-      const port = ports[i];
-      if (port === undefined || port.kind !== "veth" || port.peer === 0) continue;
+      const port = itemAt(ports, i);
+      if (port === null || port.link.kind !== "veth" || port.link.peer === 0) continue;
       asked.push(i);
       const writer = socket.query(RTM_GETLINK);
-      writeLinkHeader(writer, AF_UNSPEC, port.peer, 0, 0);
+      writeLinkHeader(writer, AF_UNSPEC, port.link.peer, 0, 0);
       writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-      const namespace = namespaces[i] ?? -1;
-      if (namespace >= 0) writer.attributeU32(IFLA_TARGET_NETNSID, namespace);
+      if (port.namespace >= 0) writer.attributeU32(IFLA_TARGET_NETNSID, port.namespace);
       writer.end();
     }
     if (asked.length === 0) continue;
     /* Of one that goes meanwhile there is no answer. */
     socket.executeAll((message, index) => {
-      const place = asked[index] ?? -1;
-      if (message.type === RTM_NEWLINK && place >= 0) macs[place] = decodeLink(message.body).mac;
+      if (message.type === RTM_NEWLINK && index < asked.length)
+        macs[numberAt(asked, index)] = decodeLink(message.body).mac;
     });
   }
   return macs;

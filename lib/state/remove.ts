@@ -101,7 +101,8 @@ function ifbLinks(kernel: Kernel, where: Where, names: readonly string[]): Link[
 }
 
 /** Whether a link's packets are sent through one of the attachment's ifb links. */
-export function isShapedFor(kernel: Kernel, attachment: Attachment, { where, index }: ShapedLink): boolean {
+export function isShapedFor(kernel: Kernel, attachment: Attachment, link: ShapedLink): boolean {
+  const { where, index } = link;
   const names = attachmentNames(attachment);
   const ifbs: number[] = [];
   for (const link of ifbLinks(kernel, where, [ifbName(names, "egress"), ifbName(names, "ingress")])) {

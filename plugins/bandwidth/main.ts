@@ -106,7 +106,10 @@ function areOwn(kernel: Kernel, call: Call, ends: Ends): boolean {
   const previous = call.config.previousIfAny();
   const owner = ownerOf(attachmentNames(attachment), call.request.ifname, previous, inside, outside);
   if (owner !== "unknown") return owner === "own";
-  return shapedLinks(ends).some((link) => isShapedFor(kernel, attachment, link));
+  for (const link of shapedLinks(ends)) {
+    if (isShapedFor(kernel, attachment, link)) return true;
+  }
+  return false;
 }
 
 function gc(call: Call): void {
