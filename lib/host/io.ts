@@ -99,6 +99,19 @@ export function warnBytes(bytes: Uint8Array): void {
   if (!unheard && !writeSoon(STANDARD_ERROR, bytes)) unheard = true;
 }
 
+/**
+ * Undoes something after a failure. What fails here is told on standard error: thrown, it would hide the first cause.
+ * @param what for that note, as a phrase that follows "cannot"
+ */
+export function quietly(what: string, action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    warn(`cannot ${what}: ${error.message}\n`);
+  }
+}
+
 /** Writes what is taken without much waiting; false if that is not all. */
 function writeSoon(fd: number, bytes: Uint8Array): boolean {
   const end = sys.clockMs(sys.CLOCK_MONOTONIC) + PATIENCE_MS;

@@ -63,6 +63,13 @@ export function preferSysctl(parts: readonly string[], value: string, loss: stri
   }
 }
 
+/** Whether a setting may be written: not where /proc/sys is read-only. */
+export function isWritable(parts: readonly string[]): boolean {
+  const fd = sys.open(sysctlPath(parts), sys.O_RDWR);
+  if (fd >= 0) sys.close(fd);
+  return fd >= 0;
+}
+
 function currentValue(fd: number): string {
   const buffer = new Uint8Array(64);
   const length = sys.pread(fd, buffer, 0);

@@ -5,7 +5,9 @@ import { inNamespace, type Namespace } from "../host/namespace.ts";
 import { getLinkByName, type Link } from "../netlink/link.ts";
 import { NETLINK_ROUTE, type NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { EINTR, ENOBUFS, ENOMEM } from "../sys/errno.ts";
-import type { Where } from "./objects.ts";
+
+/** Which of the two namespaces of a call an object lives in. */
+export type Where = "host" | "container";
 
 /** Both sides of an attachment. The container's socket is opened when it is first needed. */
 export class Kernel {

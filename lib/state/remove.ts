@@ -7,12 +7,12 @@ import { NetlinkError } from "../netlink/socket.ts";
 import { listFilters } from "../netlink/traffic-filter.ts";
 import { ENODEV } from "../sys/errno.ts";
 import { hostEndOf } from "./host-end.ts";
-import { type Kernel, kernelRefused } from "./kernel.ts";
-import { removeFilters, removeLinks } from "./kinds/ifb.ts";
+import { type Kernel, kernelRefused, type Where } from "./kernel.ts";
+import { removeLinks } from "./kinds/ifb.ts";
+import { removeFilters } from "./kinds/redirect.ts";
 import { removeShaper } from "./kinds/shaper.ts";
 import { removeHostLink, removeLink } from "./kinds/veth.ts";
 import { type Attachment, aliasPrefix, attachmentNames, ifbName, networkMac } from "./names.ts";
-import type { Where } from "./objects.ts";
 import { ownerOf } from "./ownership.ts";
 
 /**

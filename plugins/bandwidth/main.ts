@@ -9,7 +9,7 @@ import { warn } from "../../lib/host/io.ts";
 import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { canonicalMac } from "../../lib/ip/mac.ts";
 import { getLinkByIndex, getLinkByName, type Link, listLinks } from "../../lib/netlink/link.ts";
-import { apply, takeBack } from "../../lib/state/apply.ts";
+import { apply, undo } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { hostEndOf, vethInto } from "../../lib/state/host-end.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
@@ -224,7 +224,7 @@ function interfacesOf(kernel: Kernel, call: Call, plan: readonly KernelObject[])
       return resultInterface(name, link.mac, link.mtu, where === "container" ? call.request.netns : "");
     });
   } catch (error) {
-    takeBack(kernel, plan);
+    undo(kernel, plan);
     throw error;
   }
 }

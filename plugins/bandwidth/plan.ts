@@ -4,8 +4,10 @@
  */
 import type { FairQueue, TokenBucket } from "../../lib/netlink/queueing.ts";
 import type { Hook } from "../../lib/netlink/traffic-filter.ts";
+import type { Where } from "../../lib/state/kernel.ts";
+import type { RedirectMatch } from "../../lib/state/kinds/redirect.ts";
 import { type AttachmentNames, ifbName } from "../../lib/state/names.ts";
-import type { KernelObject, RedirectMatch, Where } from "../../lib/state/objects.ts";
+import type { KernelObject } from "../../lib/state/objects.ts";
 import type { BandwidthConfig, RateLimit } from "./config.ts";
 
 /** What a plan is made from. */

@@ -27,12 +27,12 @@ import { hasIpv6 } from "../../lib/host/sysctl.ts";
 import { formatPrefix, type Prefix } from "../../lib/ip/address.ts";
 import { formatMac, parseMac } from "../../lib/ip/mac.ts";
 import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
-import { apply, takeBack } from "../../lib/state/apply.ts";
+import { apply, undo } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { requireUsable, restoreMac } from "../../lib/state/kinds/bridge.ts";
-import { applyGuard } from "../../lib/state/kinds/filter.ts";
 import { checkGateways } from "../../lib/state/kinds/gateways.ts";
+import { applyGuard } from "../../lib/state/kinds/guard.ts";
 import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
 import { removeAttachment, removeStaleAttachments } from "../../lib/state/remove.ts";
 import { repair } from "../../lib/state/repair.ts";
@@ -145,7 +145,7 @@ function attach(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterf
   try {
     return interfacesOf(kernel, input, sandbox);
   } catch (error) {
-    takeBack(kernel, plan);
+    undo(kernel, plan);
     throw error;
   }
 }

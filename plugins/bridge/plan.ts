@@ -29,8 +29,9 @@ import {
 } from "../../lib/ip/address.ts";
 import type { Route } from "../../lib/netlink/route.ts";
 import type { VlanRange } from "../../lib/netlink/vlan.ts";
+import type { Where } from "../../lib/state/kernel.ts";
 import { type AttachmentNames, derivedLinkName } from "../../lib/state/names.ts";
-import type { KernelObject, Where } from "../../lib/state/objects.ts";
+import type { KernelObject } from "../../lib/state/objects.ts";
 import type { BridgeConfig } from "./config.ts";
 
 /** What a plan is made from. */
@@ -218,7 +219,7 @@ function pushSetting(
   value: string,
 ): void {
   const path = ["net", family === 4 ? "ipv4" : "ipv6", "conf", link, key];
-  plan.push({ kind: "sysctl", where, path, value, optional: true });
+  plan.push({ kind: "sysctl", where, path, value });
 }
 
 /** The container's side: settings, then addresses, then up, then the routes that need all of that. */

@@ -6,8 +6,7 @@ import { type Depth, type Outcome, reconcile } from "../../lib/overlay/reconcile
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
 import { apply } from "../../lib/state/apply.ts";
 import { type Kernel, kernelRefused } from "../../lib/state/kernel.ts";
-import { differenceInForwarding } from "../../lib/state/kinds/gateways.ts";
-import type { ForwardingObject } from "../../lib/state/objects.ts";
+import { differenceInForwarding, type ForwardingObject } from "../../lib/state/kinds/forwarding.ts";
 
 /** @throws CniError if the overlay cannot be had, or the node does not forward and cannot be made to */
 export function reconciled(kernel: Kernel, settings: OverlaySettings, depth: Depth): Outcome {

@@ -11,7 +11,36 @@ import {
 } from "../../netlink/link.ts";
 import * as sys from "../../sys/sys.ts";
 import type { Kernel } from "../kernel.ts";
-import type { AnnouncementObject } from "../objects.ts";
+import { Kind } from "../kind.ts";
+
+/** The port carries traffic, and the bridge's other hosts have been told where the container's addresses are. */
+export interface AnnouncementObject {
+  readonly kind: "announcement";
+  readonly port: string;
+  readonly containerLink: string;
+  readonly containerMac: Uint8Array;
+}
+
+export class AnnouncementKind extends Kind {
+  readonly #object: AnnouncementObject;
+
+  constructor(object: AnnouncementObject) {
+    super();
+    this.#object = object;
+  }
+
+  override describe(): string {
+    return `announce the addresses of ${this.#object.containerLink}`;
+  }
+
+  override make(kernel: Kernel): void {
+    applyAnnouncement(kernel, this.#object);
+  }
+
+  override difference(kernel: Kernel): string | null {
+    return differenceInAnnouncement(kernel, this.#object);
+  }
+}
 
 /* linux/if_bridge.h */
 const BR_STATE_DISABLED = 0;

@@ -6,8 +6,38 @@ import { getLinkByName, type Link, listLinks, writeLinkAddress, writeNewBridge }
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST, EOPNOTSUPP } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
+import { Kind } from "../kind.ts";
 import { nodeMac } from "../names.ts";
-import type { BridgeObject } from "../objects.ts";
+
+/** A bridge, shared by all attachments of the node: made (down) if it is missing, never removed. */
+export interface BridgeObject {
+  readonly kind: "bridge";
+  readonly name: string;
+  /** For a new bridge; 0 is the kernel's default. */
+  readonly mtu: number;
+  readonly vlanFiltering: boolean;
+}
+
+export class BridgeKind extends Kind {
+  readonly #object: BridgeObject;
+
+  constructor(object: BridgeObject) {
+    super();
+    this.#object = object;
+  }
+
+  override describe(): string {
+    return `make bridge ${this.#object.name}`;
+  }
+
+  override make(kernel: Kernel): void {
+    applyBridge(kernel, this.#object);
+  }
+
+  override difference(kernel: Kernel): string | null {
+    return differenceInBridge(kernel, this.#object);
+  }
+}
 
 /** Makes the bridge if it is missing; whoever else makes it at the same moment is welcome. */
 export function applyBridge(kernel: Kernel, object: BridgeObject): void {

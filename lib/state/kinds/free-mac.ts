@@ -4,8 +4,33 @@ import { formatMac } from "../../ip/mac.ts";
 import type { Link } from "../../netlink/link.ts";
 import { listForwarding, listStations, type Station } from "../../netlink/stations.ts";
 import type { Kernel } from "../kernel.ts";
+import { Kind } from "../kind.ts";
 import { attachmentNames, OWNER_MARK } from "../names.ts";
-import type { FreeMacObject } from "../objects.ts";
+
+/** Nobody on the bridge but this attachment has an Ethernet address that was asked for. Behind the pair and before its port. */
+export interface FreeMacObject {
+  readonly kind: "free-mac";
+  readonly mac: Uint8Array;
+  readonly bridge: string;
+  readonly port: string;
+}
+
+export class FreeMacKind extends Kind {
+  readonly #object: FreeMacObject;
+
+  constructor(object: FreeMacObject) {
+    super();
+    this.#object = object;
+  }
+
+  override describe(): string {
+    return `see whether MAC ${formatMac(this.#object.mac)} is free on ${this.#object.bridge}`;
+  }
+
+  override make(kernel: Kernel): void {
+    applyFreeMac(kernel, this.#object);
+  }
+}
 
 /**
  * Looks after the pair was made and before its port is up. So of two that ask for one address at the same time each is seen

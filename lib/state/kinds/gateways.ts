@@ -1,26 +1,52 @@
-/** The gateway's side: its addresses on the bridge, forwarding, and what the host remembers of earlier holders. */
+/** The gateways' addresses on a link of the host. */
 import { CniError, CONFLICT } from "../../errors.ts";
-import { ensureSysctl, readSysctl } from "../../host/sysctl.ts";
-import { type Family, formatPrefix, holdsPrefix, overlap, type Prefix, sameAddress } from "../../ip/address.ts";
+import { formatPrefix, holdsPrefix, overlap, type Prefix, sameAddress } from "../../ip/address.ts";
 import {
   type LinkAddress,
   listAddresses,
   PROTOCOL_PODWIRE,
   writeDeleteAddress,
   writeNewAddress,
-  writeServeIpv4,
 } from "../../netlink/address.ts";
-import { getLinkByIndex } from "../../netlink/link.ts";
-import { listRoutes, RTPROT_RA, writeDeleteNeighbour } from "../../netlink/route.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
-import { EADDRNOTAVAIL, EEXIST, ENOENT } from "../../sys/errno.ts";
+import { EADDRNOTAVAIL, EEXIST } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
-import type { ForgottenNeighbourObject, ForwardingObject, GatewaysObject } from "../objects.ts";
+import { Kind } from "../kind.ts";
 import { keepMac } from "./bridge.ts";
 import { describeUsers, isLinkLocal, isOurs, usersOf } from "./stale-gateways.ts";
 
-const FORWARDING_V4 = ["net", "ipv4", "ip_forward"];
-const FORWARDING_V6 = ["net", "ipv6", "conf", "all", "forwarding"];
+/** The gateways' addresses on a link of the host. Shared: made if they are missing, never removed. */
+export interface GatewaysObject {
+  readonly kind: "gateways";
+  readonly link: string;
+  readonly addresses: readonly Prefix[];
+  /** The bridge whose ports the gateways are for, and which of them is the attachment's own ("" for none yet). */
+  readonly bridge: string;
+  readonly port: string;
+  /** Whether addresses in their way are removed instead of being an error. */
+  readonly force: boolean;
+}
+
+export class GatewaysKind extends Kind {
+  readonly #object: GatewaysObject;
+
+  constructor(object: GatewaysObject) {
+    super();
+    this.#object = object;
+  }
+
+  override describe(): string {
+    return `give ${this.#object.link} the gateway's address`;
+  }
+
+  override make(kernel: Kernel): void {
+    applyGateways(kernel, this.#object);
+  }
+
+  override difference(kernel: Kernel): string | null {
+    return differenceInGateways(kernel, this.#object);
+  }
+}
 
 /** What has to go from a link for a set of gateways, and what they are to replace. */
 interface Removals {
@@ -170,51 +196,4 @@ function conflict(link: string, found: Prefix, wanted: Prefix, users: readonly s
     `it has ${formatPrefix(found)}: ${reason}; ` +
       `remove it with "ip address delete ${formatPrefix(found)} dev ${link}", name another bridge, or set "forceAddress": true`,
   );
-}
-
-/**
- * Turns forwarding on where it is off. A node that took its default route from the network keeps it. New links take their
- * settings from net.ipv4.conf.default, whatever all others have, so the gateway's own are looked at besides.
- */
-export function applyForwarding(kernel: Kernel, object: ForwardingObject): void {
-  const setting = forwardingOf(object.family);
-  if (readSysctl(setting) !== "1") {
-    if (object.family === 6) keepLearnedRoutes(kernel);
-    ensureSysctl(setting, "1");
-  }
-  if (object.family === 6 || object.link === "") return;
-  const link = kernel.seen("host", object.link) ?? kernel.link("host", object.link);
-  if (link.servesIpv4) return;
-  writeServeIpv4(kernel.host, link.index);
-  kernel.host.run();
-}
-
-/** What is different about forwarding; null if nothing is. */
-export function differenceInForwarding(kernel: Kernel, object: ForwardingObject): string | null {
-  const value = readSysctl(forwardingOf(object.family));
-  if (value !== "1") return `IPv${object.family} forwarding is off on the host`;
-  if (object.family === 6 || object.link === "" || kernel.link("host", object.link).servesIpv4) return null;
-  return `${object.link} does not serve IPv4: net.ipv4.conf.${object.link}.forwarding is 0, or arp_ignore is 8`;
-}
-
-function forwardingOf(family: Family): readonly string[] {
-  return family === 4 ? FORWARDING_V4 : FORWARDING_V6;
-}
-
-/** A forwarding host ignores router advertisements unless accept_ra is 2 (Documentation/networking/ip-sysctl.rst). */
-function keepLearnedRoutes(kernel: Kernel): void {
-  for (const route of listRoutes(kernel.host, 6)) {
-    if (route.protocol !== RTPROT_RA || route.dst.length !== 0) continue;
-    const name = getLinkByIndex(kernel.host, route.link)?.name;
-    if (name === undefined) continue;
-    const setting = ["net", "ipv6", "conf", name, "accept_ra"];
-    if (readSysctl(setting) === "1") ensureSysctl(setting, "2");
-  }
-}
-
-/** Forgets who had the address before. */
-export function applyForgottenNeighbour(kernel: Kernel, object: ForgottenNeighbourObject): void {
-  writeDeleteNeighbour(kernel.host, kernel.index("host", object.link), object.address);
-  const errno = kernel.host.attempt();
-  if (errno !== 0 && errno !== ENOENT) throw new NetlinkError(errno, `forget a neighbour on ${object.link}`, 0);
 }

@@ -6,7 +6,8 @@ import { inNewNamespace } from "../../host/namespace.ts";
 import type { FairQueue, TokenBucket } from "../../netlink/queueing.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { Kernel, kernelRefused } from "../kernel.ts";
-import { applyIfb, applyRedirect } from "./ifb.ts";
+import { IfbKind } from "./ifb.ts";
+import { RedirectKind } from "./redirect.ts";
 
 const NAME = "ifb-rehearsal";
 const MAC = new Uint8Array([2, 0, 0, 0, 0, 1]);
@@ -18,7 +19,7 @@ export function rehearse(): void {
   inNewNamespace(() => {
     const kernel = new Kernel(null);
     try {
-      applyIfb(kernel, {
+      new IfbKind({
         kind: "ifb",
         where: "host",
         name: NAME,
@@ -27,15 +28,15 @@ export function rehearse(): void {
         alias: NAME,
         bucket: BUCKET,
         queue: QUEUE,
-      });
-      applyRedirect(kernel, {
+      }).make(kernel);
+      new RedirectKind({
         kind: "redirect",
         where: "host",
         link: "lo",
         ifb: NAME,
         hook: "ingress",
         matches: [{ rank: 2, subnet: null, end: "source", shaped: true }],
-      });
+      }).make(kernel);
     } catch (error) {
       if (error instanceof NetlinkError) throw kernelRefused(error, "cannot shape traffic", "");
       throw error;

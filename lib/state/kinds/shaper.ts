@@ -13,8 +13,46 @@ import {
 } from "../../netlink/queueing.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import { EINVAL, ENODEV, ENOENT } from "../../sys/errno.ts";
-import type { Kernel } from "../kernel.ts";
-import type { ShaperObject } from "../objects.ts";
+import type { Kernel, Where } from "../kernel.ts";
+import { Kind } from "../kind.ts";
+
+/** What leaves by a link holds a rate. */
+export interface ShaperObject {
+  readonly kind: "shaper";
+  readonly where: Where;
+  readonly link: string;
+  readonly bucket: TokenBucket;
+  readonly queue: FairQueue;
+}
+
+export class ShaperKind extends Kind {
+  readonly #object: ShaperObject;
+
+  constructor(object: ShaperObject) {
+    super();
+    this.#object = object;
+  }
+
+  override describe(): string {
+    return `limit what leaves by ${this.#object.link}`;
+  }
+
+  override make(kernel: Kernel): void {
+    applyShaper(kernel, this.#object);
+  }
+
+  override difference(kernel: Kernel): string | null {
+    return differenceInShaper(kernel, this.#object);
+  }
+
+  override undo(kernel: Kernel): void {
+    removeShaper(kernel.socket(this.#object.where), kernel.index(this.#object.where, this.#object.link));
+  }
+
+  override undoneInDoubt(): boolean {
+    return true;
+  }
+}
 
 /** The kernel's arithmetic is rounded: what differs by less than a hundred thousandth is the same. */
 const PRECISION = 1e-5;
@@ -40,15 +78,6 @@ export function writeShaper(socket: NetlinkSocket, index: number, bucket: TokenB
   if (first === ENOENT) throw missing("the queueing discipline tbf", "CONFIG_NET_SCH_TBF (module sch_tbf)");
   if (first !== undefined && first !== 0) throw new NetlinkError(first, "", 0);
   if (second !== undefined && second !== 0 && second !== ENOENT) throw new NetlinkError(second, "fq_codel", 1);
-}
-
-/** Gives the link its default root back after a failure. What fails here must not hide the first cause. */
-export function takeBackShaper(kernel: Kernel, object: ShaperObject): void {
-  try {
-    removeShaper(kernel.socket(object.where), kernel.index(object.where, object.link));
-  } catch (error) {
-    if (!(error instanceof Error)) throw error;
-  }
 }
 
 /** Gives a link its default root back if the one it has is a shaper. */

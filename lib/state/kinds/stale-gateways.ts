@@ -10,7 +10,7 @@ import { type LinkAddress, listAddresses, PROTOCOL_PODWIRE } from "../../netlink
 import { type Link, listLinks, OPERSTATE_UNKNOWN, OPERSTATE_UP } from "../../netlink/link.ts";
 import type { Kernel } from "../kernel.ts";
 import { nodeMac, OWNER_MARK } from "../names.ts";
-import type { GatewaysObject } from "../objects.ts";
+import type { GatewaysObject } from "./gateways.ts";
 
 /** So many users of an address are named. */
 const NAMED = 3;

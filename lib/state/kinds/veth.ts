@@ -1,22 +1,57 @@
 /** The veth pair of an attachment and its end in the bridge. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { POD_LINK_GROUP, TRUNK_LINK_GROUP } from "../../filter/ruleset.ts";
+import { quietly } from "../../host/io.ts";
 import { formatMac } from "../../ip/mac.ts";
 import { unknownKind } from "../../netlink/kinds.ts";
-import {
-  getLinkByName,
-  type Link,
-  writeDeleteLink,
-  writeHairpin,
-  writeNewVeth,
-  writePort,
-} from "../../netlink/link.ts";
+import { getLinkByName, type Link, writeDeleteLink, writeNewVeth } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
-import { DEFAULT_VLAN, listPortVlans, writePortVlans } from "../../netlink/vlan.ts";
 import { EEXIST, ENODEV, EXFULL } from "../../sys/errno.ts";
 import { hostEndOf } from "../host-end.ts";
 import type { Kernel } from "../kernel.ts";
-import type { HairpinObject, PortObject, VethObject } from "../objects.ts";
+import { Kind } from "../kind.ts";
+
+/** The veth pair of an attachment: the host end is a port of a bridge, the other end is in the container. */
+export interface VethObject {
+  readonly kind: "veth";
+  readonly name: string;
+  readonly mac: Uint8Array;
+  readonly bridge: string;
+  /** Whether the container may send tagged frames. */
+  readonly trunk: boolean;
+  /** Of both ends when they are made. */
+  readonly mtu: number;
+  readonly containerName: string;
+  readonly containerMac: Uint8Array;
+  /** What the container's end has by now: plugins behind this one may have changed it. */
+  readonly containerMtu: number;
+  readonly alias: string;
+}
+
+export class VethKind extends Kind {
+  readonly #object: VethObject;
+
+  constructor(object: VethObject) {
+    super();
+    this.#object = object;
+  }
+
+  override describe(): string {
+    return `make veth pair ${this.#object.name} with ${this.#object.containerName} in the container`;
+  }
+
+  override make(kernel: Kernel): void {
+    applyVeth(kernel, this.#object);
+  }
+
+  override difference(kernel: Kernel): string | null {
+    return differenceInVeth(kernel, this.#object);
+  }
+
+  override undo(kernel: Kernel): void {
+    removeHostLink(kernel, this.#object.name, this.#object.alias);
+  }
+}
 
 /** Makes the pair, both ends down. The namespace takes its end with it when it goes. */
 export function applyVeth(kernel: Kernel, object: VethObject): void {
@@ -51,17 +86,10 @@ function create(kernel: Kernel, object: VethObject): void {
     made = true;
     kernel.remember("container", object.containerName, kernel.link("host", object.name).peer);
   } catch (error) {
-    if (made || !(error instanceof NetlinkError)) takeBackVeth(kernel, object);
+    if (made || !(error instanceof NetlinkError)) {
+      quietly(`remove ${object.name}`, () => removeHostLink(kernel, object.name, object.alias));
+    }
     throw error;
-  }
-}
-
-/** Removes a pair after a failure. What fails here must not hide the first cause. */
-export function takeBackVeth(kernel: Kernel, object: VethObject): void {
-  try {
-    removeHostLink(kernel, object.name, object.alias);
-  } catch (error) {
-    if (!(error instanceof Error)) throw error;
   }
 }
 
@@ -127,66 +155,8 @@ function differenceInEnd(link: Link, wantedMac: Uint8Array, mtu: number): string
   return mtu > 0 && link.mtu !== mtu ? differs(link.name, "MTU", `${mtu}`, `${link.mtu}`) : null;
 }
 
-/** Sets the port's options and brings it up; then it belongs to its owner by name. */
-export function applyPort(kernel: Kernel, object: PortObject): void {
-  const index = kernel.index("host", object.name);
-  writePort(kernel.host, index, object.alias, object.hairpin, object.isolated);
-  kernel.host.run();
-  if (object.vlans === null) return;
-  if (object.dropDefaultVlan) writePortVlans(kernel.host, index, [DEFAULT_VLAN], false);
-  writePortVlans(kernel.host, index, object.vlans, true);
-  kernel.host.run();
-}
-
-/** What is different about the port; null if nothing is. */
-export function differenceInPort(kernel: Kernel, object: PortObject): string | null {
-  const link = getLinkByName(kernel.host, object.name);
-  if (link === null) return `host link ${object.name} is missing`;
-  if (!link.up) return `host link ${object.name} is down`;
-  if (link.port === null) return `host link ${object.name} is no port of a bridge`;
-  /* portmap turns it on where a pod is to reach itself. */
-  if (object.hairpin && !link.port.hairpin) return differs(object.name, "hairpin mode", "on", "off");
-  if (link.port.isolated !== object.isolated) {
-    return differs(object.name, "isolation", onOff(object.isolated), onOff(link.port.isolated));
-  }
-  return object.vlans === null ? null : differenceInVlans(kernel, object, link.index);
-}
-
-/** Turns hairpin mode on where it is off. */
-export function applyHairpin(kernel: Kernel, object: HairpinObject): void {
-  const link = kernel.seen("host", object.port) ?? kernel.link("host", object.port);
-  if (link.port?.hairpin === true) return;
-  writeHairpin(kernel.host, kernel.index("host", object.port));
-  kernel.host.run();
-}
-
-export function differenceInHairpin(kernel: Kernel, object: HairpinObject): string | null {
-  const port = getLinkByName(kernel.host, object.port)?.port ?? null;
-  return port === null || port.hairpin ? null : differs(object.port, "hairpin mode", "on", "off");
-}
-
-function differenceInVlans(kernel: Kernel, object: PortObject, index: number): string | null {
-  const found = listPortVlans(kernel.host, index);
-  for (const range of object.vlans ?? []) {
-    for (let id = range.first; id <= range.last; id += 1) {
-      const entry = found.find((vlan) => vlan.first === id);
-      if (entry === undefined) return `${object.name} is not in VLAN ${id}`;
-      if (entry.pvid !== range.pvid || entry.untagged !== range.untagged) {
-        return `${object.name} has VLAN ${id} ${entry.untagged ? "untagged" : "tagged"}, expected ${range.untagged ? "untagged" : "tagged"}`;
-      }
-    }
-  }
-  const wanted = (id: number): boolean => (object.vlans ?? []).some((range) => range.first <= id && id <= range.last);
-  const extra = found.find((vlan) => !wanted(vlan.first));
-  return object.dropDefaultVlan && extra !== undefined ? `${object.name} is in VLAN ${extra.first} too` : null;
-}
-
 function differs(link: string, what: string, expected: string, found: string): string {
   return `${link} has ${what} ${found}, expected ${expected}`;
-}
-
-function onOff(value: boolean): string {
-  return value ? "on" : "off";
 }
 
 function bridgeFull(bridge: string): CniError {

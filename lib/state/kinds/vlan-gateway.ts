@@ -4,8 +4,40 @@ import { NetlinkError } from "../../netlink/socket.ts";
 import { DEFAULT_VLAN, writePortVlans } from "../../netlink/vlan.ts";
 import { EEXIST } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";
+import { Kind } from "../kind.ts";
 import { nodeMac } from "../names.ts";
-import type { VlanGatewayObject } from "../objects.ts";
+
+/** The gateway's own link where a VLAN is in use: a veth pair on the host with one end in the bridge. Shared, like the bridge. */
+export interface VlanGatewayObject {
+  readonly kind: "vlan-gateway";
+  readonly name: string;
+  readonly portName: string;
+  readonly alias: string;
+  readonly bridge: string;
+  readonly mtu: number;
+  readonly vlan: number;
+}
+
+export class VlanGatewayKind extends Kind {
+  readonly #object: VlanGatewayObject;
+
+  constructor(object: VlanGatewayObject) {
+    super();
+    this.#object = object;
+  }
+
+  override describe(): string {
+    return `make ${this.#object.name}, the gateway of VLAN ${this.#object.vlan}`;
+  }
+
+  override make(kernel: Kernel): void {
+    applyVlanGateway(kernel, this.#object);
+  }
+
+  override difference(kernel: Kernel): string | null {
+    return differenceInVlanGateway(kernel, this.#object);
+  }
+}
 
 /** Makes the pair if it is missing. Everything here may be done twice, by two calls at once. */
 export function applyVlanGateway(kernel: Kernel, object: VlanGatewayObject): void {

@@ -1,9 +1,8 @@
 import { expect, test } from "vitest";
 import { type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
-import { describe as phrase } from "./describe.ts";
-import { describeRoute } from "./kinds/container.ts";
 import { inTheWay } from "./kinds/gateways.ts";
-import type { KernelObject } from "./objects.ts";
+import { describeRoute } from "./kinds/route.ts";
+import { type KernelObject, kindOf } from "./objects.ts";
 
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
 const route = {
@@ -47,10 +46,7 @@ test.each<[KernelObject, string]>([
     { kind: "vlan-gateway", name: "cni0.5", portName: "vbp1", alias: "", bridge: "cni0", mtu: 0, vlan: 5 },
     "make cni0.5, the gateway of VLAN 5",
   ],
-  [
-    { kind: "sysctl", where: "host", path: ["net", "ipv4", "ip_forward"], value: "1", optional: false },
-    "set net.ipv4.ip_forward to 1",
-  ],
+  [{ kind: "sysctl", where: "host", path: ["net", "ipv4", "ip_forward"], value: "1" }, "set net.ipv4.ip_forward to 1"],
   [{ kind: "up", where: "container", name: "eth0", promiscuous: false }, "bring eth0 up"],
   [{ kind: "arp-notify", link: "eth0" }, "set net.ipv4.conf.eth0.arp_notify"],
   [{ kind: "address", link: "eth0", address: prefix("fd77::5/64"), nodad: true }, "add address fd77::5/64 to eth0"],
@@ -69,7 +65,7 @@ test.each<[KernelObject, string]>([
     "announce the addresses of eth0",
   ],
 ])("$kind", (object, expected) => {
-  expect(phrase(object)).toBe(expected);
+  expect(kindOf(object).describe()).toBe(expected);
 });
 
 test("a route without gateway", () => {

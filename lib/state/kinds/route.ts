@@ -1,48 +1,45 @@
-/** What lives on the container's link: addresses and routes. They go when the link goes. */
+/** A route of the container. It goes with its link. */
 import { compareAddresses, formatAddress, formatPrefix, networkOf, sameAddress } from "../../ip/address.ts";
-import { listAddresses, writeNewAddress } from "../../netlink/address.ts";
-import { getLinkByName, writeLinkUp } from "../../netlink/link.ts";
 import { type ListedRoute, listRoutes, type Route, writeNewRoute } from "../../netlink/route.ts";
 import type { Kernel } from "../kernel.ts";
-import type { AddressObject, LinkUpObject, RouteObject } from "../objects.ts";
+import { type Batch, Kind } from "../kind.ts";
 
 /** The kernel's main table; 0 in a result means it too. */
 const RT_TABLE_MAIN = 254;
 
-export function writeAddress(kernel: Kernel, object: AddressObject): void {
-  writeNewAddress(kernel.container, kernel.index("container", object.link), object.address, object.nodad);
+/** A route through a link of the container. */
+export interface RouteObject {
+  readonly kind: "route";
+  readonly link: string;
+  readonly route: Route;
 }
 
-export function writeRoute(kernel: Kernel, object: RouteObject): void {
-  writeNewRoute(kernel.container, kernel.index("container", object.link), object.route);
-}
+export class RouteKind extends Kind {
+  readonly #object: RouteObject;
 
-export function writeUp(kernel: Kernel, object: LinkUpObject): void {
-  writeLinkUp(kernel.socket(object.where), kernel.index(object.where, object.name), true, object.promiscuous);
-}
-
-/** What is different about a link that should be up; null if nothing is. */
-export function differenceInUp(kernel: Kernel, object: LinkUpObject): string | null {
-  const link = getLinkByName(kernel.socket(object.where), object.name);
-  if (link === null) return `${object.name} is missing`;
-  if (!link.up) return `${object.name} is down`;
-  return object.promiscuous && !link.promiscuous ? `${object.name} is not promiscuous` : null;
-}
-
-export function differenceInAddress(kernel: Kernel, object: AddressObject): string | null {
-  const addresses = listAddresses(kernel.container, kernel.index("container", object.link));
-  const { length, address } = object.address;
-  const others: string[] = [];
-  for (const { prefix, failed } of addresses) {
-    others.push(formatPrefix(prefix));
-    if (prefix.length !== length || !sameAddress(prefix.address, address)) continue;
-    return failed ? `${formatPrefix(prefix)} on ${object.link} is a duplicate: another host has it` : null;
+  constructor(object: RouteObject) {
+    super();
+    this.#object = object;
   }
-  const found = others.length === 0 ? "none" : others.join(" ");
-  return `${object.link} lacks the address ${formatPrefix(object.address)}, it has: ${found}`;
+
+  override describe(): string {
+    return `add route ${describeRoute(this.#object.route)} through ${this.#object.link}`;
+  }
+
+  override batch(): Batch {
+    return "requests container";
+  }
+
+  override make(kernel: Kernel): void {
+    writeNewRoute(kernel.container, kernel.index("container", this.#object.link), this.#object.route);
+  }
+
+  override difference(kernel: Kernel): string | null {
+    return differenceInRoute(kernel, this.#object);
+  }
 }
 
-export function differenceInRoute(kernel: Kernel, object: RouteObject): string | null {
+function differenceInRoute(kernel: Kernel, object: RouteObject): string | null {
   const wanted = object.route;
   const family = wanted.dst.address.family;
   const link = kernel.index("container", object.link);

@@ -1,0 +1,48 @@
+/** A link that is up. */
+import { getLinkByName, writeLinkUp } from "../../netlink/link.ts";
+import type { Kernel, Where } from "../kernel.ts";
+import { type Batch, Kind } from "../kind.ts";
+
+/** A link that is up, and promiscuous if that is asked for. */
+export interface LinkUpObject {
+  readonly kind: "up";
+  readonly where: Where;
+  readonly name: string;
+  readonly promiscuous: boolean;
+}
+
+export class LinkUpKind extends Kind {
+  readonly #object: LinkUpObject;
+
+  constructor(object: LinkUpObject) {
+    super();
+    this.#object = object;
+  }
+
+  override describe(): string {
+    return `bring ${this.#object.name} up`;
+  }
+
+  override batch(): Batch {
+    return this.#object.where === "host" ? "requests host" : "requests container";
+  }
+
+  /** A bridge that was there before mostly is up. */
+  override isMade(kernel: Kernel): boolean {
+    const link = kernel.seen(this.#object.where, this.#object.name);
+    return link?.up === true && (link.promiscuous || !this.#object.promiscuous);
+  }
+
+  override make(kernel: Kernel): void {
+    const { where, name, promiscuous } = this.#object;
+    writeLinkUp(kernel.socket(where), kernel.index(where, name), true, promiscuous);
+  }
+
+  override difference(kernel: Kernel): string | null {
+    const { where, name, promiscuous } = this.#object;
+    const link = getLinkByName(kernel.socket(where), name);
+    if (link === null) return `${name} is missing`;
+    if (!link.up) return `${name} is down`;
+    return promiscuous && !link.promiscuous ? `${name} is not promiscuous` : null;
+  }
+}
