@@ -28,7 +28,7 @@ import { formatSpans, isGateway, type Range, spanIndex, spansMeet } from "../../
 import { itemAt } from "../../lib/lists.ts";
 import { clip } from "../../lib/text.ts";
 
-export const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
+const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
 
 /** A pool of addresses of one family, and the address asked for from it; null if any will do. */
 export interface Pool {

@@ -27,7 +27,7 @@ export function runByHand(plugin: Plugin, release: string, list: readonly string
  * first line, or what stands behind its " v"; the first three numbers with dots anywhere. So the first line is the
  * reference's to the letter, with a version of ours that passes for one of the reference's, and nothing before it.
  */
-export function aboutText({ name, versions }: Plugin, release: string): string {
+function aboutText({ name, versions }: Plugin, release: string): string {
   return `CNI ${name} plugin v${release}\nCNI protocol versions supported: ${versions.join(", ")}\nPodwire; "${name} --help" tells more\n`;
 }
 

@@ -16,14 +16,14 @@ import type { Request, Verb } from "./environment.ts";
 import { Fields } from "./fields.ts";
 import { JsonError, parseJson } from "./json.ts";
 import { pluginsNamed } from "./names.ts";
-import type { Plugin } from "./plugin.ts";
+import { Delegates, type Plugin } from "./plugin.ts";
 import { EMPTY_RESULT, type Result } from "./result.ts";
 import { decodeForeignResult } from "./result-decode.ts";
 
 const MAX_PASSED_ON_BYTES = 65536;
 
-/** The other plugins a call can reach. */
-export class Delegates {
+/** Plugins of this executable, called in the process, and others in CNI_PATH, started. */
+export class FoundDelegates extends Delegates {
   readonly #own: readonly Plugin[];
   readonly #request: Request;
   readonly #config: NetworkConfig;
@@ -34,23 +34,18 @@ export class Delegates {
    * @param caller the name of the plugin that delegates
    */
   constructor(own: readonly Plugin[], caller: string, request: Request, config: NetworkConfig) {
+    super();
     this.#own = own;
     this.#caller = caller;
     this.#request = request;
     this.#config = config;
   }
 
-  /** The same for a delegate that gets another configuration. */
-  withConfig(config: NetworkConfig): Delegates {
-    return new Delegates(this.#own, this.#caller, this.#request, config);
+  override withConfig(config: NetworkConfig): Delegates {
+    return new FoundDelegates(this.#own, this.#caller, this.#request, config);
   }
 
-  /**
-   * ADD by another plugin.
-   * @param type the delegate's name, from the configuration
-   * @throws CniError: the delegate's own, or 7 / 104 if it cannot be found or started
-   */
-  add(type: string): Result {
+  override add(type: string): Result {
     const path = this.#find(type);
     const own = this.#same(path, type);
     if (own !== null) return own.add(this.#call("ADD"));
@@ -58,23 +53,23 @@ export class Delegates {
     return resultOf(output, type, this.#config.cniVersion);
   }
 
-  check(type: string): void {
+  override check(type: string): void {
     const own = this.#resolve(type, "CHECK");
     if (own !== null) own.check(this.#call("CHECK"));
   }
 
-  del(type: string): void {
+  override del(type: string): void {
     const own = this.#resolve(type, "DEL");
     if (own !== null) own.del(this.#call("DEL"));
   }
 
-  gc(type: string): void {
+  override gc(type: string): void {
     const own = this.#resolve(type, "GC");
     if (own !== null) own.gc(this.#call("GC"));
   }
 
   /** STATUS: a delegate that cannot be found or run is what makes the network unavailable (code 50). */
-  status(type: string): void {
+  override status(type: string): void {
     try {
       const own = this.#resolve(type, "STATUS");
       if (own !== null) own.status(this.#call("STATUS"));

@@ -94,7 +94,7 @@ export function isValidName(text: string): boolean {
 }
 
 /** @throws CniError 4 */
-export function validateContainerId(value: string): void {
+function validateContainerId(value: string): void {
   if (value.length > MAX_NAME_LENGTH) {
     throw new CniError(
       INVALID_ENVIRONMENT,

@@ -47,7 +47,7 @@ export class Json {
 const NO_ITEMS: Json[] = [];
 const NO_KEYS: string[] = [];
 
-export function jsonNull(): Json {
+function jsonNull(): Json {
   return new Json("null", "null", NO_ITEMS, NO_KEYS);
 }
 

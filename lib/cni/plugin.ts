@@ -1,8 +1,24 @@
 /** What a plugin is to the protocol. */
 import type { NetworkConfig } from "./config.ts";
-import type { Delegates } from "./delegate.ts";
 import type { Request } from "./environment.ts";
 import type { Result } from "./result.ts";
+
+/** Other plugins, as a call can reach them. */
+export abstract class Delegates {
+  /** The same for a delegate that gets another configuration. */
+  abstract withConfig(config: NetworkConfig): Delegates;
+
+  /**
+   * ADD by another plugin.
+   * @param type the delegate's name, from the configuration
+   * @throws CniError: the delegate's own, or 7 / 104 if it cannot be found or started
+   */
+  abstract add(type: string): Result;
+  abstract check(type: string): void;
+  abstract del(type: string): void;
+  abstract gc(type: string): void;
+  abstract status(type: string): void;
+}
 
 /** One call of a verb: who is asking, with which configuration, and how to reach other plugins. */
 export interface Call {

@@ -103,7 +103,7 @@ export function checkAddressless(version: string): void {
   );
 }
 
-export function isEmptyDns(dns: Dns): boolean {
+function isEmptyDns(dns: Dns): boolean {
   return dns.nameservers.length === 0 && dns.domain === "" && dns.search.length === 0 && dns.options.length === 0;
 }
 

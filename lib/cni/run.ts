@@ -19,7 +19,7 @@ import { adviceFor, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, SystemError 
 import * as sys from "../sys/sys.ts";
 import { runByHand } from "./by-hand.ts";
 import { MAX_CONFIG_BYTES, readConfig, versionForErrors } from "./config.ts";
-import { Delegates } from "./delegate.ts";
+import { FoundDelegates } from "./delegate.ts";
 import { environmentVariable, type Request, readRequest } from "./environment.ts";
 import { formatJson, formatJsonLine, type Json, jsonNumber, jsonObject, jsonString, jsonStrings } from "./json.ts";
 import { chosenPlugin } from "./names.ts";
@@ -58,7 +58,7 @@ export function run(plugins: readonly Plugin[], release: string): number {
     }
     input = readInput();
     const config = readConfig(input);
-    serve({ request, config, delegates: new Delegates(plugins, plugin.name, request, config) }, plugin);
+    serve({ request, config, delegates: new FoundDelegates(plugins, plugin.name, request, config) }, plugin);
     return 0;
   } catch (error) {
     printError(asCniError(error instanceof Error ? error : new Error(String(error))), input);

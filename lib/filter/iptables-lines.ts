@@ -1,6 +1,6 @@
 /** Plans of the iptables backend as lines of a record. Pure. */
 import { textAt } from "../lists.ts";
-import type { IptablesChain, IptablesPlan, IptablesRule } from "./iptables-rules.ts";
+import type { IptablesChain, IptablesPlan, IptablesRule } from "./iptables-plan.ts";
 
 /** An IptablesPlan that is being read. */
 export interface RecordedPlan {

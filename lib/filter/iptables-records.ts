@@ -4,7 +4,7 @@ import { warn } from "../host/io.ts";
 import { type Family, sameAddress } from "../ip/address.ts";
 import { type HostPort, hostPortsIn } from "./hostports.ts";
 import { addIptables, removeIptables, repairIptables, requireWorkingIptables } from "./iptables.ts";
-import type { IptablesPlan } from "./iptables-rules.ts";
+import type { IptablesPlan } from "./iptables-plan.ts";
 import { type FilterElement, type FilterRecord, ownerHash, ownerText, recordName } from "./record.ts";
 import { liveRecords } from "./restore.ts";
 import { isDead, portTaken } from "./rivals.ts";

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { type Address, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import type { IptablesPlan } from "./iptables-plan.ts";
 import {
   hostPortChain,
   hostPortRules,
   type IptablesOptions,
   type IptablesOwner,
-  type IptablesPlan,
   type IptablesPort,
   masqueradeChainName,
   masqueradeRules,

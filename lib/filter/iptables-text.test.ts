@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { type Prefix, parsePrefix } from "../ip/address.ts";
-import { hostPortRules, type IptablesPlan, masqueradeRules } from "./iptables-rules.ts";
+import type { IptablesPlan } from "./iptables-plan.ts";
+import { hostPortRules, masqueradeRules } from "./iptables-rules.ts";
 import {
   attemptText,
   checkText,

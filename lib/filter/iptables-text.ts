@@ -3,7 +3,8 @@
  * holds for checks (-C) and new chains (-N), too, so that one input can be "do this if nothing is in the way". Pure.
  */
 import { textAt } from "../lists.ts";
-import { type IptablesPlan, type IptablesRule, LOCALNET_CHAIN } from "./iptables-rules.ts";
+import type { IptablesPlan, IptablesRule } from "./iptables-plan.ts";
+import { LOCALNET_CHAIN } from "./iptables-rules.ts";
 
 /** A table in the output of iptables-save. */
 export interface SavedTable {

@@ -10,7 +10,8 @@ import { textAt } from "../lists.ts";
 import { errnoText } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
-import { HOSTPORT_PREFIX, type IptablesPlan } from "./iptables-rules.ts";
+import type { IptablesPlan } from "./iptables-plan.ts";
+import { HOSTPORT_PREFIX } from "./iptables-rules.ts";
 import {
   attemptText,
   checkText,

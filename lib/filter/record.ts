@@ -8,7 +8,7 @@ import type { Resident } from "../host/liveness.ts";
 import type { NamespaceIdentity } from "../host/namespace.ts";
 import { textAt } from "../lists.ts";
 import { hexOf } from "../text.ts";
-import type { IptablesPlan } from "./iptables-rules.ts";
+import type { IptablesPlan } from "./iptables-plan.ts";
 import type { TableName } from "./ruleset.ts";
 
 /** Whose it is: an interface of a container in a network, and the plugin that made it. */

@@ -42,7 +42,7 @@ export const POD_LINK_GROUP = 0x706f64;
 /** The one of those that are VLAN trunks, which may send tagged frames. The groups differ in the last bit. */
 export const TRUNK_LINK_GROUP = POD_LINK_GROUP + 1;
 /** What all pods' links match. */
-export const FROM_PODS = `iifgroup & 4294967294 == ${POD_LINK_GROUP}`;
+const FROM_PODS = `iifgroup & 4294967294 == ${POD_LINK_GROUP}`;
 
 const NF_INET_PRE_ROUTING = 0;
 const NF_INET_LOCAL_OUT = 3;

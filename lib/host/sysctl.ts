@@ -6,7 +6,7 @@ import * as sys from "../sys/sys.ts";
 import { warn } from "./io.ts";
 
 /** The file of a setting: ["net", "ipv4", "ip_forward"]. Parts are file names, so interface names may hold dots. */
-export function sysctlPath(parts: readonly string[]): string {
+function sysctlPath(parts: readonly string[]): string {
   return `/proc/sys/${parts.join("/")}`;
 }
 

@@ -8,7 +8,7 @@ import { itemAt, textAt } from "../lists.ts";
 import { clip } from "../text.ts";
 
 /** The member of a list by which it is known as written here. Runtimes pass over members they do not know. */
-export const MARK = "writtenBy";
+const MARK = "writtenBy";
 const WRITER = "podwire-install";
 
 /** Where host-local's `ranges` belong: one set for each address family. */

@@ -20,7 +20,7 @@ const LINK = ".podwire-install.link";
 const LOCK_MS = 60_000;
 
 /** The largest list, template or table that is read. */
-export const MAX_TEXT_BYTES = 1024 * 1024;
+const MAX_TEXT_BYTES = 1024 * 1024;
 /** A list is longer than its template by the node's subnets. */
 const MAX_LIST_BYTES = 2 * MAX_TEXT_BYTES;
 

@@ -13,7 +13,7 @@ export const RTM_SETLINK = 19;
 const AF_UNSPEC = 0;
 
 export const IFF_UP = 0x1;
-export const IFF_PROMISC = 0x100;
+const IFF_PROMISC = 0x100;
 
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;

@@ -124,7 +124,7 @@ export function getRouteLink(socket: NetlinkSocket, address: Address): number {
 }
 
 /** The routes in the body of an RTM_NEWROUTE message: none if it is no unicast IP route. @throws NetlinkFormatError */
-export function decodeRoutes(body: Uint8Array): ListedRoute[] {
+function decodeRoutes(body: Uint8Array): ListedRoute[] {
   const route = decodeRoute(body);
   if (route === null) return [];
   const hops = decodeHops(body);

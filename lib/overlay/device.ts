@@ -154,7 +154,7 @@ function foreign(name: string, what: string): CniError {
 }
 
 /** What is different about the device that cannot be changed; null if nothing is. */
-export function differenceInDevice(device: Vxlan, settings: OverlaySettings, plan: DevicePlan): string | null {
+function differenceInDevice(device: Vxlan, settings: OverlaySettings, plan: DevicePlan): string | null {
   const gpe = settings.datapath === "gpe";
   if (device.external !== gpe || device.gpe !== gpe) return `is not of the datapath "${settings.datapath}"`;
   if (device.port !== settings.port) return `has port ${device.port}, not ${settings.port}`;

@@ -12,8 +12,9 @@ import {
   tooManyLost as tooManyLostOf,
 } from "./difference.ts";
 import { classify, describeEntry, entriesFor as entriesOf, metricAt, type Overlay } from "./entries.ts";
+import type { Peer } from "./peer.ts";
 import { PeerTable } from "./peer-table.ts";
-import { type Peer, vtepMac } from "./peers.ts";
+import { vtepMac } from "./peers.ts";
 import { isSameStamp, isStamp, stampRoute } from "./stamp.ts";
 
 const address = (text: string): Address => parseAddress(text) as Address;

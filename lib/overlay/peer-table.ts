@@ -2,7 +2,7 @@
 import type { Address, Prefix } from "../ip/address.ts";
 import { MAC_WORDS, macAt, putMac } from "../ip/mac.ts";
 import { ADDRESS_WORDS, addressAt, prefixAt, putAddress, WordIndex, wideLength } from "../ip/words.ts";
-import type { Peer } from "./peers.ts";
+import type { Peer } from "./peer.ts";
 
 /** A network of pods: its address, and its length from 0 to 128. */
 export const CIDR_WORDS = 5;

@@ -6,8 +6,9 @@ import { JsonError, parseJson } from "../cni/json.ts";
 import { CniError } from "../errors.ts";
 import { type Address, formatAddress, formatPrefix, parseAddress } from "../ip/address.ts";
 import { formatMac } from "../ip/mac.ts";
+import type { Peer } from "./peer.ts";
 import type { PeerTable } from "./peer-table.ts";
-import { type Peer, PeersUnknown, readPeer, vtepMac } from "./peers.ts";
+import { PeersUnknown, readPeer, vtepMac } from "./peers.ts";
 import { parsePeersFile } from "./peers-file.ts";
 
 const address = (text: string): Address => parseAddress(text) as Address;

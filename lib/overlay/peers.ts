@@ -15,20 +15,8 @@ import {
 } from "../ip/address.ts";
 import { isUnicastMac, parseMac } from "../ip/mac.ts";
 import { clip } from "../text.ts";
+import type { Peer } from "./peer.ts";
 import type { PeerTable } from "./peer-table.ts";
-
-/** Another node. */
-export interface Peer {
-  /** Where it was read, for messages: "peers.ndjson line 7". */
-  readonly place: string;
-  readonly nodeIp: Address;
-  /** The networks of its pods, host bits zero. */
-  readonly podCidrs: readonly Prefix[];
-  /** The Ethernet address of its VXLAN device. */
-  readonly mac: Uint8Array;
-  /** Whether that address was given, not derived. */
-  readonly ownMac: boolean;
-}
 
 /** A record that cannot be used, with what it tells of its node: that may be somebody's mistake, and its node still there. */
 export interface Reject {

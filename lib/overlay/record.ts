@@ -2,7 +2,8 @@
 import { Fields } from "../cni/fields.ts";
 import { JsonError, parseJson } from "../cni/json.ts";
 import { CniError } from "../errors.ts";
-import { type Peer, PeersUnknown, type Reject, readPeer, rejectOf } from "./peers.ts";
+import type { Peer } from "./peer.ts";
+import { PeersUnknown, type Reject, readPeer, rejectOf } from "./peers.ts";
 
 /** A line, or a file of a directory: a node with a dozen networks has some hundred bytes. */
 const MAX_RECORD_BYTES = 16_384;

@@ -5,8 +5,9 @@ import { CniError } from "../errors.ts";
 import { type Address, contains, formatAddress, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { EntryTable, FOREIGN, type TunnelRoute } from "../netlink/entry-table.ts";
 import type { Link } from "../netlink/link.ts";
+import type { Peer } from "./peer.ts";
 import { PeerTable } from "./peer-table.ts";
-import { type Peer, vtepMac } from "./peers.ts";
+import { vtepMac } from "./peers.ts";
 import { chooseUnderlay, type Surroundings, sameRoutes } from "./underlay.ts";
 
 const address = (text: string): Address => parseAddress(text) as Address;

@@ -31,8 +31,8 @@ export interface BandwidthConfig {
 }
 
 /** The bounds that Kubernetes sets for its annotations: 1k and 1P. */
-export const MIN_RATE_BITS = 1000;
-export const MAX_RATE_BITS = 1e15;
+const MIN_RATE_BITS = 1000;
+const MAX_RATE_BITS = 1e15;
 const DEFAULT_LATENCY_MS = 25;
 const MAX_LATENCY_MS = 10_000;
 /** As many filters as the kernel numbers in one list. */

@@ -12,7 +12,8 @@ import {
 import { checkRouteFamilies } from "../../lib/cni/result-decode.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
 import type { Backend } from "../../lib/filter/backend.ts";
-import { type IptablesPlan, masqueradeRules } from "../../lib/filter/iptables-rules.ts";
+import type { IptablesPlan } from "../../lib/filter/iptables-plan.ts";
+import { masqueradeRules } from "../../lib/filter/iptables-rules.ts";
 import { masqueradeChain, masqueradeElements } from "../../lib/filter/masquerade.ts";
 import type { FilterChain, FilterElement, FilterOwner, FilterRecord } from "../../lib/filter/record.ts";
 import { isolationElements, sourceCheckElements } from "../../lib/filter/source-check.ts";

@@ -247,7 +247,7 @@ export function describeMapping(mapping: Mapping): string {
 }
 
 /** The host's side of a mapping: "tcp 10.0.0.1:8080", "udp [::]:53", "tcp *:80" for all addresses of both families. */
-export function describeHostPort(mapping: Mapping): string {
+function describeHostPort(mapping: Mapping): string {
   let address = mapping.family === 0 ? "*" : mapping.family === 4 ? "0.0.0.0" : "[::]";
   if (mapping.hostIp !== null) {
     address = mapping.hostIp.family === 4 ? formatAddress(mapping.hostIp) : `[${formatAddress(mapping.hostIp)}]`;

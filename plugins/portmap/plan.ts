@@ -6,7 +6,8 @@
 import type { Result } from "../../lib/cni/result.ts";
 import type { Backend } from "../../lib/filter/backend.ts";
 import { type HostPort, hostPortElements, isHostPort, type ListenerPort } from "../../lib/filter/hostports.ts";
-import { hostPortRules, type IptablesPlan } from "../../lib/filter/iptables-rules.ts";
+import type { IptablesPlan } from "../../lib/filter/iptables-plan.ts";
+import { hostPortRules } from "../../lib/filter/iptables-rules.ts";
 import { sharedChainName } from "../../lib/filter/masquerade.ts";
 import {
   type FilterChain,
@@ -66,7 +67,7 @@ export function podAddresses(result: Result, ifname: string): Prefix[] {
 }
 
 /** The mappings that one of the pod's addresses is to be published by. */
-export function hostPortsOf(config: PortmapConfig, pod: Address): HostPort[] {
+function hostPortsOf(config: PortmapConfig, pod: Address): HostPort[] {
   const ports: HostPort[] = [];
   for (const mapping of config.mappings) {
     if (mapping.family !== 0 && mapping.family !== pod.family) continue;

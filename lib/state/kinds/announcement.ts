@@ -57,14 +57,14 @@ const LONGEST_PAUSE_US = 20_000;
  * advertisement) when its Ethernet address is set, even to the one it has; sending the packets ourselves would cost
  * 10 ms, since closing a packet socket waits for RCU.
  */
-export function applyAnnouncement(kernel: Kernel, object: AnnouncementObject): void {
+function applyAnnouncement(kernel: Kernel, object: AnnouncementObject): void {
   waitForPort(kernel, object.port);
   writeLinkAddress(kernel.container, kernel.index("container", object.containerLink), object.containerMac);
   kernel.container.run();
 }
 
 /** What keeps the port from carrying traffic; null if nothing does. With spanning tree it may be on its way there. */
-export function differenceInAnnouncement(kernel: Kernel, object: AnnouncementObject): string | null {
+function differenceInAnnouncement(kernel: Kernel, object: AnnouncementObject): string | null {
   const state = getLinkByName(kernel.host, object.port)?.port?.state ?? BR_STATE_FORWARDING;
   if (state !== BR_STATE_DISABLED && state !== BR_STATE_BLOCKING) return null;
   const name = state === BR_STATE_DISABLED ? "disabled" : "blocking";

@@ -40,7 +40,7 @@ export class BridgeKind extends Kind {
 }
 
 /** Makes the bridge if it is missing; whoever else makes it at the same moment is welcome. */
-export function applyBridge(kernel: Kernel, object: BridgeObject): void {
+function applyBridge(kernel: Kernel, object: BridgeObject): void {
   let link = getLinkByName(kernel.host, object.name);
   if (link === null) {
     /* An address of its own, so that it does not change with the ports that come and go. */
@@ -92,7 +92,7 @@ function setMac(kernel: Kernel, link: Link, mac: Uint8Array): Link {
 }
 
 /** What is different about the bridge; null if nothing is. */
-export function differenceInBridge(kernel: Kernel, object: BridgeObject): string | null {
+function differenceInBridge(kernel: Kernel, object: BridgeObject): string | null {
   const link = getLinkByName(kernel.host, object.name);
   if (link === null) return `bridge ${object.name} is missing`;
   if (link.kind !== "bridge") return `${object.name} is ${describeKind(link)}, not a bridge`;

@@ -37,7 +37,7 @@ export class FreeMacKind extends Kind {
  * by the other, and the later link gives way.
  * @throws CniError 102 that names the holder
  */
-export function applyFreeMac(kernel: Kernel, object: FreeMacObject): void {
+function applyFreeMac(kernel: Kernel, object: FreeMacObject): void {
   const mac = formatMac(object.mac);
   const own = kernel.index("host", object.port);
   const bridge = kernel.link("host", object.bridge);

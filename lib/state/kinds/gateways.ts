@@ -60,7 +60,7 @@ interface Removals {
  * Gives the link the gateways' addresses. One that another ADD adds at the same moment is as good. Ours of networks that
  * nobody uses any more go.
  */
-export function applyGateways(kernel: Kernel, object: GatewaysObject): void {
+function applyGateways(kernel: Kernel, object: GatewaysObject): void {
   const index = kernel.index("host", object.link);
   const present = listAddresses(kernel.host, index);
   const missing = object.addresses.filter((wanted) => !present.some((entry) => samePrefix(entry.prefix, wanted)));
@@ -95,7 +95,7 @@ function removalsFor(
   for (const entry of present) {
     const { prefix } = entry;
     const obstructed = missing.find((wanted) => inTheWay(prefix, wanted, object.addresses));
-    const stale = mayBeStale(object, entry) && isOurs(kernel, object, entry);
+    const stale = mayBeStale(object, entry) && isOurs(kernel, object.bridge, entry);
     if (obstructed === undefined && !stale) continue;
     if (stale && object.addresses.some((wanted) => takesIn(wanted, prefix))) {
       /* IPv6 does not take an address twice. */
@@ -157,7 +157,7 @@ function removeAddress(kernel: Kernel, index: number, prefix: Prefix): void {
 }
 
 /** What is different about the gateways; null if nothing is. A network that has grown around one serves as well. */
-export function differenceInGateways(kernel: Kernel, object: GatewaysObject): string | null {
+function differenceInGateways(kernel: Kernel, object: GatewaysObject): string | null {
   const present = listAddresses(kernel.host, kernel.index("host", object.link));
   for (const wanted of object.addresses) {
     if (present.some((entry) => takesIn(entry.prefix, wanted))) continue;

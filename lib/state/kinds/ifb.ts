@@ -47,7 +47,7 @@ export class IfbKind extends Kind {
   }
 }
 
-export function applyIfb(kernel: Kernel, object: IfbObject): void {
+function applyIfb(kernel: Kernel, object: IfbObject): void {
   const socket = kernel.socket(object.where);
   writeNewIfb(socket, object);
   let errno = 0;
@@ -74,11 +74,11 @@ export function applyIfb(kernel: Kernel, object: IfbObject): void {
   }
 }
 
-export function missingIfb(): CniError {
+function missingIfb(): CniError {
   return missing("ifb links", "CONFIG_IFB (module ifb)");
 }
 
-export function differenceInIfb(kernel: Kernel, object: IfbObject): string | null {
+function differenceInIfb(kernel: Kernel, object: IfbObject): string | null {
   const socket = kernel.socket(object.where);
   const link = getLinkByName(socket, object.name);
   if (link === null) return `${object.name}, through which the container's packets are shaped, is missing`;

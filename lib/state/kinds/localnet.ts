@@ -38,7 +38,7 @@ export class LocalnetKind extends Kind {
   }
 }
 
-export function applyLocalnet(kernel: Kernel, object: LocalnetObject): void {
+function applyLocalnet(kernel: Kernel, object: LocalnetObject): void {
   const setting = localnetSetting(object.link);
   if (readSysctl(setting) !== "0") return;
   /* It stays when the last pod has gone, so the rule that keeps strangers out has to come back even then. */

@@ -50,7 +50,7 @@ const PRIORITIES = FIRST_TAG + TAGS.length;
  * to filters again, so whoever decides about packets has to come first. The hooks have different ones, because the kernel
  * lists u32 filters of one priority with those of the other hook.
  */
-export function firstPriority(hook: Hook): number {
+function firstPriority(hook: Hook): number {
   return hook === "ingress" ? 60_000 : 60_010;
 }
 
@@ -87,7 +87,7 @@ export class RedirectKind extends Kind {
   }
 }
 
-export function applyRedirect(kernel: Kernel, object: RedirectObject): void {
+function applyRedirect(kernel: Kernel, object: RedirectObject): void {
   const socket = kernel.socket(object.where);
   const index = kernel.index(object.where, object.link);
   writeClsact(socket, index);
@@ -102,12 +102,12 @@ export function applyRedirect(kernel: Kernel, object: RedirectObject): void {
   }
 }
 
-export function missingClsact(): CniError {
+function missingClsact(): CniError {
   return missing("the queueing discipline clsact", "CONFIG_NET_SCH_INGRESS (module sch_ingress)");
 }
 
 /** Attaches filters; those for all packets are matchall where the kernel has it, else u32 that matches anything. */
-export function writeFilters(socket: NetlinkSocket, index: number, filters: readonly TrafficFilter[]): void {
+function writeFilters(socket: NetlinkSocket, index: number, filters: readonly TrafficFilter[]): void {
   let refused: NetlinkError | null = null;
   for (const filter of filters) {
     if (filter.subnet === null) {
@@ -159,7 +159,7 @@ function filtersOf(kernel: Kernel, object: RedirectObject): TrafficFilter[] {
   }));
 }
 
-export function differenceInRedirect(kernel: Kernel, object: RedirectObject): string | null {
+function differenceInRedirect(kernel: Kernel, object: RedirectObject): string | null {
   const socket = kernel.socket(object.where);
   const found = listFilters(socket, kernel.index(object.where, object.link), object.hook);
   const ours = found.filter((filter) => isOurs(object.hook, filter.priority));

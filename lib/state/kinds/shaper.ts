@@ -57,7 +57,7 @@ export class ShaperKind extends Kind {
 /** The kernel's arithmetic is rounded: what differs by less than a hundred thousandth is the same. */
 const PRECISION = 1e-5;
 
-export function applyShaper(kernel: Kernel, object: ShaperObject): void {
+function applyShaper(kernel: Kernel, object: ShaperObject): void {
   const socket = kernel.socket(object.where);
   const index = kernel.index(object.where, object.link);
   const root = getRoot(socket, index);
@@ -89,7 +89,7 @@ export function removeShaper(socket: NetlinkSocket, index: number): void {
   if (errno !== 0 && errno !== ENOENT && errno !== EINVAL && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
 }
 
-export function differenceInShaper(kernel: Kernel, object: ShaperObject): string | null {
+function differenceInShaper(kernel: Kernel, object: ShaperObject): string | null {
   const index = kernel.index(object.where, object.link);
   return differenceInRoot(getRoot(kernel.socket(object.where), index), object.link, object.bucket);
 }

@@ -10,7 +10,6 @@ import { type LinkAddress, listAddresses, PROTOCOL_PODWIRE } from "../../netlink
 import { type Link, listLinks, OPERSTATE_UNKNOWN, OPERSTATE_UP } from "../../netlink/link.ts";
 import type { Kernel } from "../kernel.ts";
 import { nodeMac, OWNER_MARK } from "../names.ts";
-import type { GatewaysObject } from "./gateways.ts";
 
 /** So many users of an address are named. */
 const NAMED = 3;
@@ -21,11 +20,11 @@ const MARKING_KERNEL = [5, 18];
  * Whether Podwire has put an address on a link: it is marked. Kernels that keep no marks leave the bridge's own MAC, which
  * tells who has made the bridge.
  */
-export function isOurs(kernel: Kernel, object: GatewaysObject, address: LinkAddress): boolean {
+export function isOurs(kernel: Kernel, bridge: string, address: LinkAddress): boolean {
   if (address.protocol !== 0) return address.protocol === PROTOCOL_PODWIRE;
   if (isLinkLocal(address.prefix) || keepsMarks()) return false;
-  const bridge = kernel.seen("host", object.bridge) ?? kernel.link("host", object.bridge);
-  return bridge.mac === formatMac(nodeMac(object.bridge));
+  const link = kernel.seen("host", bridge) ?? kernel.link("host", bridge);
+  return link.mac === formatMac(nodeMac(bridge));
 }
 
 export function isLinkLocal({ address }: Prefix): boolean {

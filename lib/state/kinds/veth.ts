@@ -54,7 +54,7 @@ export class VethKind extends Kind {
 }
 
 /** Makes the pair, both ends down. The namespace takes its end with it when it goes. */
-export function applyVeth(kernel: Kernel, object: VethObject): void {
+function applyVeth(kernel: Kernel, object: VethObject): void {
   try {
     create(kernel, object);
   } catch (error) {
@@ -130,7 +130,7 @@ export function removeLink(kernel: Kernel, link: Link): void {
 }
 
 /** What is different about the pair; null if nothing is. Empty Ethernet addresses and an MTU of 0 are not compared. */
-export function differenceInVeth(kernel: Kernel, object: VethObject): string | null {
+function differenceInVeth(kernel: Kernel, object: VethObject): string | null {
   const inside = getLinkByName(kernel.container, object.containerName);
   if (inside === null) return `${object.containerName} is missing in the container`;
   if (inside.kind !== "veth") return `${object.containerName} in the container is a ${inside.kind}, not a veth`;

@@ -40,7 +40,7 @@ export class VlanGatewayKind extends Kind {
 }
 
 /** Makes the pair if it is missing. Everything here may be done twice, by two calls at once. */
-export function applyVlanGateway(kernel: Kernel, object: VlanGatewayObject): void {
+function applyVlanGateway(kernel: Kernel, object: VlanGatewayObject): void {
   writeNewVeth(kernel.host, {
     name: object.portName,
     mac: nodeMac(object.portName),
@@ -62,7 +62,7 @@ export function applyVlanGateway(kernel: Kernel, object: VlanGatewayObject): voi
 }
 
 /** What is different about the VLAN's gateway; null if nothing is. */
-export function differenceInVlanGateway(kernel: Kernel, object: VlanGatewayObject): string | null {
+function differenceInVlanGateway(kernel: Kernel, object: VlanGatewayObject): string | null {
   const link = getLinkByName(kernel.host, object.name);
   if (link === null) return `${object.name}, the gateway of VLAN ${object.vlan}, is missing`;
   return link.up ? null : `${object.name}, the gateway of VLAN ${object.vlan}, is down`;

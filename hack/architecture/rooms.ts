@@ -1,0 +1,54 @@
+/** The rooms of the house, lowest first: a file uses files of its own room and of rooms below. rooms.test.ts holds that. */
+
+export interface Room {
+  /** A folder, or the files that are meant. */
+  readonly path: string;
+  /** What it holds, for the picture. */
+  readonly holds: string;
+}
+
+/** Rooms of one row do not know each other. */
+export const ROWS: readonly (readonly Room[])[] = [
+  [{ path: "lib/*.ts", holds: "errors, texts, lists" }],
+  [
+    { path: "lib/sys", holds: "system calls, in C" },
+    { path: "lib/ip", holds: "addresses, ranges, MACs: pure" },
+  ],
+  [{ path: "lib/host", holds: "namespaces, sysctls, locks, files, programs" }],
+  [
+    { path: "lib/cni", holds: "the protocol: the life of a call" },
+    { path: "lib/netlink", holds: "messages to the kernel, its numbers" },
+  ],
+  [
+    { path: "lib/filter", holds: "rules, records, backends" },
+    { path: "lib/install", holds: "the installer" },
+  ],
+  [
+    { path: "lib/state", holds: "kinds of object, and the engine" },
+    { path: "lib/overlay", holds: "the nodes of a cluster" },
+  ],
+  [{ path: "ipam/host-local", holds: "leases" }],
+  [
+    { path: "plugins/bandwidth", holds: "" },
+    { path: "plugins/bridge", holds: "" },
+    { path: "plugins/loopback", holds: "" },
+    { path: "plugins/portmap", holds: "" },
+    { path: "plugins/vxlan-overlay", holds: "" },
+  ],
+  [{ path: "plugins/*.ts", holds: "the executable" }],
+];
+
+/** The room of a file; null for one that is in none. */
+export function roomOf(file: string): string | null {
+  const folder = file.slice(0, file.lastIndexOf("/"));
+  for (const { path } of ROWS.flat()) {
+    if (path.endsWith("/*.ts") ? folder === path.slice(0, -5) : `${folder}/`.startsWith(`${path}/`)) return path;
+  }
+  return null;
+}
+
+/** Whether a room may use another one. */
+export function mayUse(room: string, other: string): boolean {
+  const row = (path: string): number => ROWS.findIndex((rooms) => rooms.some((one) => one.path === path));
+  return room === other || row(room) > row(other);
+}

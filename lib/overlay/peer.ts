@@ -1,0 +1,15 @@
+/** A node of the cluster, as the list tells of it. */
+import type { Address, Prefix } from "../ip/address.ts";
+
+/** Another node. */
+export interface Peer {
+  /** Where it was read, for messages: "peers.ndjson line 7". */
+  readonly place: string;
+  readonly nodeIp: Address;
+  /** The networks of its pods, host bits zero. */
+  readonly podCidrs: readonly Prefix[];
+  /** The Ethernet address of its VXLAN device. */
+  readonly mac: Uint8Array;
+  /** Whether that address was given, not derived. */
+  readonly ownMac: boolean;
+}
