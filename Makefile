@@ -32,7 +32,7 @@ CNI_BIN_DIR ?= /opt/cni/bin
 RELEASE := build/release
 IMAGE ?=
 
-.PHONY: build test conformance conformance-kernels coverage demo demo-overlay fresh bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh
+.PHONY: build check test conformance conformance-kernels coverage demo demo-overlay fresh bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
@@ -41,6 +41,11 @@ test: need-test ## type check, lint, build, run all tests (as root)
 	@biome check --error-on-warnings
 	@$(MAKE) --no-print-directory build release image
 	@vitest run
+
+check: need-build ## types, lint and unit tests: no root, no build
+	@tsc --incremental --tsBuildInfoFile .cache/tsc.json
+	@biome check --error-on-warnings
+	@vitest run --project unit
 
 conformance: need-test build image ## real container runtimes with both suites of plugins, faults at every system call, a fresh machine (as root)
 	@PODWIRE_CLIENTS=all vitest run --project clients
