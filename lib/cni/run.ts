@@ -15,7 +15,7 @@ import {
 } from "../errors.ts";
 import { hasPrinted, print, printLast, readAll, warn } from "../host/io.ts";
 import { textAt } from "../lists.ts";
-import { adviceFor, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, SystemError } from "../sys/errno.ts";
+import { adviceFor, isTransient, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { runByHand } from "./by-hand.ts";
 import { MAX_CONFIG_BYTES, readConfig, versionForErrors } from "./config.ts";
@@ -70,8 +70,7 @@ export function run(plugins: readonly Plugin[], release: string): number {
 export function asCniError(error: Error): CniError {
   if (error instanceof CniError) return error;
   if (error instanceof SystemError) {
-    const again = [EAGAIN, EINTR, ENOMEM, ENOBUFS, EMFILE, ENFILE].includes(error.errno);
-    return new CniError(again ? TRY_AGAIN_LATER : IO_FAILURE, error.message, adviceFor(error.errno));
+    return new CniError(isTransient(error.errno) ? TRY_AGAIN_LATER : IO_FAILURE, error.message, adviceFor(error.errno));
   }
   return new CniError(INTERNAL, `internal error: ${error.message}`, "this is a defect of Podwire: please report it");
 }

@@ -6,6 +6,7 @@
  */
 
 import { sinceBootMs } from "../host/boot.ts";
+import { quietly } from "../host/io.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import { textAt } from "../lists.ts";
 import { type Change, commentsOf, freshElements, outside } from "./change.ts";
@@ -23,6 +24,7 @@ import {
   type FilterRecord,
   nftablesRecord,
   ownerHash,
+  ownerText,
   recordName,
   without,
 } from "./record.ts";
@@ -65,7 +67,7 @@ export class PacketFilter {
         else store.put(record);
         addRecordedIptables(store, record);
       } catch (error) {
-        this.#takeBack(store, record, before);
+        this.#undo(store, record, before);
         throw error;
       }
     });
@@ -122,14 +124,12 @@ export class PacketFilter {
     this.put(nftablesRecord(owner, NO_NAMESPACE, sinceBootMs(), [], [element]), false);
   }
 
-  /** After a failure: what was made is removed, and what was recorded before is recorded again. Hides no first cause. */
-  #takeBack(store: RecordStore, record: FilterRecord, before: FilterRecord | null): void {
-    try {
+  /** After a failure: what was made is removed, and what was recorded before is recorded again. */
+  #undo(store: RecordStore, record: FilterRecord, before: FilterRecord | null): void {
+    quietly(`take back what ${ownerText(record.owner)} has in the packet filter`, () => {
       if (before === null) this.#removeRecord(store, record);
       else store.put(before);
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-    }
+    });
   }
 
   /**

@@ -22,7 +22,7 @@ import {
 } from "../netlink/nftables/objects.ts";
 import { listRules, writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
 import type { NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
-import { EBUSY, ENOENT } from "../sys/errno.ts";
+import { EBUSY, ENOENT, isTransient } from "../sys/errno.ts";
 import { hexOf } from "../text.ts";
 import { removeIptables } from "./iptables.ts";
 import {
@@ -251,10 +251,10 @@ function commonChains(owner: IptablesOwner, parts: readonly ReferencePart[]): st
 }
 
 function refused(error: NetlinkError): CniError {
-  const retry = error.errno === ENOENT || error.errno === EBUSY;
+  const changing = error.errno === ENOENT || error.errno === EBUSY;
   return new CniError(
-    retry ? TRY_AGAIN_LATER : KERNEL_REFUSED,
+    changing || isTransient(error.errno) ? TRY_AGAIN_LATER : KERNEL_REFUSED,
     `failed to remove what the reference plugins left in the packet filter: ${error.message}`,
-    retry ? "other programs keep changing the same rules; nothing was changed" : "nothing was changed",
+    changing ? "other programs keep changing the same rules; nothing was changed" : "nothing was changed",
   );
 }

@@ -1,7 +1,7 @@
 /** What the kernel refuses about the packet filter, as errors for people. */
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import type { NetlinkError } from "../netlink/socket.ts";
-import { EINTR, ENOBUFS, ENOMEM, EPERM } from "../sys/errno.ts";
+import { EPERM, isTransient } from "../sys/errno.ts";
 
 /** A kernel without nf_tables. @param reason in its words */
 export function noNftables(reason: string): CniError {
@@ -14,9 +14,8 @@ export function noNftables(reason: string): CniError {
 
 /** A refusal by the kernel of what was attempted. */
 export function refused(error: NetlinkError, action: string): CniError {
-  const again = [EINTR, ENOBUFS, ENOMEM].includes(error.errno);
   return new CniError(
-    again ? TRY_AGAIN_LATER : KERNEL_REFUSED,
+    isTransient(error.errno) ? TRY_AGAIN_LATER : KERNEL_REFUSED,
     `cannot ${action}: ${error.message}`,
     error.errno === EPERM
       ? "the plugin needs CAP_NET_ADMIN over the node's network namespace: let the runtime run it as root of the node"

@@ -4,7 +4,7 @@ import { PacketFilter } from "../filter/packet-filter.ts";
 import { inNamespace, type Namespace } from "../host/namespace.ts";
 import { getLinkByName, type Link } from "../netlink/link.ts";
 import { NETLINK_ROUTE, type NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
-import { EINTR, ENOBUFS, ENOMEM } from "../sys/errno.ts";
+import { isTransient } from "../sys/errno.ts";
 
 /** Which of the two namespaces of a call an object lives in. */
 export type Where = "host" | "container";
@@ -92,8 +92,8 @@ export class Kernel {
 
 /** The error for a refusal by the kernel: what was attempted, in its words and ours. */
 export function kernelRefused(error: NetlinkError, attempted: string, advice: string): CniError {
-  const again = [EINTR, ENOBUFS, ENOMEM].includes(error.errno);
-  return new CniError(again ? TRY_AGAIN_LATER : KERNEL_REFUSED, `${attempted}: ${error.message}`, advice);
+  const code = isTransient(error.errno) ? TRY_AGAIN_LATER : KERNEL_REFUSED;
+  return new CniError(code, `${attempted}: ${error.message}`, advice);
 }
 
 function noNamespace(): CniError {

@@ -103,6 +103,13 @@ export function isShortage(errno: number): boolean {
   return errno === EIO || errno === ENOMEM || errno === EMFILE || errno === ENFILE || errno === EINTR;
 }
 
+/** Whether the same request may well succeed a moment later: the caller gets code 11. */
+export function isTransient(errno: number): boolean {
+  return (
+    errno === EAGAIN || errno === EINTR || errno === ENOMEM || errno === ENOBUFS || errno === EMFILE || errno === ENFILE
+  );
+}
+
 /** Whether an error number tells that nothing can be written in a place, whatever is in it and however long one waits. */
 export function isForbidden(errno: number): boolean {
   return errno === EROFS || errno === EACCES || errno === EPERM;

@@ -15,7 +15,7 @@ import { serviceNote } from "../../lib/filter/kube-proxy.ts";
 import { attachmentHash, type FilterOwner } from "../../lib/filter/record.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
-import { warn } from "../../lib/host/io.ts";
+import { quietly, warn } from "../../lib/host/io.ts";
 import {
   type Namespace,
   type NamespaceIdentity,
@@ -110,16 +110,13 @@ function leased(call: Call, config: BridgeConfig): Result {
 
 /**
  * Gives the addresses back after a failure, also IPAM's own: the specification has us DEL what failed to ADD. If the
- * interface is there all the same, another call for the same attachment was quicker, and the addresses are its own. What
- * fails here must not hide the first cause.
+ * interface is there all the same, another call for the same attachment was quicker, and the addresses are its own.
  */
 function release(call: Call, ipam: string, kernel: Kernel): void {
-  try {
-    if (ipam === "" || getLinkByName(kernel.container, call.request.ifname) !== null) return;
-    call.delegates.del(ipam);
-  } catch (error) {
-    if (!(error instanceof Error)) throw error;
-  }
+  if (ipam === "") return;
+  quietly("give the addresses back", () => {
+    if (getLinkByName(kernel.container, call.request.ifname) === null) call.delegates.del(ipam);
+  });
 }
 
 function planInput(call: Call, config: BridgeConfig, lease: Result, kernel: Kernel, namespace: Namespace): PlanInput {
