@@ -27,6 +27,7 @@ export const ROWS: readonly (readonly Room[])[] = [
     { path: "lib/state", holds: "kinds of object, and the engine" },
     { path: "lib/overlay", holds: "the nodes of a cluster" },
   ],
+  [{ path: "lib/attachment", holds: "what plugins share" }],
   [{ path: "ipam/host-local", holds: "leases" }],
   [
     { path: "plugins/bandwidth", holds: "" },

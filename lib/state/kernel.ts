@@ -1,27 +1,60 @@
 /** The kernel as a call sees it: the plugin's own namespace and the container's, each through a socket of its own. */
 import { CniError, INVALID_NETNS, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import { PacketFilter } from "../filter/packet-filter.ts";
-import { inNamespace, type Namespace } from "../host/namespace.ts";
+import { inNamespace, type Namespace, openNamespace, tryOpenNamespace } from "../host/namespace.ts";
 import { getLinkByName, type Link } from "../netlink/link.ts";
-import { NETLINK_ROUTE, type NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
+import { NETLINK_ROUTE, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { isTransient } from "../sys/errno.ts";
+import * as sys from "../sys/sys.ts";
 
 /** Which of the two namespaces of a call an object lives in. */
 export type Where = "host" | "container";
 
-/** Both sides of an attachment. The container's socket is opened when it is first needed. */
+/** Both sides of an attachment. Namespaces and sockets are opened when they are first needed, and closed with it. */
 export class Kernel {
-  readonly host: NetlinkSocket;
-  readonly namespace: Namespace | null;
+  readonly #path: string;
+  #namespace: Namespace | null = null;
+  #looked = false;
+  #host: NetlinkSocket | null = null;
   #container: NetlinkSocket | null = null;
   #filter: PacketFilter | null = null;
   readonly #indexes = new Map<string, number>();
   readonly #links = new Map<string, Link>();
 
-  /** @param namespace the container's, or null if there is none (any more); closed by the caller */
-  constructor(namespace: Namespace | null) {
-    this.host = new NetlinkSocket(NETLINK_ROUTE);
-    this.namespace = namespace;
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** For a container that must be there. @throws CniError 8 if its namespace is not; SystemError */
+  static forContainer(path: string): Kernel {
+    const kernel = new Kernel(path);
+    kernel.#namespace = openNamespace(path);
+    kernel.#looked = true;
+    return kernel;
+  }
+
+  /** For DEL: the container's namespace may be gone, or the runtime does not know it ("") any more. */
+  static forContainerIfAny(path: string): Kernel {
+    return new Kernel(path);
+  }
+
+  /** For the host alone. */
+  static forHost(): Kernel {
+    return new Kernel("");
+  }
+
+  /** The container's namespace; null if there is none (any more). @throws SystemError if the system cannot tell */
+  get namespace(): Namespace | null {
+    if (!this.#looked) this.#namespace = tryOpenNamespace(this.#path);
+    this.#looked = true;
+    return this.#namespace;
+  }
+
+  /** @throws SystemError */
+  get host(): NetlinkSocket {
+    const socket = this.#host ?? new NetlinkSocket(NETLINK_ROUTE);
+    this.#host = socket;
+    return socket;
   }
 
   /** @throws CniError 8 if there is no container namespace */
@@ -35,8 +68,9 @@ export class Kernel {
 
   /** Runs an action inside the container's namespace, where sysctls are the container's. */
   inContainer(action: () => void): void {
-    if (this.namespace === null) throw noNamespace();
-    inNamespace(this.namespace, () => {
+    const namespace = this.namespace;
+    if (namespace === null) throw noNamespace();
+    inNamespace(namespace, () => {
       if (this.#container === null) this.#container = new NetlinkSocket(NETLINK_ROUTE);
       action();
     });
@@ -84,9 +118,20 @@ export class Kernel {
   }
 
   close(): void {
-    this.host.close();
+    this.#host?.close();
     this.#container?.close();
     this.#filter?.close();
+    if (this.#namespace !== null) sys.close(this.#namespace.fd);
+  }
+}
+
+/** Does something; a refusal by the kernel becomes an error that says what was attempted. @throws CniError 100, 11 */
+export function attempting(attempted: string, action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof NetlinkError) throw kernelRefused(error, attempted, "");
+    throw error;
   }
 }
 

@@ -19,7 +19,7 @@ import { restoreFilter } from "./kinds/filter.ts";
  * @throws CniError 100, 11
  */
 export function repair(): boolean {
-  const kernel = new Kernel(null);
+  const kernel = Kernel.forHost();
   try {
     let changed = restoreFilter(kernel);
     for (const record of published()) {

@@ -17,7 +17,7 @@ export const ENODEV = 19;
 export const ENOTDIR = 20;
 export const EISDIR = 21;
 export const EINVAL = 22;
-export const ENFILE = 23;
+const ENFILE = 23;
 export const EMFILE = 24;
 export const ETXTBSY = 26;
 export const EFBIG = 27;
@@ -38,7 +38,7 @@ const ENETDOWN = 100;
 export const ENETUNREACH = 101;
 export const EHOSTUNREACH = 113;
 export const EDQUOT = 122;
-export const ENOBUFS = 105;
+const ENOBUFS = 105;
 export const ESRCH = 3;
 
 const TEXTS: readonly (readonly [number, string])[] = [

@@ -1,4 +1,7 @@
 /** The bandwidth plugin: what a container sends and receives holds a rate. It stands behind a plugin that makes the interface. */
+import { attachmentOf } from "../../lib/attachment/identity.ts";
+import { requirePrevious } from "../../lib/attachment/previous.ts";
+import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { EMPTY_RESULT, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
@@ -6,19 +9,16 @@ import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, INVALID_CONFIG, KERNEL_REFUSED } from "../../lib/errors.ts";
 import { sha512 } from "../../lib/filter/sha512.ts";
 import { warn } from "../../lib/host/io.ts";
-import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { canonicalMac } from "../../lib/ip/mac.ts";
 import { getLinkByIndex, getLinkByName, type Link, listLinks } from "../../lib/netlink/link.ts";
 import { apply, undo } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { hostEndOf, vethInto } from "../../lib/state/host-end.ts";
-import { Kernel } from "../../lib/state/kernel.ts";
+import { attempting, Kernel } from "../../lib/state/kernel.ts";
 import { rehearse } from "../../lib/state/kinds/rehearsal.ts";
-import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
+import { attachmentNames } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
-import { ownerOf } from "../../lib/state/ownership.ts";
-import { isShapedFor, removeShaping, removeStaleShaping, type ShapedLink } from "../../lib/state/remove.ts";
-import * as sys from "../../lib/sys/sys.ts";
+import { OwnedShaping, removeShaping, type ShapedLink } from "../../lib/state/owned/shaping.ts";
 import { hexOf } from "../../lib/text.ts";
 import { type BandwidthConfig, type RateLimit, readBandwidthConfig } from "./config.ts";
 import { bucketOf, ifbsOf, planBandwidth } from "./plan.ts";
@@ -34,6 +34,10 @@ export const bandwidth: Plugin = {
   repair: null,
 };
 
+/** Where bandwidth belongs. */
+const ADVICE =
+  "bandwidth limits an interface that a plugin before it has made; put it behind bridge in the list of plugins";
+
 /** The container's interface and, if it is a veth whose other end is here, that one. */
 interface Ends {
   readonly inside: Link;
@@ -42,88 +46,43 @@ interface Ends {
 
 function add(call: Call): Result {
   const config = readBandwidthConfig(call);
-  const previous = call.config.prevResult();
-  if (config.ingress === null && config.egress === null) return previous ?? EMPTY_RESULT;
-  const result = required(previous);
-  const namespace = openNamespace(call.request.netns);
-  const kernel = new Kernel(namespace);
+  if (config.ingress === null && config.egress === null) return call.config.prevResult() ?? EMPTY_RESULT;
+  const result = requirePrevious(call, ADVICE);
+  const kernel = Kernel.forContainer(call.request.netns);
   try {
     const ends = findEnds(kernel, call, result);
     noteRaised(config, ends);
-    removeShaping(kernel, attachmentOf(call), shapedLinks(ends), []);
+    attempting("cannot remove the rate limit", () => removeShaping(kernel, attachmentOf(call), shapedLinks(ends), []));
     const plan = planned(call, config, ends);
     apply(kernel, plan);
     return { ...result, interfaces: [...result.interfaces, ...interfacesOf(kernel, call, plan)] };
   } finally {
     kernel.close();
-    sys.close(namespace.fd);
   }
 }
 
 function check(call: Call): void {
   const config = readBandwidthConfig(call);
-  const previous = call.config.prevResult();
-  if (config.ingress === null && config.egress === null) return;
-  const result = required(previous);
-  const namespace = openNamespace(call.request.netns);
-  const kernel = new Kernel(namespace);
+  if (config.ingress === null && config.egress === null) {
+    /* One that is wrong is an error all the same. */
+    call.config.prevResult();
+    return;
+  }
+  const result = requirePrevious(call, ADVICE);
+  const kernel = Kernel.forContainer(call.request.netns);
   try {
     compare(kernel, planned(call, config, findEnds(kernel, call, result)));
   } finally {
     kernel.close();
-    sys.close(namespace.fd);
   }
 }
 
-/** Needs neither limits nor previous result nor namespace; what is left of the links on which packets were shaped is cleared, too. */
 function del(call: Call): void {
-  const { containerId, netns } = call.request;
-  const namespace = tryOpenNamespace(netns);
-  const kernel = new Kernel(namespace);
-  try {
-    removeShaping(kernel, attachmentOf(call), ownLinks(kernel, call), [referenceIfb(call.config.name, containerId)]);
-  } finally {
-    kernel.close();
-    if (namespace !== null) sys.close(namespace.fd);
-  }
-}
-
-/** The links on which the attachment's limits are, and not those of another one that the namespace may have by now. */
-function ownLinks(kernel: Kernel, call: Call): ShapedLink[] {
-  const inside = kernel.namespace === null ? null : getLinkByName(kernel.container, call.request.ifname);
-  const ends = endsOf(kernel, inside);
-  if (ends !== null && areOwn(kernel, call, ends)) return shapedLinks(ends);
-  const names = attachmentNames(attachmentOf(call));
-  const outside = getLinkByName(kernel.host, names.hostLink);
-  if (outside === null || outside.kind !== "veth" || outside.alias !== names.alias) return [];
-  return [{ where: "host", index: outside.index }];
-}
-
-/** In doubt they are not: their limits go with them, when the plugin that made them gets its DEL. */
-function areOwn(kernel: Kernel, call: Call, ends: Ends): boolean {
-  const attachment = attachmentOf(call);
-  const { inside, outside } = ends;
-  const previous = call.config.previousIfAny();
-  const owner = ownerOf(attachmentNames(attachment), call.request.ifname, previous, inside, outside);
-  if (owner !== "unknown") return owner === "own";
-  for (const link of shapedLinks(ends)) {
-    if (isShapedFor(kernel, attachment, link)) return true;
-  }
-  return false;
+  detach(call, [new OwnedShaping([referenceIfb(call.config.name, call.request.containerId)])]);
 }
 
 function gc(call: Call): void {
-  const valid = call.config.validAttachments();
-  if (valid === null) return;
-  const network = call.config.name;
-  const kernel = new Kernel(null);
-  try {
-    const keep: Attachment[] = [];
-    for (const item of valid) keep.push({ network, containerId: item.containerId, ifname: item.ifname });
-    removeStaleShaping(kernel, network, keep);
-  } finally {
-    kernel.close();
-  }
+  collectGarbage(call, [new OwnedShaping([])]);
 }
 
 /** What the kernel lacks is a failure where each pod has a limit. Otherwise pods without one are attached all the same. */
@@ -135,15 +94,6 @@ function status(call: Call): void {
     if (!(error instanceof Error)) throw error;
     reportLack("bandwidth", error, config.ingress !== null || config.egress !== null, "pods with a limit");
   }
-}
-
-function required(previous: Result | null): Result {
-  if (previous !== null) return previous;
-  throw new CniError(
-    INVALID_CONFIG,
-    "must be called as chained plugin",
-    "bandwidth limits an interface that a plugin before it has made; put it behind bridge in the list of plugins",
-  );
 }
 
 function planned(call: Call, config: BandwidthConfig, ends: Ends): KernelObject[] {
@@ -246,8 +196,4 @@ function noteOne(key: string, limit: RateLimit | null, mtu: number, latencyMs: n
 /** What the reference's bandwidth plugin calls a container's ifb. */
 function referenceIfb(network: string, containerId: string): string {
   return `bwp${hexOf(sha512(network + containerId), "").slice(0, 12)}`;
-}
-
-function attachmentOf(call: Call): Attachment {
-  return { network: call.config.name, containerId: call.request.containerId, ifname: call.request.ifname };
 }

@@ -1,5 +1,7 @@
 /** The bridge plugin: a container's interface as a port of a bridge on the node. */
 import { readHostLocal } from "../../ipam/host-local/config.ts";
+import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
+import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import {
   checkAddressless,
@@ -12,17 +14,10 @@ import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { type Backend, checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
 import { serviceNote } from "../../lib/filter/kube-proxy.ts";
-import { attachmentHash, type FilterOwner } from "../../lib/filter/record.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import { quietly, warn } from "../../lib/host/io.ts";
-import {
-  type Namespace,
-  type NamespaceIdentity,
-  NO_NAMESPACE,
-  openNamespace,
-  tryOpenNamespace,
-} from "../../lib/host/namespace.ts";
+import { type Namespace, type NamespaceIdentity, NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { hasIpv6 } from "../../lib/host/sysctl.ts";
 import { formatPrefix, type Prefix } from "../../lib/ip/address.ts";
 import { formatMac, parseMac } from "../../lib/ip/mac.ts";
@@ -33,10 +28,11 @@ import { Kernel } from "../../lib/state/kernel.ts";
 import { requireUsable, restoreMac } from "../../lib/state/kinds/bridge.ts";
 import { checkGateways } from "../../lib/state/kinds/gateways.ts";
 import { applyGuard } from "../../lib/state/kinds/guard.ts";
-import { type Attachment, attachmentNames } from "../../lib/state/names.ts";
-import { removeAttachment, removeStaleAttachments } from "../../lib/state/remove.ts";
+import { attachmentNames } from "../../lib/state/names.ts";
+import { OwnedFilter } from "../../lib/state/owned/filter.ts";
+import { OwnedVeth } from "../../lib/state/owned/veth.ts";
+import type { Owned } from "../../lib/state/owned.ts";
 import { repair } from "../../lib/state/repair.ts";
-import * as sys from "../../lib/sys/sys.ts";
 import { type BridgeConfig, ipamType, mayUseFilter, readBridgeConfig } from "./config.ts";
 import { completeGateways, completeRoutes, gatewayLink, type PlanInput, planBridge, planResult } from "./plan.ts";
 
@@ -59,13 +55,12 @@ export const bridge: Plugin = {
 function add(call: Call): Result {
   const config = readBridgeConfig(call);
   if (config.ipam === "") checkAddressless(call.config.cniVersion);
-  const namespace = openNamespace(call.request.netns);
-  const kernel = new Kernel(namespace);
+  const kernel = Kernel.forContainer(call.request.netns);
   try {
     refuseSecond(kernel, call.request.ifname);
     try {
       const lease = config.ipam === "" ? EMPTY_RESULT : leased(call, config);
-      const input = planInput(call, config, lease, kernel, namespace);
+      const input = planInput(call, config, lease, kernel);
       return planResult(input, attach(kernel, input, call.request.netns), lease);
     } catch (error) {
       release(call, config.ipam, kernel);
@@ -73,7 +68,6 @@ function add(call: Call): Result {
     }
   } finally {
     kernel.close();
-    sys.close(namespace.fd);
   }
 }
 
@@ -119,7 +113,7 @@ function release(call: Call, ipam: string, kernel: Kernel): void {
   });
 }
 
-function planInput(call: Call, config: BridgeConfig, lease: Result, kernel: Kernel, namespace: Namespace): PlanInput {
+function planInput(call: Call, config: BridgeConfig, lease: Result, kernel: Kernel): PlanInput {
   const ips = completeGateways(config, lease.ips);
   return {
     config,
@@ -129,8 +123,8 @@ function planInput(call: Call, config: BridgeConfig, lease: Result, kernel: Kern
     ips,
     routes: completeRoutes(config, ips, lease.routes),
     masqueradeBackend: masqueradeBackend(kernel, config),
-    owner: ownerOf(call),
-    netns: identityOf(namespace),
+    owner: filterOwnerOf(call, "bridge"),
+    netns: identityOf(kernel.namespace),
     timeMs: sinceBootMs(),
   };
 }
@@ -173,17 +167,9 @@ function masqueradeBackend(kernel: Kernel, config: BridgeConfig): Backend {
   return config.ipMasq ? chooseBackend(kernel.filter, config.ipMasqBackend).backend : "nftables";
 }
 
-function ownerOf(call: Call): FilterOwner {
-  const { network, containerId, ifname } = attachmentOf(call);
-  return { network, containerId, ifname, plugin: "bridge" };
-}
-
-function identityOf(namespace: Namespace): NamespaceIdentity {
+function identityOf(namespace: Namespace | null): NamespaceIdentity {
+  if (namespace === null) return NO_NAMESPACE;
   return { path: namespace.path, device: namespace.device, inode: namespace.inode };
-}
-
-function attachmentOf(call: Call): Attachment {
-  return { network: call.config.name, containerId: call.request.containerId, ifname: call.request.ifname };
 }
 
 function check(call: Call): void {
@@ -196,17 +182,12 @@ function check(call: Call): void {
       "CHECK compares with the result of ADD, which the runtime keeps",
     );
   }
-  const namespace = openNamespace(call.request.netns);
+  const kernel = Kernel.forContainer(call.request.netns);
   try {
     if (config.ipam !== "") call.delegates.check(config.ipam);
-    const kernel = new Kernel(namespace);
-    try {
-      compare(kernel, planBridge(expected(kernel, call, config, previous)));
-    } finally {
-      kernel.close();
-    }
+    compare(kernel, planBridge(expected(kernel, call, config, previous)));
   } finally {
-    sys.close(namespace.fd);
+    kernel.close();
   }
 }
 
@@ -234,7 +215,7 @@ function expected(kernel: Kernel, call: Call, config: BridgeConfig, previous: Re
     ips: previous.ips.filter((ip) => ip.interface === null || ip.interface === index),
     routes: previous.routes,
     masqueradeBackend: masqueradeBackend(kernel, config),
-    owner: ownerOf(call),
+    owner: filterOwnerOf(call, "bridge"),
     netns: NO_NAMESPACE,
     timeMs: 0,
   };
@@ -242,49 +223,25 @@ function expected(kernel: Kernel, call: Call, config: BridgeConfig, previous: Re
 
 function del(call: Call): void {
   const ipam = ipamType(call.config);
-  const namespace = tryOpenNamespace(call.request.netns);
-  try {
-    const kernel = new Kernel(namespace);
-    try {
-      /* Before the links: the kernel clears up after both at the same time, in what the second one takes anyway. */
-      kernel.filter.remove(ownerOf(call), mayUseFilter(call.config));
-      kernel.filter.removeReference(ownerOf(call), ["masquerade", "spoofcheck"]);
-      removeAttachment(kernel, attachmentOf(call), () => call.config.previousIfAny());
-    } finally {
-      kernel.close();
-    }
-  } finally {
-    if (namespace !== null) sys.close(namespace.fd);
-  }
+  detach(call, owned(mayUseFilter(call.config)));
   /* Only now: an address must not be given to somebody else while its link is there. */
   if (ipam !== "") call.delegates.del(ipam);
 }
 
 function gc(call: Call): void {
-  const valid = call.config.validAttachments();
-  if (valid !== null) {
-    const network = call.config.name;
-    const kernel = new Kernel(null);
-    try {
-      const keep: Attachment[] = [];
-      for (const item of valid) keep.push({ network, containerId: item.containerId, ifname: item.ifname });
-      kernel.filter.sweep(
-        network,
-        "bridge",
-        new Set(keep.map((item) => attachmentHash(item.containerId, item.ifname))),
-      );
-      removeStaleAttachments(kernel, network, keep);
-    } finally {
-      kernel.close();
-    }
-  }
+  collectGarbage(call, owned(false));
   const ipam = ipamType(call.config);
   if (ipam !== "") call.delegates.gc(ipam);
 }
 
+/** The links last: the kernel clears up after both at the same time, in what the second one takes anyway. */
+function owned(search: boolean): Owned[] {
+  return [new OwnedFilter({ plugin: "bridge", reference: ["masquerade", "spoofcheck"], search }), new OwnedVeth()];
+}
+
 function status(call: Call): void {
   const config = readBridgeConfig(call);
-  const kernel = new Kernel(null);
+  const kernel = Kernel.forHost();
   try {
     if (config.ipMasq) checkBackend(kernel.filter, config.ipMasqBackend);
     if (config.ipMasq || config.macSpoofCheck || config.ipSpoofCheck) RecordStore.requireWritable();

@@ -3,13 +3,10 @@ import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { EMPTY_DNS, type Result, type ResultIp, resultInterface } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CHECK_FAILED, CniError, CONFLICT } from "../../lib/errors.ts";
-import { openNamespace, tryOpenNamespace } from "../../lib/host/namespace.ts";
 import { contains, type Family, formatPrefix, type Prefix, parsePrefix } from "../../lib/ip/address.ts";
 import { listAddresses } from "../../lib/netlink/address.ts";
 import { writeLinkUp } from "../../lib/netlink/link.ts";
-import { NetlinkError } from "../../lib/netlink/socket.ts";
-import { Kernel, kernelRefused } from "../../lib/state/kernel.ts";
-import * as sys from "../../lib/sys/sys.ts";
+import { attempting, Kernel } from "../../lib/state/kernel.ts";
 
 /** Whatever CNI_IFNAME says: a namespace has one loopback interface, and this is its name. */
 const LOOPBACK = "lo";
@@ -27,56 +24,35 @@ export const loopback: Plugin = {
 
 function add(call: Call): Result {
   const previous = call.config.prevResult();
-  const namespace = openNamespace(call.request.netns);
+  const kernel = Kernel.forContainer(call.request.netns);
   try {
-    const kernel = new Kernel(namespace);
-    try {
-      const index = setUp(kernel, true);
-      const ips = addresses(kernel, index);
-      if (previous !== null) return previous;
-      return {
-        interfaces: [
-          resultInterface(LOOPBACK, "00:00:00:00:00:00", kernel.link("container", LOOPBACK).mtu, call.request.netns),
-        ],
-        ips,
-        routes: [],
-        dns: EMPTY_DNS,
-      };
-    } finally {
-      kernel.close();
-    }
+    const index = setUp(kernel, true);
+    const ips = addresses(kernel, index);
+    if (previous !== null) return previous;
+    const { mtu } = kernel.link("container", LOOPBACK);
+    const link = resultInterface(LOOPBACK, "00:00:00:00:00:00", mtu, call.request.netns);
+    return { interfaces: [link], ips, routes: [], dns: EMPTY_DNS };
   } finally {
-    sys.close(namespace.fd);
+    kernel.close();
   }
 }
 
 function check(call: Call): void {
-  const namespace = openNamespace(call.request.netns);
+  const kernel = Kernel.forContainer(call.request.netns);
   try {
-    const kernel = new Kernel(namespace);
-    try {
-      if (kernel.link("container", LOOPBACK).up) return;
-      throw new CniError(CHECK_FAILED, "loopback interface is down", "bring it up with: ip link set lo up");
-    } finally {
-      kernel.close();
-    }
+    if (kernel.link("container", LOOPBACK).up) return;
+    throw new CniError(CHECK_FAILED, "loopback interface is down", "bring it up with: ip link set lo up");
   } finally {
-    sys.close(namespace.fd);
+    kernel.close();
   }
 }
 
 function del(call: Call): void {
-  const namespace = tryOpenNamespace(call.request.netns);
-  if (namespace === null) return;
+  const kernel = Kernel.forContainerIfAny(call.request.netns);
   try {
-    const kernel = new Kernel(namespace);
-    try {
-      setUp(kernel, false);
-    } finally {
-      kernel.close();
-    }
+    if (kernel.namespace !== null) setUp(kernel, false);
   } finally {
-    sys.close(namespace.fd);
+    kernel.close();
   }
 }
 
@@ -84,12 +60,7 @@ function del(call: Call): void {
 function setUp(kernel: Kernel, up: boolean): number {
   const index = kernel.index("container", LOOPBACK);
   writeLinkUp(kernel.container, index, up, false);
-  try {
-    kernel.container.run();
-  } catch (error) {
-    if (error instanceof NetlinkError) throw kernelRefused(error, `cannot bring ${LOOPBACK} ${up ? "up" : "down"}`, "");
-    throw error;
-  }
+  attempting(`cannot bring ${LOOPBACK} ${up ? "up" : "down"}`, () => kernel.container.run());
   return index;
 }
 

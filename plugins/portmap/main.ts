@@ -1,15 +1,17 @@
 /** The portmap plugin: ports of the host that lead to a pod's. It stands behind a plugin that makes the interface. */
+import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
+import { requirePrevious } from "../../lib/attachment/previous.ts";
+import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG } from "../../lib/errors.ts";
 import { checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
-import { hostPortsIn, type ListenerPort } from "../../lib/filter/hostports.ts";
+import type { ListenerPort } from "../../lib/filter/hostports.ts";
 import { bridgedTrafficIsFiltered } from "../../lib/filter/kube-proxy.ts";
 import { compileConditions } from "../../lib/filter/language.ts";
 import { PacketFilter } from "../../lib/filter/packet-filter.ts";
-import { attachmentHash, type FilterOwner } from "../../lib/filter/record.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { LanguageError } from "../../lib/filter/values.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
@@ -26,6 +28,8 @@ import { vethInto } from "../../lib/state/host-end.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { attachmentNames } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
+import { OwnedFilter } from "../../lib/state/owned/filter.ts";
+import type { Owned } from "../../lib/state/owned.ts";
 import { repair } from "../../lib/state/repair.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { describeMapping, type PortmapConfig, readMappingsForRemoval, readPortmapConfig } from "./config.ts";
@@ -38,6 +42,10 @@ import { type PlanInput, type PodAddress, planPortmap, podAddresses } from "./pl
  */
 const PATIENCE_MS = 3000;
 const PAUSE_US = 50_000;
+
+/** Where portmap belongs. */
+const ADVICE =
+  "portmap publishes ports of an interface that a plugin before it has made; put it behind bridge in the list of plugins";
 
 export const portmap: Plugin = {
   name: "portmap",
@@ -52,9 +60,9 @@ export const portmap: Plugin = {
 
 function add(call: Call): Result {
   const config = checkedConfig(call);
-  const previous = previousResult(call);
+  const previous = requirePrevious(call, ADVICE);
   if (config.mappings.length === 0) return previous;
-  const kernel = new Kernel(null);
+  const kernel = Kernel.forHost();
   try {
     const input = planInput(kernel, call, config, previous);
     const listeners = listenersBeside(config, input.pod, call.request.containerId);
@@ -87,9 +95,9 @@ function applyPatiently(kernel: Kernel, plan: readonly KernelObject[], call: Cal
 
 function check(call: Call): void {
   const config = checkedConfig(call);
-  const previous = previousResult(call);
+  const previous = requirePrevious(call, ADVICE);
   if (config.mappings.length === 0) return;
-  const kernel = new Kernel(null);
+  const kernel = Kernel.forHost();
   try {
     compare(kernel, planPortmap(planInput(kernel, call, config, previous)));
   } finally {
@@ -97,33 +105,18 @@ function check(call: Call): void {
   }
 }
 
-/** Needs neither mappings nor previous result: what is recorded of the attachment goes. Without either there is nothing to do. */
+/** Without mappings in the configuration only what is recorded of the attachment can be there. */
 function del(call: Call): void {
-  const owner = ownerOf(call);
-  const published = readMappingsForRemoval(call).length > 0;
-  if (!published && !RecordStore.has(owner)) return;
-  const filter = new PacketFilter();
-  try {
-    const record = filter.remove(owner, published);
-    filter.removeReference(owner, ["hostports"]);
-    if (record !== null) filter.forgetTranslated(hostPortsIn([...record.elements, ...record.claims]));
-  } finally {
-    filter.close();
-  }
+  const search = readMappingsForRemoval(call).length > 0;
+  if (search || RecordStore.has(filterOwnerOf(call, "portmap"))) detach(call, owned(search));
 }
 
 function gc(call: Call): void {
-  const valid = call.config.validAttachments();
-  if (valid === null) return;
-  const keep = new Set<string>();
-  for (const item of valid) keep.add(attachmentHash(item.containerId, item.ifname));
-  const filter = new PacketFilter();
-  try {
-    const removed = filter.sweep(call.config.name, "portmap", keep);
-    for (const record of removed) filter.forgetTranslated(hostPortsIn([...record.elements, ...record.claims]));
-  } finally {
-    filter.close();
-  }
+  collectGarbage(call, owned(false));
+}
+
+function owned(search: boolean): Owned[] {
+  return [new OwnedFilter({ plugin: "portmap", reference: ["hostports"], search })];
 }
 
 /** What the packet filter lacks is a failure where each pod has ports. Otherwise pods without one are attached all the same. */
@@ -158,16 +151,6 @@ function checkConditions(call: Call, key: string, protocol: string, tokens: read
     if (!(error instanceof LanguageError)) throw error;
     throw call.config.fields.invalid(key, `${error.message}${error.details === "" ? "" : `: ${error.details}`}`);
   }
-}
-
-function previousResult(call: Call): Result {
-  const previous = call.config.prevResult();
-  if (previous !== null) return previous;
-  throw new CniError(
-    INVALID_CONFIG,
-    "must be called as chained plugin",
-    "portmap publishes ports of an interface that a plugin before it has made; put it behind bridge in the list of plugins",
-  );
 }
 
 /**
@@ -220,7 +203,7 @@ function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: 
   return {
     config,
     backend,
-    owner: ownerOf(call),
+    owner: filterOwnerOf(call, "portmap"),
     pod,
     reflectingPort,
     netns: identify(request.netns),
@@ -260,8 +243,7 @@ function requirePublished(config: PortmapConfig, pod: readonly Prefix[], ifname:
  * pod's namespace; "" if it cannot be told.
  */
 function portOf(kernel: Kernel, call: Call, previous: Result, bridge: Link): string {
-  const { network, containerId, ifname } = ownerOf(call);
-  const derived = portNamed(kernel, attachmentNames({ network, containerId, ifname }).hostLink, bridge);
+  const derived = portNamed(kernel, attachmentNames(attachmentOf(call)).hostLink, bridge);
   if (derived !== null) return derived.name;
   const namespace = tryOpenNamespace(call.request.netns);
   if (namespace === null) return "";
@@ -281,9 +263,4 @@ function portNamed(kernel: Kernel, name: string, bridge: Link): Link | null {
   if (link === null || link.port === null || link.master !== bridge.index) return null;
   kernel.note("host", link);
   return link;
-}
-
-function ownerOf(call: Call): FilterOwner {
-  const { containerId, ifname } = call.request;
-  return { network: call.config.name, containerId, ifname, plugin: "portmap" };
 }

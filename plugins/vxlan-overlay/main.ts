@@ -1,25 +1,26 @@
 /** The vxlan-overlay plugin: every pod reaches every pod on every node by its own address. It stands behind `bridge`. */
+import { requirePrevious } from "../../lib/attachment/previous.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CHECK_FAILED, CniError, INVALID_CONFIG, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { warn } from "../../lib/host/io.ts";
-import { openNamespace } from "../../lib/host/namespace.ts";
 import { anyContains, formatPrefix, formatPrefixes } from "../../lib/ip/address.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../../lib/netlink/link.ts";
-import { NetlinkError } from "../../lib/netlink/socket.ts";
 import { writeLinkMtu } from "../../lib/netlink/vxlan.ts";
 import type { Outcome } from "../../lib/overlay/reconcile.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
 import { hostEndOf } from "../../lib/state/host-end.ts";
-import type { Where } from "../../lib/state/kernel.ts";
-import { Kernel, kernelRefused } from "../../lib/state/kernel.ts";
-import * as sys from "../../lib/sys/sys.ts";
+import { attempting, Kernel, type Where } from "../../lib/state/kernel.ts";
 import { readOverlayConfig } from "./config.ts";
 import { type Delegation, delegationOf } from "./delegate.ts";
 import { refuseMasquerade } from "./masquerade.ts";
 import { reconciled } from "./reconciled.ts";
 import { repair } from "./repair.ts";
+
+/** Where vxlan-overlay belongs. */
+const ADVICE =
+  'vxlan-overlay joins the nodes\' networks of pods; put it behind bridge in the list of plugins, or let it call bridge with "delegate": {}';
 
 export const vxlanOverlay: Plugin = {
   name: "vxlan-overlay",
@@ -34,19 +35,17 @@ export const vxlanOverlay: Plugin = {
 
 function add(call: Call): Result {
   const settings = readOverlayConfig(call.config);
-  if (delegationOf(call, settings, 0) === null) requireFitting(call, settings, required(call));
-  const namespace = openNamespace(call.request.netns);
-  const kernel = new Kernel(namespace);
+  if (delegationOf(call, settings, 0) === null) requireFitting(call, settings, requirePrevious(call, ADVICE));
+  const kernel = Kernel.forContainer(call.request.netns);
   try {
     const outcome = reconciled(kernel, settings, "quick");
     tell(outcome);
     const delegation = delegationOf(call, settings, outcome.mtu);
     if (delegation !== null) return delegated(delegation, settings);
     narrow(kernel, podLinks(kernel, call), outcome.mtu);
-    return withMtu(required(call), outcome.mtu);
+    return withMtu(requirePrevious(call, ADVICE), outcome.mtu);
   } finally {
     kernel.close();
-    sys.close(namespace.fd);
   }
 }
 
@@ -65,11 +64,10 @@ function delegated(delegation: Delegation, settings: OverlaySettings): Result {
 
 function check(call: Call): void {
   const settings = readOverlayConfig(call.config);
-  required(call);
+  requirePrevious(call, ADVICE);
   const delegation = delegationOf(call, settings, 0);
   if (delegation !== null) delegation.call.delegates.check(delegation.type);
-  const namespace = openNamespace(call.request.netns);
-  const kernel = new Kernel(namespace);
+  const kernel = Kernel.forContainer(call.request.netns);
   try {
     const outcome = reconciled(kernel, settings, "full");
     for (const note of outcome.notes) warn(`vxlan-overlay: ${note}\n`);
@@ -84,7 +82,6 @@ function check(call: Call): void {
     }
   } finally {
     kernel.close();
-    sys.close(namespace.fd);
   }
 }
 
@@ -99,7 +96,7 @@ function gc(call: Call): void {
   const delegation = delegationOf(call, null, 0);
   if (delegation !== null) delegation.call.delegates.gc(delegation.type);
   const settings = readOverlayConfig(call.config);
-  const kernel = new Kernel(null);
+  const kernel = Kernel.forHost();
   try {
     tell(reconciled(kernel, settings, "full"));
   } finally {
@@ -114,7 +111,7 @@ function gc(call: Call): void {
 function status(call: Call): void {
   const settings = readOverlayConfig(call.config);
   const delegation = delegationOf(call, settings, 0);
-  const kernel = new Kernel(null);
+  const kernel = Kernel.forHost();
   try {
     tell(reconciled(kernel, settings, "close"));
   } catch (error) {
@@ -131,16 +128,6 @@ function tell({ problem, hasPeers, notes }: Outcome): void {
   const effect = hasPeers ? "what was known of the peers is kept" : "no other node is reached";
   if (problem !== "") warn(`vxlan-overlay: ${problem}; ${effect}\n`);
   for (const note of notes) warn(`vxlan-overlay: ${note}\n`);
-}
-
-function required(call: Call): Result {
-  const previous = call.config.prevResult();
-  if (previous !== null) return previous;
-  throw new CniError(
-    INVALID_CONFIG,
-    "must be called as chained plugin",
-    'vxlan-overlay joins the nodes\' networks of pods; put it behind bridge in the list of plugins, or let it call bridge with "delegate": {}',
-  );
 }
 
 function requireFitting(call: Call, settings: OverlaySettings, previous: Result): void {
@@ -187,12 +174,7 @@ function narrow(kernel: Kernel, links: readonly PodLink[], mtu: number): void {
     if (link.mtu <= mtu) continue;
     const socket = kernel.socket(where);
     writeLinkMtu(socket, link.index, mtu);
-    try {
-      socket.run();
-    } catch (error) {
-      if (error instanceof NetlinkError) throw kernelRefused(error, `cannot give ${link.name} the MTU ${mtu}`, "");
-      throw error;
-    }
+    attempting(`cannot give ${link.name} the MTU ${mtu}`, () => socket.run());
   }
 }
 

@@ -35,7 +35,7 @@ export function repair(): boolean {
 }
 
 class Run {
-  readonly kernel = new Kernel(null);
+  readonly kernel = Kernel.forHost();
   changed = false;
   failure: CniError | null = null;
   /** The devices that were looked at. */

@@ -17,7 +17,7 @@ const QUEUE: FairQueue = { packets: 32, targetUs: 12_112, intervalUs: 100_000 };
 /** @throws CniError 100 that names what the kernel lacks */
 export function rehearse(): void {
   inNewNamespace(() => {
-    const kernel = new Kernel(null);
+    const kernel = Kernel.forHost();
     try {
       new IfbKind({
         kind: "ifb",
