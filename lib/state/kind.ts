@@ -12,6 +12,12 @@ export abstract class Kind {
   /** What making the object means, as a phrase that follows "cannot". */
   abstract describe(): string;
 
+  /**
+   * The commands that do the same, as a person would type them: `ip`, `bridge`, `tc`, `nft`, `sysctl`.
+   * @param netns the path of the container's namespace
+   */
+  abstract commands(netns: string): string[];
+
   batch(): Batch {
     return "alone";
   }

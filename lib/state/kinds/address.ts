@@ -1,6 +1,8 @@
 /** An address of the container. It goes with its link. */
+
 import { formatPrefix, type Prefix, sameAddress } from "../../ip/address.ts";
 import { listAddresses, writeNewAddress } from "../../netlink/address.ts";
+import { commandIn } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { type Batch, Kind } from "../kind.ts";
 
@@ -23,6 +25,12 @@ export class AddressKind extends Kind {
 
   override describe(): string {
     return `add address ${formatPrefix(this.#object.address)} to ${this.#object.link}`;
+  }
+
+  override commands(netns: string): string[] {
+    const { link, address, nodad } = this.#object;
+    const line = `ip address add ${formatPrefix(address)} dev ${link}${nodad ? " nodad" : ""}`;
+    return [commandIn("container", netns, line)];
   }
 
   override batch(): Batch {

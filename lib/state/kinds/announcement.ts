@@ -1,6 +1,8 @@
 /** Waiting until the port carries traffic, and telling the bridge's other hosts where the addresses are now. */
+
 import { CniError, KERNEL_REFUSED } from "../../errors.ts";
 import { throwIfInterrupted } from "../../host/interrupt.ts";
+import { formatMac } from "../../ip/mac.ts";
 import {
   getLinkByIndex,
   getLinkByName,
@@ -10,6 +12,7 @@ import {
   writeLinkAddress,
 } from "../../netlink/link.ts";
 import * as sys from "../../sys/sys.ts";
+import { commandIn } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 
@@ -31,6 +34,11 @@ export class AnnouncementKind extends Kind {
 
   override describe(): string {
     return `announce the addresses of ${this.#object.containerLink}`;
+  }
+
+  override commands(netns: string): string[] {
+    const { containerLink, containerMac } = this.#object;
+    return [commandIn("container", netns, `ip link set ${containerLink} address ${formatMac(containerMac)}`)];
   }
 
   override make(kernel: Kernel): void {

@@ -1,5 +1,7 @@
 /** Announcing IPv4 addresses. */
+
 import { writeArpNotify } from "../../netlink/address.ts";
+import { commandIn, sysctlCommand } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { type Batch, Kind } from "../kind.ts";
 
@@ -19,6 +21,11 @@ export class ArpNotifyKind extends Kind {
 
   override describe(): string {
     return `set net.ipv4.conf.${this.#object.link}.arp_notify`;
+  }
+
+  override commands(netns: string): string[] {
+    const path = ["net", "ipv4", "conf", this.#object.link, "arp_notify"];
+    return [commandIn("container", netns, sysctlCommand(path, "1"))];
   }
 
   override batch(): Batch {

@@ -30,6 +30,13 @@ export class BridgeKind extends Kind {
     return `make bridge ${this.#object.name}`;
   }
 
+  override commands(_netns: string): string[] {
+    const { name, mtu, vlanFiltering } = this.#object;
+    const size = mtu > 0 ? ` mtu ${mtu}` : "";
+    const filter = vlanFiltering ? " vlan_filtering 1" : "";
+    return [`ip link add ${name} address ${formatMac(nodeMac(name))}${size} type bridge${filter}`];
+  }
+
   override make(kernel: Kernel): void {
     applyBridge(kernel, this.#object);
   }

@@ -1,6 +1,7 @@
 /** What an attachment has in the packet filter. */
 
 import type { FilterRecord } from "../../filter/record.ts";
+import { recordCommands } from "../../filter/record-commands.ts";
 import { listLinks } from "../../netlink/link.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
@@ -25,6 +26,10 @@ export class FilterKind extends Kind {
 
   override describe(): string {
     return `put ${this.#object.record.owner.ifname} into the packet filter`;
+  }
+
+  override commands(_netns: string): string[] {
+    return recordCommands(this.#object.record);
   }
 
   override make(kernel: Kernel): void {

@@ -21,6 +21,14 @@ export class FlowsKind extends Kind {
     return "forget connections to the published ports";
   }
 
+  override commands(_netns: string): string[] {
+    const lines: string[] = [];
+    for (const { protocol, hostPort, pod } of this.#object.ports) {
+      lines.push(`conntrack -D -f ipv${pod.family} -p ${protocol} --orig-port-dst ${hostPort}`);
+    }
+    return lines;
+  }
+
   override make(kernel: Kernel): void {
     kernel.filter.forgetConnections(this.#object.ports);
   }

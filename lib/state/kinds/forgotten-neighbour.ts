@@ -26,6 +26,10 @@ export class ForgottenNeighbourKind extends Kind {
     return `forget the neighbour ${formatAddress(this.#object.address)} on ${this.#object.link}`;
   }
 
+  override commands(_netns: string): string[] {
+    return [`ip neighbour delete ${formatAddress(this.#object.address)} dev ${this.#object.link}`];
+  }
+
   override make(kernel: Kernel): void {
     const { link, address } = this.#object;
     writeDeleteNeighbour(kernel.host, kernel.index("host", link), address);

@@ -1,9 +1,11 @@
 /** The host forwards packets. */
+
 import { ensureSysctl, readSysctl } from "../../host/sysctl.ts";
 import type { Family } from "../../ip/address.ts";
 import { writeServeIpv4 } from "../../netlink/address.ts";
 import { getLinkByIndex } from "../../netlink/link.ts";
 import { listRoutes, RTPROT_RA } from "../../netlink/route.ts";
+import { sysctlCommand } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 
@@ -28,6 +30,13 @@ export class ForwardingKind extends Kind {
 
   override describe(): string {
     return `turn IPv${this.#object.family} forwarding on`;
+  }
+
+  override commands(_netns: string): string[] {
+    const { family, link } = this.#object;
+    const lines = [sysctlCommand(forwardingOf(family), "1")];
+    if (family === 4 && link !== "") lines.push(sysctlCommand(["net", "ipv4", "conf", link, "forwarding"], "1"));
+    return lines;
   }
 
   override make(kernel: Kernel): void {

@@ -27,6 +27,12 @@ export class FreeMacKind extends Kind {
     return `see whether MAC ${formatMac(this.#object.mac)} is free on ${this.#object.bridge}`;
   }
 
+  override commands(_netns: string): string[] {
+    return [
+      `bridge fdb show br ${this.#object.bridge} | grep ${formatMac(this.#object.mac)} # nobody else may have it`,
+    ];
+  }
+
   override make(kernel: Kernel): void {
     applyFreeMac(kernel, this.#object);
   }

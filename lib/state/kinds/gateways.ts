@@ -39,6 +39,14 @@ export class GatewaysKind extends Kind {
     return `give ${this.#object.link} the gateway's address`;
   }
 
+  override commands(_netns: string): string[] {
+    const { addresses, link } = this.#object;
+    return addresses.map((address) => {
+      const nodad = address.address.family === 6 ? " nodad" : "";
+      return `ip address add ${formatPrefix(address)} dev ${link} proto ${PROTOCOL_PODWIRE}${nodad}`;
+    });
+  }
+
   override make(kernel: Kernel): void {
     applyGateways(kernel, this.#object);
   }

@@ -13,6 +13,10 @@ export class GuardKind extends Kind {
     return "make the packet filter's rules for pods' links";
   }
 
+  override commands(_netns: string): string[] {
+    return ["nft list table bridge podwire # the same rules for all pods' links, made if they are missing"];
+  }
+
   override make(kernel: Kernel): void {
     applyGuard(kernel);
   }

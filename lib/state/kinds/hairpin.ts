@@ -21,6 +21,10 @@ export class HairpinKind extends Kind {
     return `turn hairpin mode of ${this.#object.port} on`;
   }
 
+  override commands(_netns: string): string[] {
+    return [`bridge link set dev ${this.#object.port} hairpin on`];
+  }
+
   override make(kernel: Kernel): void {
     const { port } = this.#object;
     const link = kernel.seen("host", port) ?? kernel.link("host", port);

@@ -1,11 +1,14 @@
 /** The links that packets are sent through to hold a rate. */
+
 import { CniError, CONFLICT } from "../../errors.ts";
 import { quietly } from "../../host/io.ts";
+import { formatMac } from "../../ip/mac.ts";
 import { writeNamedUp, writeNewIfb, writeNoAddress } from "../../netlink/ifb.ts";
 import { getLinkByName, type Link, writeDeleteLink } from "../../netlink/link.ts";
 import { type FairQueue, getRoot, type TokenBucket } from "../../netlink/queueing.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import { EEXIST, ENODEV, EOPNOTSUPP } from "../../sys/errno.ts";
+import { commandIn, shaperCommands } from "../commands.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 import { differenceInRoot, missing, writeShaper } from "./shaper.ts";
@@ -32,6 +35,16 @@ export class IfbKind extends Kind {
 
   override describe(): string {
     return `make ifb link ${this.#object.name}`;
+  }
+
+  override commands(netns: string): string[] {
+    const { where, name, mac, mtu, alias, bucket, queue } = this.#object;
+    const lines = [
+      `ip link add ${name} address ${formatMac(mac)} mtu ${mtu} type ifb`,
+      `ip link set ${name} up alias '${alias}'`,
+      ...shaperCommands(name, bucket, queue),
+    ];
+    return lines.map((line) => commandIn(where, netns, line));
   }
 
   override make(kernel: Kernel): void {

@@ -1,5 +1,7 @@
 /** A link that is up. */
+
 import { getLinkByName, writeLinkUp } from "../../netlink/link.ts";
+import { commandIn } from "../commands.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { type Batch, Kind } from "../kind.ts";
 
@@ -21,6 +23,11 @@ export class LinkUpKind extends Kind {
 
   override describe(): string {
     return `bring ${this.#object.name} up`;
+  }
+
+  override commands(netns: string): string[] {
+    const { where, name, promiscuous } = this.#object;
+    return [commandIn(where, netns, `ip link set ${name} up${promiscuous ? " promisc on" : ""}`)];
   }
 
   override batch(): Batch {

@@ -1,6 +1,8 @@
 /** Letting packets for 127.0.0.0/8 be routed out of a link: how the node's own 127.0.0.1 leads to a pod. */
+
 import { localnetSetting } from "../../filter/restore.ts";
 import { ensureSysctl, isWritable, preferSysctl, readSysctl } from "../../host/sysctl.ts";
+import { sysctlCommand } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 
@@ -22,6 +24,11 @@ export class LocalnetKind extends Kind {
 
   override describe(): string {
     return `set net.ipv4.conf.${this.#object.link}.route_localnet`;
+  }
+
+  override commands(_netns: string): string[] {
+    const { link } = this.#object;
+    return [`nft add element inet podwire localnet_links '{ ${link} }'`, sysctlCommand(localnetSetting(link), "1")];
   }
 
   override make(kernel: Kernel): void {

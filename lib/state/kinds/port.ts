@@ -29,6 +29,20 @@ export class PortKind extends Kind {
     return `set up bridge port ${this.#object.name}`;
   }
 
+  override commands(_netns: string): string[] {
+    const { name, alias, hairpin, isolated, vlans, dropDefaultVlan } = this.#object;
+    const lines = [
+      `ip link set ${name} up alias '${alias}'`,
+      `bridge link set dev ${name} hairpin ${onOff(hairpin)} isolated ${onOff(isolated)}`,
+    ];
+    if (vlans !== null && dropDefaultVlan) lines.push(`bridge vlan delete dev ${name} vid ${DEFAULT_VLAN.first}`);
+    for (const { first, last, pvid, untagged } of vlans ?? []) {
+      const ids = first === last ? `${first}` : `${first}-${last}`;
+      lines.push(`bridge vlan add dev ${name} vid ${ids}${pvid ? " pvid" : ""}${untagged ? " untagged" : ""}`);
+    }
+    return lines;
+  }
+
   override make(kernel: Kernel): void {
     applyPort(kernel, this.#object);
   }

@@ -1,7 +1,9 @@
 /** The filters that send a link's packets through an ifb. */
+
 import type { CniError } from "../../errors.ts";
 import { quietly } from "../../host/io.ts";
 import type { Prefix } from "../../ip/address.ts";
+import { formatPrefix } from "../../ip/address.ts";
 import { writeClsact } from "../../netlink/queueing.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import {
@@ -16,6 +18,7 @@ import {
   writeU32,
 } from "../../netlink/traffic-filter.ts";
 import { EEXIST, ENOENT } from "../../sys/errno.ts";
+import { commandIn } from "../commands.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 import { missing } from "./shaper.ts";
@@ -41,6 +44,8 @@ export interface RedirectMatch {
 
 /** The types of tag that the two last ranks of a `RedirectMatch` are for. */
 const TAGS = [ETH_P_8021Q, ETH_P_8021AD];
+/** The protocols of the ranks, as tc names them. */
+const PROTOCOLS: readonly string[] = ["ip", "ipv6", "all", "802.1Q", "802.1ad"];
 const FIRST_TAG = 3;
 const PRIORITIES = FIRST_TAG + TAGS.length;
 
@@ -68,6 +73,19 @@ export class RedirectKind extends Kind {
 
   override describe(): string {
     return `send packets of ${this.#object.link} through ${this.#object.ifb}`;
+  }
+
+  override commands(netns: string): string[] {
+    const { where, link, ifb, hook, matches } = this.#object;
+    const lines = [`tc qdisc add dev ${link} clsact`];
+    for (const { rank, subnet, end, shaped } of matches) {
+      const filter = `tc filter add dev ${link} ${hook} pref ${firstPriority(hook) + rank} protocol ${PROTOCOLS[rank] ?? ""}`;
+      const ip = subnet?.address.family === 6 ? "ip6" : "ip";
+      const match =
+        subnet === null ? "matchall" : `u32 match ${ip} ${end === "source" ? "src" : "dst"} ${formatPrefix(subnet)}`;
+      lines.push(`${filter} ${match} ${shaped ? `action mirred egress redirect dev ${ifb}` : "classid 1:1"}`);
+    }
+    return lines.map((line) => commandIn(where, netns, line));
   }
 
   override make(kernel: Kernel): void {

@@ -1,6 +1,8 @@
 /** A route of the container. It goes with its link. */
+
 import { compareAddresses, formatAddress, formatPrefix, networkOf, sameAddress } from "../../ip/address.ts";
 import { type ListedRoute, listRoutes, type Route, writeNewRoute } from "../../netlink/route.ts";
+import { commandIn } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { type Batch, Kind } from "../kind.ts";
 
@@ -24,6 +26,19 @@ export class RouteKind extends Kind {
 
   override describe(): string {
     return `add route ${describeRoute(this.#object.route)} through ${this.#object.link}`;
+  }
+
+  override commands(netns: string): string[] {
+    const { link, route } = this.#object;
+    const { mtu, advmss, priority, table, scope, onlink } = route;
+    const words = [`ip route add ${describeRoute(route)} dev ${link} proto static`];
+    if (scope !== 0) words.push(`scope ${scope}`);
+    if (table !== null && table !== 0) words.push(`table ${table}`);
+    if (priority > 0) words.push(`metric ${priority}`);
+    if (mtu > 0) words.push(`mtu ${mtu}`);
+    if (advmss > 0) words.push(`advmss ${advmss}`);
+    if (onlink) words.push("onlink");
+    return [commandIn("container", netns, words.join(" "))];
   }
 
   override batch(): Batch {

@@ -1,4 +1,5 @@
 /** A link's root queueing discipline as a token bucket filter: what leaves by the link holds a rate. */
+
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import {
   burstTicks,
@@ -13,6 +14,7 @@ import {
 } from "../../netlink/queueing.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import { EINVAL, ENODEV, ENOENT } from "../../sys/errno.ts";
+import { commandIn, shaperCommands } from "../commands.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 
@@ -35,6 +37,11 @@ export class ShaperKind extends Kind {
 
   override describe(): string {
     return `limit what leaves by ${this.#object.link}`;
+  }
+
+  override commands(netns: string): string[] {
+    const { where, link, bucket, queue } = this.#object;
+    return shaperCommands(link, bucket, queue).map((line) => commandIn(where, netns, line));
   }
 
   override make(kernel: Kernel): void {

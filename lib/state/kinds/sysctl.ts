@@ -1,5 +1,7 @@
 /** Kernel settings. */
+
 import { preferSysctl } from "../../host/sysctl.ts";
+import { commandIn, sysctlCommand } from "../commands.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { type Batch, Kind } from "../kind.ts";
 
@@ -22,6 +24,11 @@ export class SysctlKind extends Kind {
 
   override describe(): string {
     return `set ${this.#object.path.join(".")} to ${this.#object.value}`;
+  }
+
+  override commands(netns: string): string[] {
+    const { where, path, value } = this.#object;
+    return [commandIn(where, netns, sysctlCommand(path, value))];
   }
 
   override batch(): Batch {

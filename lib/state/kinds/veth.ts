@@ -40,6 +40,15 @@ export class VethKind extends Kind {
     return `make veth pair ${this.#object.name} with ${this.#object.containerName} in the container`;
   }
 
+  override commands(netns: string): string[] {
+    const { name, mac, mtu, bridge, trunk, containerName, containerMac } = this.#object;
+    const size = mtu > 0 ? ` mtu ${mtu}` : "";
+    return [
+      `ip link add ${name} address ${formatMac(mac)}${size} group ${trunk ? TRUNK_LINK_GROUP : POD_LINK_GROUP} master ${bridge}` +
+        ` type veth peer name ${containerName} address ${formatMac(containerMac)}${size} netns ${netns}`,
+    ];
+  }
+
   override make(kernel: Kernel): void {
     applyVeth(kernel, this.#object);
   }

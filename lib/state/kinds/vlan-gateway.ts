@@ -1,4 +1,5 @@
 /** The gateway of a VLAN: a veth pair on the host, one end in the bridge and in the VLAN, the other with the address. */
+import { formatMac } from "../../ip/mac.ts";
 import { getLinkByName, writeNewVeth, writePort } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { DEFAULT_VLAN, writePortVlans } from "../../netlink/vlan.ts";
@@ -28,6 +29,18 @@ export class VlanGatewayKind extends Kind {
 
   override describe(): string {
     return `make ${this.#object.name}, the gateway of VLAN ${this.#object.vlan}`;
+  }
+
+  override commands(_netns: string): string[] {
+    const { name, portName, alias, bridge, mtu, vlan } = this.#object;
+    const size = mtu > 0 ? ` mtu ${mtu}` : "";
+    return [
+      `ip link add ${portName} address ${formatMac(nodeMac(portName))}${size} master ${bridge}` +
+        ` type veth peer name ${name} address ${formatMac(nodeMac(name))}${size}`,
+      `ip link set ${portName} up alias '${alias}'`,
+      `bridge vlan delete dev ${portName} vid ${DEFAULT_VLAN.first}`,
+      `bridge vlan add dev ${portName} vid ${vlan} pvid untagged`,
+    ];
   }
 
   override make(kernel: Kernel): void {
