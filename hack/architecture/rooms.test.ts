@@ -1,6 +1,8 @@
 /** ARCHITECTURE.md says what uses what; this holds it. */
+import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { allSources, circlesIn, productSources } from "./graph.ts";
+import { PICTURE, picture } from "./picture.ts";
 import { mayUse, roomOf } from "./rooms.ts";
 
 /** What the kernel's and netlink's headers call their numbers. */
@@ -52,4 +54,8 @@ test("functions, classes and constants that are exported are used by another fil
     for (const name of exports) if (!used.has(`${file}: ${name}`)) unused.push(`${file}: ${name}`);
   }
   expect(unused).toEqual([]);
+});
+
+test("the picture shows the rooms as they are", async () => {
+  expect(await readFile(PICTURE, "utf8"), "node hack/architecture/picture.ts draws it again").toBe(picture());
 });
