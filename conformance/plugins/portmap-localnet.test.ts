@@ -37,7 +37,7 @@ describe.each(BACKENDS)("backend %s", (backend) => {
       const pod = await node.pod({ label: "web", mappings: MAPPINGS });
       await node.host.exec("sysctl", ["-qw", `${SETTING}=0`]);
       expect(await node.ask(node.host, "127.0.0.1", 8080)).not.toMatch(/^web/);
-      expectError(await node.check(pod, MAPPINGS), { code: 101, msg: /route_localnet was 0/, details: /set again/ });
+      expectError(await node.check(pod, MAPPINGS), { code: 101, msg: /route_localnet was 0/, details: /put back/ });
       expectSuccess(await node.check(pod, MAPPINGS));
       expect(await node.ask(node.host, "127.0.0.1", 8080)).toMatch(/^web/);
     }));
