@@ -30,6 +30,7 @@ export const hostLocal: Plugin = {
   del,
   gc,
   status,
+  explain: null,
   repair: null,
 };
 

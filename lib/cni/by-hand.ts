@@ -3,16 +3,19 @@ import { CniError, INVALID_ENVIRONMENT } from "../errors.ts";
 import { print, warn } from "../host/io.ts";
 import { textAt } from "../lists.ts";
 import { clip } from "../text.ts";
+import { explain } from "./explain.ts";
 import type { Plugin } from "./plugin.ts";
 
 /**
  * Serves a call without CNI_COMMAND.
+ * @param plugins all plugins of this executable
  * @param list the arguments
  * @throws CniError 4 for `repair` where there is nothing to repair, and what repairing throws
  */
-export function runByHand(plugin: Plugin, release: string, list: readonly string[]): void {
+export function runByHand(plugins: readonly Plugin[], plugin: Plugin, release: string, list: readonly string[]): void {
   const word = textAt(list, 0);
   if (word === "repair") repair(plugin);
+  else if (word === "explain") print(`${explain(plugins, plugin, textAt(list, 1)).join("\n")}\n`);
   else if (["help", "--help", "-h"].includes(word)) print(`${aboutText(plugin, release)}\n${usage(plugin)}`);
   else {
     warn(aboutText(plugin, release));
@@ -31,12 +34,19 @@ function aboutText({ name, versions }: Plugin, release: string): string {
   return `CNI ${name} plugin v${release}\nCNI protocol versions supported: ${versions.join(", ")}\nPodwire; "${name} --help" tells more\n`;
 }
 
-function usage({ name, repair }: Plugin): string {
-  const line = repair === null ? "" : `  ${name} repair     put back what others have taken away\n`;
+function usage({ name, explain, repair }: Plugin): string {
+  const explaining =
+    explain === null
+      ? ""
+      : `  ${name} explain [ADD|DEL|GC] < FILE
+                     print what the call would do with the configuration in FILE, as commands; nothing is changed.
+                     CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME say for which container; FILE may be a list of plugins
+`;
+  const repairing = repair === null ? "" : `  ${name} repair     put back what others have taken away\n`;
   return `${name} is one of Podwire's CNI plugins. A container runtime starts it, with CNI_COMMAND and other variables in the
 environment and a network configuration on standard input. Then it ignores arguments. Otherwise:
 
-${line}  ${name} --version  print the version
+${explaining}${repairing}  ${name} --version  print the version
   ${name} --help     print this
 `;
 }

@@ -79,6 +79,12 @@ export class FoundDelegates extends Delegates {
     }
   }
 
+  override explain(type: string): string[] {
+    const own = this.#named(type);
+    if (own === null || own.explain === null) return [`# ${clip(type)}: what it does is not told here`];
+    return own.explain({ request: this.#request, config: this.#config, delegates: this });
+  }
+
   /** The delegate if it is in this process; otherwise runs it and returns null. */
   #resolve(type: string, verb: Verb): Plugin | null {
     const path = this.#find(type);

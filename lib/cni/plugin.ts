@@ -18,6 +18,8 @@ export abstract class Delegates {
   abstract del(type: string): void;
   abstract gc(type: string): void;
   abstract status(type: string): void;
+  /** What the delegate would do, as `Plugin.explain` tells it. */
+  abstract explain(type: string): string[];
 }
 
 /** One call of a verb: who is asking, with which configuration, and how to reach other plugins. */
@@ -41,6 +43,11 @@ export interface Plugin {
   gc(call: Call): void;
   /** Returns if an ADD could be served now. */
   status(call: Call): void;
+  /**
+   * For `<plugin> explain`: the lines of a shell script that does what the call would do. Nothing is changed. The request's
+   * command is ADD, DEL or GC. Null: no such command.
+   */
+  readonly explain: ((call: Call) => string[]) | null;
   /** For `<plugin> repair`: puts back what others have flushed, and returns whether anything was missing. Null: no such command. */
   readonly repair: (() => boolean) | null;
 }

@@ -13,14 +13,15 @@ import {
   NOT_AVAILABLE,
   TRY_AGAIN_LATER,
 } from "../errors.ts";
-import { hasPrinted, print, printLast, readAll, warn } from "../host/io.ts";
+import { hasPrinted, print, printLast, warn } from "../host/io.ts";
 import { textAt } from "../lists.ts";
 import { adviceFor, isTransient, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { runByHand } from "./by-hand.ts";
-import { MAX_CONFIG_BYTES, readConfig, versionForErrors } from "./config.ts";
+import { readConfig, versionForErrors } from "./config.ts";
 import { FoundDelegates } from "./delegate.ts";
 import { environmentVariable, type Request, readRequest } from "./environment.ts";
+import { readInput, requireVersion } from "./input.ts";
 import { formatJson, formatJsonLine, type Json, jsonNumber, jsonObject, jsonString, jsonStrings } from "./json.ts";
 import { chosenPlugin } from "./names.ts";
 import type { Call, Plugin } from "./plugin.ts";
@@ -48,7 +49,7 @@ export function run(plugins: readonly Plugin[], release: string): number {
     const plugin = chosenPlugin(plugins, baseName(textAt(process.argv, 1)), ownFile);
     /* Who calls by the protocol may add arguments; they mean nothing, as with the reference. */
     if (environmentVariable("CNI_COMMAND") === "") {
-      runByHand(plugin, release, process.argv.slice(2));
+      runByHand(plugins, plugin, release, process.argv.slice(2));
       return 0;
     }
     const request = readRequest(environmentVariable);
@@ -90,19 +91,10 @@ function versionAnswer(plugin: Plugin) {
     .with("supportedVersions", jsonStrings(plugin.versions));
 }
 
-function readInput(): Uint8Array {
-  try {
-    return readAll(0, MAX_CONFIG_BYTES, "standard input");
-  } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
-    throw new CniError(IO_FAILURE, `error reading from stdin: ${error.message}`);
-  }
-}
-
 function serve(call: Call, plugin: Plugin): void {
   const { request, config } = call;
   checkVerb(request.command, config.cniVersion);
-  reconcile(config.cniVersion, plugin);
+  requireVersion(config.cniVersion, plugin);
   checkNamespace(request);
   /* Also where a plugin does not look at it. DEL must be able to undo what a wrong configuration has begun. */
   if (["ADD", "CHECK"].includes(request.command)) config.fields.object("prevResult");
@@ -149,16 +141,6 @@ function checkVerb(command: string, version: string): void {
       );
     }
   }
-}
-
-function reconcile(version: string, plugin: Plugin): void {
-  if (plugin.versions.includes(version)) return;
-  const supported = plugin.versions.map((item) => `"${item}"`).join(" ");
-  throw new CniError(
-    INCOMPATIBLE_VERSION,
-    "incompatible CNI versions",
-    `config is "${version.slice(0, 80)}", plugin supports [${supported}]`,
-  );
 }
 
 /** Refuses to work in the namespace the plugin itself runs in, before anything has been done. */

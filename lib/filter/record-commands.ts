@@ -6,8 +6,10 @@ import { TABLE } from "./ruleset.ts";
 export function recordCommands(record: FilterRecord): string[] {
   const lines: string[] = [];
   for (const { table, name, rules } of record.chains) {
-    lines.push(`nft add chain ${table} ${TABLE} ${name}`);
-    for (const rule of rules) lines.push(`nft 'add rule ${table} ${TABLE} ${name} ${rule}'`);
+    const chain = `chain ${table} ${TABLE} ${name}`;
+    const added = rules.map((rule) => `; add rule ${table} ${TABLE} ${name} ${rule}`);
+    /* Attachments share chains: whoever comes second must not add the rules once more. */
+    lines.push(`nft 'add ${chain}; flush ${chain}${added.join("")}'`);
   }
   for (const element of record.elements) {
     const comment = isShared(element.set) ? "" : ` comment "${ownerComment(record.owner)}"`;
@@ -20,6 +22,23 @@ export function recordCommands(record: FilterRecord): string[] {
     for (const rule of [...sharedRules, ...rules]) {
       lines.push(`${program} -t ${rule.table} ${rule.first ? "-I" : "-A"} ${rule.chain} ${rule.text}`);
     }
+  }
+  return lines;
+}
+
+/** The commands that remove it again. Chains that attachments share stay, as they do while another one uses them. */
+export function recordRemovalCommands(record: FilterRecord): string[] {
+  const lines: string[] = [];
+  for (const element of record.elements) {
+    if (isShared(element.set)) continue;
+    lines.push(`nft 'delete element ${formatElement({ ...element, data: "" })}'`);
+  }
+  for (const { family, chain, rules } of record.iptables) {
+    const program = family === 4 ? "iptables" : "ip6tables";
+    for (const rule of rules) {
+      if (rule.chain !== chain) lines.push(`${program} -t ${rule.table} -D ${rule.chain} ${rule.text}`);
+    }
+    lines.push(`${program} -t nat -F ${chain}`, `${program} -t nat -X ${chain}`);
   }
   return lines;
 }

@@ -71,7 +71,7 @@ const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
   ],
   [
     { kind: "gateways", link: "cni0", addresses: [prefix("10.88.0.1/16")], bridge: "cni0", port: "", force: false },
-    ["ip address add 10.88.0.1/16 dev cni0 proto 112"],
+    ["ip address replace 10.88.0.1/16 dev cni0 proto 112"],
   ],
   [
     { kind: "forwarding", family: 4, link: "cni0" },
@@ -80,8 +80,7 @@ const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
   [
     { kind: "filter", record, lastWins: false },
     [
-      "nft add chain inet podwire conditions-1",
-      "nft 'add rule inet podwire conditions-1 ip saddr 192.0.2.0/24 goto translate'",
+      "nft 'add chain inet podwire conditions-1; flush chain inet podwire conditions-1; add rule inet podwire conditions-1 ip saddr 192.0.2.0/24 goto translate'",
       `nft 'add element inet podwire hostports4 { tcp . 8080 comment "${ownerComment(owner)}" : 10.88.0.5 . 80 }'`,
       "nft 'add element inet podwire localnet_links { cni0 }'",
     ],

@@ -18,6 +18,11 @@ export abstract class Kind {
    */
   abstract commands(netns: string): string[];
 
+  /** For `explain`: whether it is an object that attachments share and that another one has made already. */
+  isThere(_kernel: Kernel): boolean {
+    return false;
+  }
+
   batch(): Batch {
     return "alone";
   }

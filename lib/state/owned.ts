@@ -25,6 +25,12 @@ export abstract class Owned {
 
   /** Removes what attachments of a network have, other than those to keep. @throws NetlinkError, CniError */
   abstract sweep(kernel: Kernel, network: string, keep: readonly Attachment[]): void;
+
+  /** For `explain`: the commands that remove what `remove` would find now. @throws NetlinkError, CniError */
+  abstract commands(kernel: Kernel, removal: Removal): string[];
+
+  /** The same for `sweep`. @throws NetlinkError, CniError */
+  abstract staleCommands(kernel: Kernel, network: string, keep: readonly Attachment[]): string[];
 }
 
 /**
@@ -44,6 +50,30 @@ export function sweepOwned(
   keep: readonly Attachment[],
 ): void {
   forEach(owned, (one) => one.sweep(kernel, network, keep));
+}
+
+/** `explain DEL`: what would be removed, as commands; a comment for each sort. @throws NetlinkError, CniError */
+export function ownedCommands(kernel: Kernel, owned: readonly Owned[], removal: Removal): string[] {
+  const lines: string[] = [];
+  for (const one of owned) pushCommands(lines, one, one.commands(kernel, removal));
+  return lines;
+}
+
+/** `explain GC`: the same for what attachments of a network have, other than those to keep. */
+export function staleCommands(
+  kernel: Kernel,
+  owned: readonly Owned[],
+  network: string,
+  keep: readonly Attachment[],
+): string[] {
+  const lines: string[] = [];
+  for (const one of owned) pushCommands(lines, one, one.staleCommands(kernel, network, keep));
+  return lines;
+}
+
+function pushCommands(lines: string[], one: Owned, commands: readonly string[]): void {
+  lines.push(`# remove ${one.describe()}${commands.length === 0 ? ": nothing is there" : ""}`);
+  lines.push(...commands);
 }
 
 function forEach(owned: readonly Owned[], action: (one: Owned) => void): void {

@@ -1,4 +1,5 @@
 /** The bandwidth plugin: what a container sends and receives holds a rate. It stands behind a plugin that makes the interface. */
+import { explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
 import { attachmentOf } from "../../lib/attachment/identity.ts";
 import { requirePrevious } from "../../lib/attachment/previous.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
@@ -19,6 +20,7 @@ import { rehearse } from "../../lib/state/kinds/rehearsal.ts";
 import { attachmentNames } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
 import { OwnedShaping, removeShaping, type ShapedLink } from "../../lib/state/owned/shaping.ts";
+import type { Owned } from "../../lib/state/owned.ts";
 import { hexOf } from "../../lib/text.ts";
 import { type BandwidthConfig, type RateLimit, readBandwidthConfig } from "./config.ts";
 import { bucketOf, ifbsOf, planBandwidth } from "./plan.ts";
@@ -31,8 +33,11 @@ export const bandwidth: Plugin = {
   del,
   gc,
   status,
+  explain,
   repair: null,
 };
+
+const ETHERNET_MTU = 1500;
 
 /** Where bandwidth belongs. */
 const ADVICE =
@@ -78,11 +83,15 @@ function check(call: Call): void {
 }
 
 function del(call: Call): void {
-  detach(call, [new OwnedShaping([referenceIfb(call.config.name, call.request.containerId)])]);
+  detach(call, owned(call));
 }
 
 function gc(call: Call): void {
   collectGarbage(call, [new OwnedShaping([])]);
+}
+
+function owned(call: Call): Owned[] {
+  return [new OwnedShaping([referenceIfb(call.config.name, call.request.containerId)])];
 }
 
 /** What the kernel lacks is a failure where each pod has a limit. Otherwise pods without one are attached all the same. */
@@ -93,6 +102,25 @@ function status(call: Call): void {
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     reportLack("bandwidth", error, config.ingress !== null || config.egress !== null, "pods with a limit");
+  }
+}
+
+/** The links are those of prevResult; without one, those that bridge would make. */
+function explain(call: Call): string[] {
+  const { command, netns, ifname } = call.request;
+  if (command !== "ADD") return explainRemoval(call, owned(call));
+  const config = readBandwidthConfig(call);
+  const names = attachmentNames(attachmentOf(call));
+  const known = (call.config.prevResult() ?? EMPTY_RESULT).interfaces;
+  const outside = known.find((item) => item.sandbox === "" && item.name.startsWith("veth"));
+  const mtu = outside === undefined || outside.mtu === 0 ? ETHERNET_MTU : outside.mtu;
+  const hostLink = outside === undefined ? names.hostLink : outside.name;
+  const kernel = Kernel.forHost();
+  try {
+    const plan = planBandwidth({ config, names, hostLink, containerLink: ifname, mtu });
+    return plan.length === 0 ? ["# nothing: no limit is asked for"] : explainPlan(kernel, plan, netns);
+  } finally {
+    kernel.close();
   }
 }
 

@@ -1,26 +1,27 @@
 /** The bridge plugin: a container's interface as a port of a bridge on the node. */
 import { readHostLocal } from "../../ipam/host-local/config.ts";
-import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
+import { explainedBackend, explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import {
   checkAddressless,
+  EMPTY_DNS,
   EMPTY_RESULT,
   type Result,
   type ResultInterface,
+  type ResultIp,
   resultInterface,
 } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
-import { type Backend, checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
+import { checkBackend } from "../../lib/filter/backend.ts";
 import { serviceNote } from "../../lib/filter/kube-proxy.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
-import { sinceBootMs } from "../../lib/host/boot.ts";
 import { quietly, warn } from "../../lib/host/io.ts";
-import { type Namespace, type NamespaceIdentity, NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { hasIpv6 } from "../../lib/host/sysctl.ts";
-import { formatPrefix, type Prefix } from "../../lib/ip/address.ts";
-import { formatMac, parseMac } from "../../lib/ip/mac.ts";
+import { formatPrefix, type Prefix, sameAddress, step } from "../../lib/ip/address.ts";
+import { formatMac } from "../../lib/ip/mac.ts";
+import { itemAt } from "../../lib/lists.ts";
 import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
 import { apply, undo } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
@@ -28,16 +29,14 @@ import { Kernel } from "../../lib/state/kernel.ts";
 import { requireUsable, restoreMac } from "../../lib/state/kinds/bridge.ts";
 import { checkGateways } from "../../lib/state/kinds/gateways.ts";
 import { applyGuard } from "../../lib/state/kinds/guard.ts";
-import { attachmentNames } from "../../lib/state/names.ts";
 import { OwnedFilter } from "../../lib/state/owned/filter.ts";
 import { OwnedVeth } from "../../lib/state/owned/veth.ts";
 import type { Owned } from "../../lib/state/owned.ts";
 import { repair } from "../../lib/state/repair.ts";
 import { type BridgeConfig, ipamType, mayUseFilter, readBridgeConfig } from "./config.ts";
-import { completeGateways, completeRoutes, gatewayLink, type PlanInput, planBridge, planResult } from "./plan.ts";
+import { inputOfResult, masqueradeBackend, planInput } from "./input.ts";
+import { gatewayLink, type PlanInput, planBridge, planResult } from "./plan.ts";
 
-/** An Ethernet address that the previous result does not tell. */
-const NOT_COMPARED = new Uint8Array(0);
 /** BR_MAX_PORTS in net/bridge/br_private.h; port numbers begin at 1. */
 const MAX_PORTS = 1023;
 
@@ -49,6 +48,7 @@ export const bridge: Plugin = {
   del,
   gc,
   status,
+  explain,
   repair,
 };
 
@@ -60,7 +60,7 @@ function add(call: Call): Result {
     refuseSecond(kernel, call.request.ifname);
     try {
       const lease = config.ipam === "" ? EMPTY_RESULT : leased(call, config);
-      const input = planInput(call, config, lease, kernel);
+      const input = planInput(call, config, lease, kernel, masqueradeBackend(kernel, config));
       return planResult(input, attach(kernel, input, call.request.netns), lease);
     } catch (error) {
       release(call, config.ipam, kernel);
@@ -113,22 +113,6 @@ function release(call: Call, ipam: string, kernel: Kernel): void {
   });
 }
 
-function planInput(call: Call, config: BridgeConfig, lease: Result, kernel: Kernel): PlanInput {
-  const ips = completeGateways(config, lease.ips);
-  return {
-    config,
-    ifname: call.request.ifname,
-    names: attachmentNames(attachmentOf(call)),
-    containerMtu: config.mtu,
-    ips,
-    routes: completeRoutes(config, ips, lease.routes),
-    masqueradeBackend: masqueradeBackend(kernel, config),
-    owner: filterOwnerOf(call, "bridge"),
-    netns: identityOf(kernel.namespace),
-    timeMs: sinceBootMs(),
-  };
-}
-
 /** Makes the attachment, or nothing, and returns its interfaces. */
 function attach(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterface[] {
   const plan = planBridge(input);
@@ -163,15 +147,6 @@ function interfacesOf(kernel: Kernel, input: PlanInput, sandbox: string): Result
   return interfaces;
 }
 
-function masqueradeBackend(kernel: Kernel, config: BridgeConfig): Backend {
-  return config.ipMasq ? chooseBackend(kernel.filter, config.ipMasqBackend).backend : "nftables";
-}
-
-function identityOf(namespace: Namespace | null): NamespaceIdentity {
-  if (namespace === null) return NO_NAMESPACE;
-  return { path: namespace.path, device: namespace.device, inode: namespace.inode };
-}
-
 function check(call: Call): void {
   const config = readBridgeConfig(call);
   const previous = call.config.prevResult();
@@ -185,40 +160,42 @@ function check(call: Call): void {
   const kernel = Kernel.forContainer(call.request.netns);
   try {
     if (config.ipam !== "") call.delegates.check(config.ipam);
-    compare(kernel, planBridge(expected(kernel, call, config, previous)));
+    compare(kernel, planBridge(inputOfResult(kernel, call, config, previous)));
   } finally {
     kernel.close();
   }
 }
 
-/**
- * The plan that ADD had, with what the last plugin of the chain reported in place of what was derived: plugins behind us
- * may have changed Ethernet address and MTU, and the host end may have been made by another suite.
- */
-function expected(kernel: Kernel, call: Call, config: BridgeConfig, previous: Result): PlanInput {
-  const { ifname, netns } = call.request;
-  const index = previous.interfaces.findIndex((item) => item.name === ifname && item.sandbox !== "");
-  const inside = previous.interfaces[index] ?? resultInterface(ifname, "", 0, netns);
-  const names = attachmentNames(attachmentOf(call));
-  const hostLinks = previous.interfaces.filter((item) => item.sandbox === "" && item.name.startsWith("veth"));
-  const outside = hostLinks.find((item) => item.name === names.hostLink) ?? hostLinks[0];
-  const mtu = outside !== undefined && outside.mtu > 0 ? outside.mtu : config.mtu;
-  return {
-    config: { ...config, mtu, mac: parseMac(inside.mac) ?? NOT_COMPARED },
-    ifname,
-    names: {
-      ...names,
-      hostLink: outside?.name ?? names.hostLink,
-      hostMac: parseMac(outside?.mac ?? "") ?? NOT_COMPARED,
-    },
-    containerMtu: inside.mtu > 0 ? inside.mtu : config.mtu,
-    ips: previous.ips.filter((ip) => ip.interface === null || ip.interface === index),
-    routes: previous.routes,
-    masqueradeBackend: masqueradeBackend(kernel, config),
-    owner: filterOwnerOf(call, "bridge"),
-    netns: NO_NAMESPACE,
-    timeMs: 0,
-  };
+/** With the addresses of prevResult; without one, those at the beginning of host-local's ranges stand for what IPAM gives. */
+function explain(call: Call): string[] {
+  const { command, netns } = call.request;
+  const ipam = ipamType(call.config);
+  const delegated = ipam === "" ? [] : call.delegates.explain(ipam);
+  if (command !== "ADD") return [...explainRemoval(call, owned(false)), ...delegated];
+  const config = readBridgeConfig(call);
+  const kernel = Kernel.forContainerIfAny(netns);
+  try {
+    const backend = explainedBackend(kernel, config.ipMasqBackend);
+    const lease = call.config.prevResult() ?? standInLease(call, config);
+    const plan = planBridge(planInput(call, config, lease, kernel, backend));
+    return [...delegated, ...explainPlan(kernel, plan, netns)];
+  } finally {
+    kernel.close();
+  }
+}
+
+function standInLease(call: Call, config: BridgeConfig): Result {
+  if (config.ipam !== "host-local") return EMPTY_RESULT;
+  const settings = readHostLocal(call.config, call.request.args);
+  const ips: ResultIp[] = [];
+  for (const { ranges } of settings.pools) {
+    const range = itemAt(ranges, 0);
+    if (range === null) continue;
+    const { first, gateway, subnet } = range;
+    const address = sameAddress(first, gateway) ? step(first, 1) : first;
+    ips.push({ interface: null, address: { address, length: subnet.length }, gateway });
+  }
+  return { interfaces: [], ips, routes: settings.routes, dns: EMPTY_DNS };
 }
 
 function del(call: Call): void {

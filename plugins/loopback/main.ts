@@ -6,6 +6,7 @@ import { CHECK_FAILED, CniError, CONFLICT } from "../../lib/errors.ts";
 import { contains, type Family, formatPrefix, type Prefix, parsePrefix } from "../../lib/ip/address.ts";
 import { listAddresses } from "../../lib/netlink/address.ts";
 import { writeLinkUp } from "../../lib/netlink/link.ts";
+import { commandIn } from "../../lib/state/commands.ts";
 import { attempting, Kernel } from "../../lib/state/kernel.ts";
 
 /** Whatever CNI_IFNAME says: a namespace has one loopback interface, and this is its name. */
@@ -19,6 +20,7 @@ export const loopback: Plugin = {
   del,
   gc: () => {},
   status: () => {},
+  explain,
   repair: null,
 };
 
@@ -54,6 +56,12 @@ function del(call: Call): void {
   } finally {
     kernel.close();
   }
+}
+
+function explain(call: Call): string[] {
+  const { command, netns } = call.request;
+  if (command === "GC") return ["# nothing: an interface lo goes with its namespace"];
+  return [commandIn("container", netns, `ip link set ${LOOPBACK} ${command === "ADD" ? "up" : "down"}`)];
 }
 
 /** Brings `lo` up or down and returns its index. */

@@ -1,4 +1,5 @@
 /** The portmap plugin: ports of the host that lead to a pod's. It stands behind a plugin that makes the interface. */
+import { explainedBackend, explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
 import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
 import { requirePrevious } from "../../lib/attachment/previous.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
@@ -7,7 +8,7 @@ import type { Result } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG } from "../../lib/errors.ts";
-import { checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
+import { type Backend, checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
 import type { ListenerPort } from "../../lib/filter/hostports.ts";
 import { bridgedTrafficIsFiltered } from "../../lib/filter/kube-proxy.ts";
 import { compileConditions } from "../../lib/filter/language.ts";
@@ -55,6 +56,7 @@ export const portmap: Plugin = {
   del,
   gc,
   status,
+  explain,
   repair,
 };
 
@@ -64,7 +66,7 @@ function add(call: Call): Result {
   if (config.mappings.length === 0) return previous;
   const kernel = Kernel.forHost();
   try {
-    const input = planInput(kernel, call, config, previous);
+    const input = planInput(kernel, call, config, previous, backendOf(kernel, config));
     const listeners = listenersBeside(config, input.pod, call.request.containerId);
     applyPatiently(kernel, planPortmap({ ...input, listeners }), call);
   } finally {
@@ -99,7 +101,23 @@ function check(call: Call): void {
   if (config.mappings.length === 0) return;
   const kernel = Kernel.forHost();
   try {
-    compare(kernel, planPortmap(planInput(kernel, call, config, previous)));
+    compare(kernel, planPortmap(planInput(kernel, call, config, previous, backendOf(kernel, config))));
+  } finally {
+    kernel.close();
+  }
+}
+
+/** Whose ports they are has to be told by prevResult. */
+function explain(call: Call): string[] {
+  const { command, netns } = call.request;
+  if (command !== "ADD") return explainRemoval(call, owned(false));
+  const config = checkedConfig(call);
+  if (config.mappings.length === 0) return ["# nothing: runtimeConfig.portMappings asks for no port"];
+  const previous = requirePrevious(call, ADVICE);
+  const kernel = Kernel.forHost();
+  try {
+    const backend = explainedBackend(kernel, config.backend);
+    return explainPlan(kernel, planPortmap(planInput(kernel, call, config, previous, backend)), netns);
   } finally {
     kernel.close();
   }
@@ -180,7 +198,11 @@ function listenersBeside(config: PortmapConfig, pod: readonly PodAddress[], cont
   return kept;
 }
 
-function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: Result): PlanInput {
+function backendOf(kernel: Kernel, config: PortmapConfig): Backend {
+  return chooseBackend(kernel.filter, config.backend).backend;
+}
+
+function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: Result, backend: Backend): PlanInput {
   const pod: PodAddress[] = [];
   let reflectingPort = "";
   const links: Link[] = [];
@@ -199,7 +221,6 @@ function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: 
     if (link !== null && filtered && reflectingPort === "") reflectingPort = portOf(kernel, call, previous, link);
   }
   const { request } = call;
-  const { backend } = chooseBackend(kernel.filter, config.backend);
   return {
     config,
     backend,

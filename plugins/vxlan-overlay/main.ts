@@ -30,6 +30,7 @@ export const vxlanOverlay: Plugin = {
   del,
   gc,
   status,
+  explain: null,
   repair,
 };
 

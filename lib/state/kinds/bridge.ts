@@ -37,6 +37,10 @@ export class BridgeKind extends Kind {
     return [`ip link add ${name} address ${formatMac(nodeMac(name))}${size} type bridge${filter}`];
   }
 
+  override isThere(kernel: Kernel): boolean {
+    return getLinkByName(kernel.host, this.#object.name) !== null;
+  }
+
   override make(kernel: Kernel): void {
     applyBridge(kernel, this.#object);
   }

@@ -43,7 +43,7 @@ export class GatewaysKind extends Kind {
     const { addresses, link } = this.#object;
     return addresses.map((address) => {
       const nodad = address.address.family === 6 ? " nodad" : "";
-      return `ip address add ${formatPrefix(address)} dev ${link} proto ${PROTOCOL_PODWIRE}${nodad}`;
+      return `ip address replace ${formatPrefix(address)} dev ${link} proto ${PROTOCOL_PODWIRE}${nodad}`;
     });
   }
 

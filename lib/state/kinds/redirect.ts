@@ -10,6 +10,7 @@ import {
   describeKeys,
   ETH_P_8021AD,
   ETH_P_8021Q,
+  type FoundFilter,
   type Hook,
   listFilters,
   type TrafficFilter,
@@ -179,8 +180,7 @@ function filtersOf(kernel: Kernel, object: RedirectObject): TrafficFilter[] {
 
 function differenceInRedirect(kernel: Kernel, object: RedirectObject): string | null {
   const socket = kernel.socket(object.where);
-  const found = listFilters(socket, kernel.index(object.where, object.link), object.hook);
-  const ours = found.filter((filter) => isOurs(object.hook, filter.priority));
+  const ours = ownFilters(socket, kernel.index(object.where, object.link), object.hook);
   for (const wanted of filtersOf(kernel, object)) {
     const keys = describeKeys(wanted);
     const filter = ours.find((other) => other.priority === wanted.priority && other.keys === keys);
@@ -190,6 +190,11 @@ function differenceInRedirect(kernel: Kernel, object: RedirectObject): string | 
     }
   }
   return ours.length > object.matches.length ? `${object.link} has more filters than it was given` : null;
+}
+
+/** The filters of a hook that are ours. */
+export function ownFilters(socket: NetlinkSocket, index: number, hook: Hook): FoundFilter[] {
+  return listFilters(socket, index, hook).filter((filter) => isOurs(hook, filter.priority));
 }
 
 function linkName(index: number): string {

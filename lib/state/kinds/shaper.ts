@@ -87,10 +87,15 @@ export function writeShaper(socket: NetlinkSocket, index: number, bucket: TokenB
   if (second !== undefined && second !== 0 && second !== ENOENT) throw new NetlinkError(second, "fq_codel", 1);
 }
 
+/** Whether a link's root is one of ours. */
+export function hasShaper(socket: NetlinkSocket, index: number): boolean {
+  const root = getRoot(socket, index);
+  return root !== null && isShaper(root);
+}
+
 /** Gives a link its default root back if the one it has is a shaper. */
 export function removeShaper(socket: NetlinkSocket, index: number): void {
-  const root = getRoot(socket, index);
-  if (root === null || !isShaper(root)) return;
+  if (!hasShaper(socket, index)) return;
   writeDeleteRoot(socket, index);
   const errno = socket.attempt();
   if (errno !== 0 && errno !== ENOENT && errno !== EINVAL && errno !== ENODEV) throw new NetlinkError(errno, "", 0);

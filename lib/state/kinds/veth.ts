@@ -124,11 +124,18 @@ function removeStale(kernel: Kernel, object: VethObject): void {
 
 /** Removes the host end of an attachment if it is there, and with it the container's end. False if it is not ours or not there. */
 export function removeHostLink(kernel: Kernel, name: string, alias: string): boolean {
-  const link = getLinkByName(kernel.host, name);
-  /* A call killed between making the link and naming its owner leaves no alias; the name is evidence enough. */
-  if (link === null || link.kind !== "veth" || (link.alias !== alias && link.alias !== "")) return false;
+  const link = findHostLink(kernel, name, alias);
+  if (link === null) return false;
   removeLink(kernel, link);
   return true;
+}
+
+/** The host end of an attachment; null if it is not there or not ours. */
+export function findHostLink(kernel: Kernel, name: string, alias: string): Link | null {
+  const link = getLinkByName(kernel.host, name);
+  if (link === null || link.kind !== "veth") return null;
+  /* A call killed between making the link and naming its owner leaves no alias; the name is evidence enough. */
+  return link.alias === alias || link.alias === "" ? link : null;
 }
 
 /** Removes a link of the host; gone already is fine. */

@@ -43,6 +43,10 @@ export class VlanGatewayKind extends Kind {
     ];
   }
 
+  override isThere(kernel: Kernel): boolean {
+    return getLinkByName(kernel.host, this.#object.name) !== null;
+  }
+
   override make(kernel: Kernel): void {
     applyVlanGateway(kernel, this.#object);
   }

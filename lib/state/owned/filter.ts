@@ -1,7 +1,9 @@
 /** What an attachment has in the packet filter. */
 import { hostPortsIn } from "../../filter/hostports.ts";
-import { attachmentHash, type FilterRecord } from "../../filter/record.ts";
+import { attachmentHash, type FilterRecord, ownerHash } from "../../filter/record.ts";
+import { recordRemovalCommands } from "../../filter/record-commands.ts";
 import type { ReferencePart } from "../../filter/reference.ts";
+import { RecordStore } from "../../filter/store.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Attachment } from "../names.ts";
 import { Owned, type Removal } from "../owned.ts";
@@ -36,10 +38,45 @@ export class OwnedFilter extends Owned {
   }
 
   override sweep(kernel: Kernel, network: string, keep: readonly Attachment[]): void {
-    const hashes = new Set<string>();
-    for (const { containerId, ifname } of keep) hashes.add(attachmentHash(containerId, ifname));
-    for (const record of kernel.filter.sweep(network, this.#ownership.plugin, hashes)) forgetTranslated(kernel, record);
+    for (const record of kernel.filter.sweep(network, this.#ownership.plugin, hashesOf(keep))) {
+      forgetTranslated(kernel, record);
+    }
   }
+
+  /** What is recorded; what only a search of all sets would find is not told. */
+  override commands(_kernel: Kernel, { attachment }: Removal): string[] {
+    const hash = attachmentHash(attachment.containerId, attachment.ifname);
+    return removalCommands(this.#records().filter(({ owner }) => ownerHash(owner) === hash));
+  }
+
+  override staleCommands(_kernel: Kernel, network: string, keep: readonly Attachment[]): string[] {
+    const hashes = hashesOf(keep);
+    return removalCommands(
+      this.#records().filter(({ owner }) => owner.network === network && !hashes.has(ownerHash(owner))),
+    );
+  }
+
+  #records(): FilterRecord[] {
+    const store = RecordStore.open(false);
+    if (store === null) return [];
+    try {
+      return store.all().filter(({ owner }) => owner.plugin === this.#ownership.plugin);
+    } finally {
+      store.close();
+    }
+  }
+}
+
+function hashesOf(attachments: readonly Attachment[]): Set<string> {
+  const hashes = new Set<string>();
+  for (const { containerId, ifname } of attachments) hashes.add(attachmentHash(containerId, ifname));
+  return hashes;
+}
+
+function removalCommands(records: readonly FilterRecord[]): string[] {
+  const lines: string[] = [];
+  for (const record of records) lines.push(...recordRemovalCommands(record));
+  return lines;
 }
 
 /** Connections to ports that are not published any more would still be translated. */

@@ -1,12 +1,13 @@
 /** What limits an attachment's rate: the shapers and filters on its links, and the ifb links that packets are sent through. */
-import { getLinkByName, type Link, listLinks } from "../../netlink/link.ts";
+import { getLinkByIndex, getLinkByName, type Link, listLinks } from "../../netlink/link.ts";
 import { hasClsact } from "../../netlink/queueing.ts";
-import { listFilters } from "../../netlink/traffic-filter.ts";
+import { type Hook, listFilters } from "../../netlink/traffic-filter.ts";
+import { commandIn } from "../commands.ts";
 import { hostEndOf } from "../host-end.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { removeLinks } from "../kinds/ifb.ts";
-import { removeFilters } from "../kinds/redirect.ts";
-import { removeShaper } from "../kinds/shaper.ts";
+import { ownFilters, removeFilters } from "../kinds/redirect.ts";
+import { hasShaper, removeShaper } from "../kinds/shaper.ts";
 import { type Attachment, attachmentNames, ifbName } from "../names.ts";
 import { Owned, type Removal } from "../owned.ts";
 import { ownerOf } from "../ownership.ts";
@@ -37,13 +38,44 @@ export class OwnedShaping extends Owned {
   }
 
   override sweep(kernel: Kernel, network: string, keep: readonly Attachment[]): void {
-    const kept: string[] = [];
-    for (const attachment of keep) kept.push(...ifbNames(attachment));
-    const stale = listLinks(kernel.host, "ifb", 0).filter(
-      (link) => belongsTo(link, network) && !kept.includes(link.name),
-    );
-    removeLinks(kernel.host, stale);
+    removeLinks(kernel.host, staleLinks(kernel, network, keep));
   }
+
+  override commands(kernel: Kernel, removal: Removal): string[] {
+    const { attachment } = removal;
+    const lines: string[] = [];
+    const own = ifbNames(attachment);
+    const netns = kernel.namespace === null ? "" : kernel.namespace.path;
+    for (const { where, index } of ownLinks(kernel, removal)) {
+      const link = getLinkByIndex(kernel.socket(where), index);
+      if (link === null) continue;
+      for (const hook of ["ingress", "egress"] as Hook[]) {
+        for (const { priority } of ownFilters(kernel.socket(where), index, hook)) {
+          lines.push(commandIn(where, netns, `tc filter delete dev ${link.name} ${hook} pref ${priority}`));
+        }
+      }
+      if (hasShaper(kernel.socket(where), index)) {
+        lines.push(commandIn(where, netns, `tc qdisc delete dev ${link.name} root`));
+      }
+    }
+    for (const { name } of ifbLinks(kernel, "host", [...own, ...this.#foreign])) lines.push(`ip link delete ${name}`);
+    if (kernel.namespace !== null) {
+      for (const { name } of ifbLinks(kernel, "container", own)) {
+        lines.push(commandIn("container", netns, `ip link delete ${name}`));
+      }
+    }
+    return lines;
+  }
+
+  override staleCommands(kernel: Kernel, network: string, keep: readonly Attachment[]): string[] {
+    return staleLinks(kernel, network, keep).map((link) => `ip link delete ${link.name}`);
+  }
+}
+
+function staleLinks(kernel: Kernel, network: string, keep: readonly Attachment[]): Link[] {
+  const kept: string[] = [];
+  for (const attachment of keep) kept.push(...ifbNames(attachment));
+  return listLinks(kernel.host, "ifb", 0).filter((link) => belongsTo(link, network) && !kept.includes(link.name));
 }
 
 /** The links on which the attachment's limits are, and not those of another one that the namespace may have by now. */

@@ -1,0 +1,58 @@
+/**
+ * `explain`: what a call would do, as the lines of a shell script that does the same. Nothing is changed. What the lines
+ * begin with "#" for is told to people: what a command is for, what is there already, what stands for something unknown.
+ */
+import type { Call } from "../cni/plugin.ts";
+import { CniError } from "../errors.ts";
+import { type Backend, chooseBackend } from "../filter/backend.ts";
+import { Kernel } from "../state/kernel.ts";
+import { type KernelObject, kindOf } from "../state/objects.ts";
+import { type Owned, ownedCommands, staleCommands } from "../state/owned.ts";
+import { attachmentOf, attachmentsToKeep } from "./identity.ts";
+
+/** ADD: the commands that make a plan's objects. */
+export function explainPlan(kernel: Kernel, plan: readonly KernelObject[], netns: string): string[] {
+  const lines: string[] = [];
+  for (const object of plan) {
+    const kind = kindOf(object);
+    const commands = kind.commands(netns);
+    if (commands.length === 0) continue;
+    const isThere = kind.isThere(kernel);
+    lines.push(`# ${kind.describe()}${isThere ? ": it is there already" : ""}`);
+    if (!isThere) lines.push(...commands);
+  }
+  return lines;
+}
+
+/** DEL and GC: the commands that remove what is there now. */
+export function explainRemoval(call: Call, owned: readonly Owned[]): string[] {
+  if (call.request.command === "GC") {
+    const keep = attachmentsToKeep(call);
+    if (keep === null) return ['# nothing: the configuration has no "cni.dev/valid-attachments"'];
+    const kernel = Kernel.forHost();
+    try {
+      return staleCommands(kernel, owned, call.config.name, keep);
+    } finally {
+      kernel.close();
+    }
+  }
+  const kernel = Kernel.forContainerIfAny(call.request.netns);
+  try {
+    return ownedCommands(kernel, owned, {
+      attachment: attachmentOf(call),
+      previous: () => call.config.previousIfAny(),
+    });
+  } finally {
+    kernel.close();
+  }
+}
+
+/** The packet filter's backend that an ADD would use; nftables where this user may not ask the kernel. */
+export function explainedBackend(kernel: Kernel, wanted: Backend | ""): Backend {
+  try {
+    return chooseBackend(kernel.filter, wanted).backend;
+  } catch (error) {
+    if (error instanceof CniError) return "nftables";
+    throw error;
+  }
+}
