@@ -9,7 +9,7 @@ import { warn } from "../../lib/host/io.ts";
 import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { openParent } from "../../lib/host/state-directory.ts";
 import { type Address, formatAddress } from "../../lib/ip/address.ts";
-import { isGateway, type Range, spanIndex } from "../../lib/ip/range.ts";
+import { formatSpans, isGateway, type Range, spanIndex } from "../../lib/ip/range.ts";
 import { itemAt } from "../../lib/lists.ts";
 import { ENOENT, errnoText } from "../../lib/sys/errno.ts";
 import * as sys from "../../lib/sys/sys.ts";
@@ -30,7 +30,7 @@ export const hostLocal: Plugin = {
   del,
   gc,
   status,
-  explain: null,
+  explain,
   repair: null,
 };
 
@@ -53,6 +53,16 @@ function add(call: Call): Result {
   } finally {
     store.close();
   }
+}
+
+/** The addresses are told by the one that delegates; here is what they become. */
+function explain(call: Call): string[] {
+  const path = `${dataDirOf(call.config)}/${call.config.name}`;
+  if (call.request.command === "ADD") {
+    const sets = readHostLocal(call.config, call.request.args).pools.map(({ ranges }) => formatSpans(ranges));
+    return [`# host-local: the first free address of ${sets.join(" and of ")}, noted in ${path}`];
+  }
+  return [`# host-local: give the addresses in ${path} back`];
 }
 
 /** Whether one of the network's range sets holds the address. */

@@ -34,19 +34,15 @@ function aboutText({ name, versions }: Plugin, release: string): string {
   return `CNI ${name} plugin v${release}\nCNI protocol versions supported: ${versions.join(", ")}\nPodwire; "${name} --help" tells more\n`;
 }
 
-function usage({ name, explain, repair }: Plugin): string {
-  const explaining =
-    explain === null
-      ? ""
-      : `  ${name} explain [ADD|DEL|GC] < FILE
-                     print what the call would do with the configuration in FILE, as commands; nothing is changed.
-                     CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME say for which container; FILE may be a list of plugins
-`;
+function usage({ name, repair }: Plugin): string {
   const repairing = repair === null ? "" : `  ${name} repair     put back what others have taken away\n`;
   return `${name} is one of Podwire's CNI plugins. A container runtime starts it, with CNI_COMMAND and other variables in the
 environment and a network configuration on standard input. Then it ignores arguments. Otherwise:
 
-${explaining}${repairing}  ${name} --version  print the version
+  ${name} explain [ADD|DEL|GC] < FILE
+                     print what the call would do with the configuration in FILE, as commands; nothing is changed.
+                     CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME say for which container; FILE may be a list of plugins
+${repairing}  ${name} --version  print the version
   ${name} --help     print this
 `;
 }

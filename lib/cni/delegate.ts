@@ -81,7 +81,7 @@ export class FoundDelegates extends Delegates {
 
   override explain(type: string): string[] {
     const own = this.#named(type);
-    if (own === null || own.explain === null) return [`# ${clip(type)}: what it does is not told here`];
+    if (own === null) return [`# ${clip(type)}: what it does is not told here`];
     return own.explain({ request: this.#request, config: this.#config, delegates: this });
   }
 

@@ -25,13 +25,11 @@ const STAND_INS: readonly (readonly [string, string])[] = [
  */
 export function explain(plugins: readonly Plugin[], plugin: Plugin, verb: string): string[] {
   const command = verb === "" ? "ADD" : verb.toUpperCase();
-  if (plugin.explain === null || !["ADD", "DEL", "GC"].includes(command)) {
+  if (!["ADD", "DEL", "GC"].includes(command)) {
     throw new CniError(
       INVALID_ENVIRONMENT,
       `${plugin.name} cannot explain ${clip(command)}`,
-      plugin.explain === null
-        ? `"${plugin.name} --help" lists what it can be asked`
-        : "ADD, DEL and GC can be explained",
+      "ADD, DEL and GC can be explained",
     );
   }
   const request = readRequest((name) => (name === "CNI_COMMAND" ? command : variable(name)));
@@ -58,7 +56,9 @@ function entryIn(bytes: Uint8Array, type: string): Json | null {
   const list = listIn(bytes);
   if (list === null) return null;
   for (const entry of list.objects("plugins")) {
-    if (entry.string("type", "") !== type) continue;
+    /* An IPAM plugin gets the configuration of the one that delegates to it. */
+    const ipam = entry.object("ipam");
+    if (entry.string("type", "") !== type && ipam?.string("type", "") !== type) continue;
     const { json } = entry;
     for (const key of ["cniVersion", "name"]) {
       const value = list.find(key);

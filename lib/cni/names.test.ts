@@ -14,7 +14,7 @@ const plugins = ["bandwidth", "bridge", "host-local", "loopback", "portmap", "vx
     del: nothing,
     gc: nothing,
     status: nothing,
-    explain: null,
+    explain: () => [],
     repair: null,
   }),
 );

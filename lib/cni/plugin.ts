@@ -45,9 +45,9 @@ export interface Plugin {
   status(call: Call): void;
   /**
    * For `<plugin> explain`: the lines of a shell script that does what the call would do. Nothing is changed. The request's
-   * command is ADD, DEL or GC. Null: no such command.
+   * command is ADD, DEL or GC.
    */
-  readonly explain: ((call: Call) => string[]) | null;
+  explain(call: Call): string[];
   /** For `<plugin> repair`: puts back what others have flushed, and returns whether anything was missing. Null: no such command. */
   readonly repair: (() => boolean) | null;
 }

@@ -1,5 +1,6 @@
 /** What a record holds as commands, with the tables there: `nft`, or `iptables` for its backend. Pure. */
 import { isShared } from "./hostports.ts";
+import type { IptablesRule } from "./iptables-plan.ts";
 import { type FilterRecord, formatElement, ownerComment } from "./record.ts";
 import { TABLE } from "./ruleset.ts";
 
@@ -11,32 +12,41 @@ export function recordCommands(record: FilterRecord): string[] {
     /* Attachments share chains: whoever comes second must not add the rules once more. */
     lines.push(`nft 'add ${chain}; flush ${chain}${added.join("")}'`);
   }
-  for (const element of record.elements) {
-    const comment = isShared(element.set) ? "" : ` comment "${ownerComment(record.owner)}"`;
-    lines.push(`nft 'add element ${formatElement({ ...element, key: `${element.key}${comment}` })}'`);
+  for (const { table, set, key, data } of record.elements) {
+    const comment = isShared(set) ? "" : ` comment "${ownerComment(record.owner)}"`;
+    lines.push(`nft 'add element ${formatElement({ table, set, key: `${key}${comment}`, data })}'`);
   }
   for (const { family, sharedChains, sharedRules, chain, rules } of record.iptables) {
     const program = family === 4 ? "iptables" : "ip6tables";
-    for (const { table, name } of sharedChains) lines.push(`${program} -t ${table} -N ${name}`);
-    lines.push(`${program} -t nat -N ${chain}`);
-    for (const rule of [...sharedRules, ...rules]) {
-      lines.push(`${program} -t ${rule.table} ${rule.first ? "-I" : "-A"} ${rule.chain} ${rule.text}`);
+    /* Another attachment may have made what all share. */
+    for (const { table, name } of sharedChains) lines.push(`${program} -t ${table} -N ${name} 2>/dev/null || true`);
+    for (const rule of sharedRules) {
+      lines.push(`${ruleCommand(program, "-C", rule)} 2>/dev/null || ${ruleCommand(program, adding(rule), rule)}`);
     }
+    lines.push(`${program} -t nat -N ${chain}`);
+    for (const rule of rules) lines.push(ruleCommand(program, adding(rule), rule));
   }
   return lines;
+}
+
+function adding(rule: IptablesRule): string {
+  return rule.first ? "-I" : "-A";
+}
+
+function ruleCommand(program: string, action: string, { table, chain, text }: IptablesRule): string {
+  return `${program} -t ${table} ${action} ${chain} ${text}`;
 }
 
 /** The commands that remove it again. Chains that attachments share stay, as they do while another one uses them. */
 export function recordRemovalCommands(record: FilterRecord): string[] {
   const lines: string[] = [];
-  for (const element of record.elements) {
-    if (isShared(element.set)) continue;
-    lines.push(`nft 'delete element ${formatElement({ ...element, data: "" })}'`);
+  for (const { table, set, key } of record.elements) {
+    if (!isShared(set)) lines.push(`nft 'delete element ${formatElement({ table, set, key, data: "" })}'`);
   }
   for (const { family, chain, rules } of record.iptables) {
     const program = family === 4 ? "iptables" : "ip6tables";
     for (const rule of rules) {
-      if (rule.chain !== chain) lines.push(`${program} -t ${rule.table} -D ${rule.chain} ${rule.text}`);
+      if (rule.chain !== chain) lines.push(ruleCommand(program, "-D", rule));
     }
     lines.push(`${program} -t nat -F ${chain}`, `${program} -t nat -X ${chain}`);
   }

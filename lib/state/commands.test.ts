@@ -71,7 +71,7 @@ const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
   ],
   [
     { kind: "gateways", link: "cni0", addresses: [prefix("10.88.0.1/16")], bridge: "cni0", port: "", force: false },
-    ["ip address replace 10.88.0.1/16 dev cni0 proto 112"],
+    ["ip address replace 10.88.0.1/16 dev cni0"],
   ],
   [
     { kind: "forwarding", family: 4, link: "cni0" },
@@ -89,7 +89,7 @@ const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
     { kind: "shaper", where: "host", link: "veth1", bucket, queue },
     [
       "tc qdisc replace dev veth1 root handle 7077: tbf rate 1000000bit burst 30280b limit 6312b peakrate 140737488355328bit mtu 1514b",
-      "tc qdisc replace dev veth1 parent 7077:1 fq_codel limit 32 target 12112us interval 100000us",
+      "tc qdisc replace dev veth1 parent 7077:1 fq_codel limit 32 target 12112us interval 100000us || true # a kernel without fq_codel has one queue for all",
     ],
   ],
   [
@@ -103,7 +103,7 @@ const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
     [
       "tc qdisc add dev veth1 clsact",
       "tc filter add dev veth1 ingress pref 60000 protocol ip u32 match ip dst 10.0.0.0/8 classid 1:1",
-      "tc filter add dev veth1 ingress pref 60002 protocol all matchall action mirred egress redirect dev ifbe1",
+      "tc filter add dev veth1 ingress pref 60002 protocol all matchall action mirred egress redirect dev ifbe1 || tc filter add dev veth1 ingress pref 60002 protocol all u32 match u32 0 0 action mirred egress redirect dev ifbe1",
     ],
   ],
   [
@@ -116,7 +116,7 @@ const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
         },
       ],
     },
-    ["conntrack -D -f ipv4 -p udp --orig-port-dst 53"],
+    ["conntrack -D -f ipv4 -p udp --orig-port-dst 53 || true # none is no failure"],
   ],
 ];
 

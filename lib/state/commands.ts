@@ -22,6 +22,6 @@ export function shaperCommands(link: string, bucket: TokenBucket, queue: FairQue
     `tc qdisc replace dev ${link} root handle ${major}: tbf rate ${bucket.rateBytesPerSecond * 8}bit` +
       ` burst ${bucket.burstBytes}b limit ${bucket.queueBytes}b${peak}`,
     `tc qdisc replace dev ${link} parent ${major}:1 fq_codel limit ${queue.packets}` +
-      ` target ${queue.targetUs}us interval ${queue.intervalUs}us`,
+      ` target ${queue.targetUs}us interval ${queue.intervalUs}us || true # a kernel without fq_codel has one queue for all`,
   ];
 }

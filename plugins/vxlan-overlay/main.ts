@@ -30,7 +30,7 @@ export const vxlanOverlay: Plugin = {
   del,
   gc,
   status,
-  explain: null,
+  explain: () => ["# the overlay's device and its peers: what they are is told by vxlan-overlay's STATUS"],
   repair,
 };
 

@@ -29,7 +29,7 @@ export class AddressKind extends Kind {
 
   override commands(netns: string): string[] {
     const { link, address, nodad } = this.#object;
-    const line = `ip address add ${formatPrefix(address)} dev ${link}${nodad ? " nodad" : ""}`;
+    const line = `ip address add ${formatPrefix(address)} dev ${link}${nodad && address.address.family === 6 ? " nodad" : ""}`;
     return [commandIn("container", netns, line)];
   }
 

@@ -27,7 +27,7 @@ export class ForgottenNeighbourKind extends Kind {
   }
 
   override commands(_netns: string): string[] {
-    return [`ip neighbour delete ${formatAddress(this.#object.address)} dev ${this.#object.link}`];
+    return [`ip neighbour flush to ${formatAddress(this.#object.address)} dev ${this.#object.link}`];
   }
 
   override make(kernel: Kernel): void {

@@ -43,7 +43,8 @@ export class GatewaysKind extends Kind {
     const { addresses, link } = this.#object;
     return addresses.map((address) => {
       const nodad = address.address.family === 6 ? " nodad" : "";
-      return `ip address replace ${formatPrefix(address)} dev ${link} proto ${PROTOCOL_PODWIRE}${nodad}`;
+      /* The protocol that marks it as ours needs an `ip` of 2023: without it the address works all the same. */
+      return `ip address replace ${formatPrefix(address)} dev ${link}${nodad}`;
     });
   }
 

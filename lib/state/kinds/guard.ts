@@ -14,7 +14,7 @@ export class GuardKind extends Kind {
   }
 
   override commands(_netns: string): string[] {
-    return ["nft list table bridge podwire # the same rules for all pods' links, made if they are missing"];
+    return ["# the table bridge podwire, the same for all pods' links: the first ADD on a node makes it"];
   }
 
   override make(kernel: Kernel): void {

@@ -78,15 +78,22 @@ export class RedirectKind extends Kind {
 
   override commands(netns: string): string[] {
     const { where, link, ifb, hook, matches } = this.#object;
-    const lines = [`tc qdisc add dev ${link} clsact`];
+    const command = (line: string): string => commandIn(where, netns, line);
+    const lines = [command(`tc qdisc add dev ${link} clsact`)];
     for (const { rank, subnet, end, shaped } of matches) {
       const filter = `tc filter add dev ${link} ${hook} pref ${firstPriority(hook) + rank} protocol ${PROTOCOLS[rank] ?? ""}`;
-      const ip = subnet?.address.family === 6 ? "ip6" : "ip";
-      const match =
-        subnet === null ? "matchall" : `u32 match ${ip} ${end === "source" ? "src" : "dst"} ${formatPrefix(subnet)}`;
-      lines.push(`${filter} ${match} ${shaped ? `action mirred egress redirect dev ${ifb}` : "classid 1:1"}`);
+      const action = shaped ? `action mirred egress redirect dev ${ifb}` : "classid 1:1";
+      if (subnet === null) {
+        /* As ADD does where the kernel has no matchall. */
+        const everything = command(`${filter} u32 match u32 0 0 ${action}`);
+        lines.push(`${command(`${filter} matchall ${action}`)} || ${everything}`);
+        continue;
+      }
+      const ip = subnet.address.family === 6 ? "ip6" : "ip";
+      const match = `match ${ip} ${end === "source" ? "src" : "dst"} ${formatPrefix(subnet)}`;
+      lines.push(command(`${filter} u32 ${match} ${action}`));
     }
-    return lines.map((line) => commandIn(where, netns, line));
+    return lines;
   }
 
   override make(kernel: Kernel): void {
