@@ -13,6 +13,7 @@ import {
   parsePrefix,
   sameAddress,
 } from "../ip/address.ts";
+import type { AddressColumn, MacColumn } from "../ip/columns.ts";
 import { isUnicastMac, parseMac } from "../ip/mac.ts";
 import { clip } from "../text.ts";
 import type { Peer } from "./peer.ts";
@@ -39,11 +40,11 @@ export interface PeerList {
   readonly rejects: readonly Reject[];
 }
 
-/** Peers that cannot be told now: nothing is to be concluded from that, least of all that there are none. */
-export class PeersUnknown extends Error {
+/** The list of peers cannot be used now. That does not mean that there are no peers. */
+export class PeersUnavailable extends Error {
   constructor(message: string) {
     super(message);
-    this.name = "PeersUnknown";
+    this.name = "PeersUnavailable";
   }
 }
 
@@ -141,13 +142,21 @@ function isHost(address: Address): boolean {
 /** "::", "::1" and the addresses that stand for IPv4's. */
 const NOT_HOSTS: Prefix = { address: { family: 6, bytes: new Uint8Array(16) }, length: 80 };
 
+/** The first two bytes of the MACs that are made from IPv4 addresses: locally administered. */
+const VTEP_MAC = 0x0ef4;
+
 /**
- * The Ethernet address of a node's VXLAN device: a function of the node's IP address, so that nobody has to publish it.
- * IPv4 fits in as it is; of IPv6 there are 40 bits of a hash, and `soundPeers` uses no two nodes with the same.
+ * The MAC of a node's VXLAN device: a function of the node's IP address, so that nobody has to publish it. It contains an IPv4
+ * address as it is, of an IPv6 address 40 bits of a hash; `validPeers` uses no two nodes with the same MAC.
  */
 export function vtepMac(nodeIp: Address): Uint8Array {
-  const mac = new Uint8Array([0x0e, 0xf4, 0, 0, 0, 0]);
+  const mac = new Uint8Array([VTEP_MAC >> 8, VTEP_MAC & 255, 0, 0, 0, 0]);
   if (nodeIp.family === 4) mac.set(nodeIp.bytes, 2);
   else mac.set(createHash("sha256").update(nodeIp.bytes).digest().subarray(0, 5), 1);
   return mac;
+}
+
+/** Gives a row the MAC that `vtepMac` gives to its IPv4 address. */
+export function setVtepMac(macs: MacColumn, hosts: AddressColumn, row: number): void {
+  macs.setFromIpv4(row, VTEP_MAC, hosts, row);
 }

@@ -3,7 +3,7 @@ import { Fields } from "../cni/fields.ts";
 import { JsonError, parseJson } from "../cni/json.ts";
 import { CniError } from "../errors.ts";
 import type { Peer } from "./peer.ts";
-import { PeersUnknown, type Reject, readPeer, rejectOf } from "./peers.ts";
+import { PeersUnavailable, type Reject, readPeer, rejectOf } from "./peers.ts";
 
 /** A line, or a file of a directory: a node with a dozen networks has some hundred bytes. */
 const MAX_RECORD_BYTES = 16_384;
@@ -18,10 +18,10 @@ export interface ReadRecord {
 export function readRecord(bytes: Uint8Array, place: string): ReadRecord {
   let fields: Fields;
   try {
-    if (bytes.length > MAX_RECORD_BYTES) throw new PeersUnknown(`${place} is longer than ${MAX_RECORD_BYTES} bytes`);
+    if (bytes.length > MAX_RECORD_BYTES) throw new PeersUnavailable(`${place} is longer than ${MAX_RECORD_BYTES} bytes`);
     fields = parseRecord(bytes, place);
   } catch (error) {
-    if (!(error instanceof PeersUnknown)) throw error;
+    if (!(error instanceof PeersUnavailable)) throw error;
     return { peer: null, reject: { text: `${error.message}; it is not used`, host: null, podCidrs: [] } };
   }
   return readFields(fields, place);
@@ -37,14 +37,14 @@ export function readFields(fields: Fields, place: string): ReadRecord {
   }
 }
 
-/** Reads an object. @param place where it is, for messages @throws PeersUnknown if it is none */
+/** Reads an object. @param place where it is, for messages @throws PeersUnavailable if it is none */
 export function parseRecord(bytes: Uint8Array, place: string): Fields {
   try {
     const json = parseJson(bytes);
     if (json.kind === "object") return new Fields(json, place);
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
-    throw new PeersUnknown(`${place} is not JSON: ${error.message}`);
+    throw new PeersUnavailable(`${place} is not JSON: ${error.message}`);
   }
-  throw new PeersUnknown(`${place} is no JSON object`);
+  throw new PeersUnavailable(`${place} is no JSON object`);
 }

@@ -5,7 +5,7 @@ import { CniError } from "../errors.ts";
 import { type Address, formatAddress, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { type PeerList, vtepMac } from "./peers.ts";
 import { parsePeersFile } from "./peers-file.ts";
-import { type OwnNode, ownRowOf, type Sound, soundPeers } from "./sound.ts";
+import { type OwnNode, ownRowOf, type Sound, validPeers } from "./valid-peers.ts";
 
 const address = (text: string): Address => parseAddress(text) as Address;
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
@@ -39,7 +39,7 @@ function listOf(records: readonly Record[]): PeerList {
 
 function sound(records: readonly Record[], own = OWN): Sound {
   const list = listOf(records);
-  return soundPeers(list, ownRowOf(list.peers, own.nodeIp, own.podCidrs), own);
+  return validPeers(list, ownRowOf(list.peers, own.nodeIp, own.podCidrs), own);
 }
 
 const usedOf = ({ peers }: Sound): string[] =>
