@@ -60,7 +60,7 @@ export function changeEntries(
   const refused: string[] = [];
   const changed = remove.length + put.length > 0 || !stamped;
   if (changed) {
-    removeRows(socket, overlay, found, Int32Array.from(stamps));
+    removeRows(socket, overlay, found, stamps);
     refused.push(...removeRows(socket, overlay, found, remove));
     refused.push(...putRows(socket, overlay, desired, put));
   }
@@ -85,8 +85,10 @@ const MAX_REPORTED = 3;
 /** The first few of the rows that were removed and put, as text. */
 function firstOf(found: EntryTable, remove: Int32Array, desired: EntryTable, put: Int32Array): string[] {
   const texts: string[] = [];
-  for (const row of remove.subarray(0, MAX_REPORTED)) texts.push(describeEntry(found.entry(row)));
-  for (const row of put.subarray(0, MAX_REPORTED - texts.length)) texts.push(describeEntry(desired.entry(row)));
+  for (let i = 0; i < remove.length && texts.length < MAX_REPORTED; i += 1)
+    texts.push(describeEntry(found.entry(remove[i] ?? 0)));
+  for (let i = 0; i < put.length && texts.length < MAX_REPORTED; i += 1)
+    texts.push(describeEntry(desired.entry(put[i] ?? 0)));
   return texts;
 }
 

@@ -56,9 +56,14 @@ function isStamp(table: EntryTable, row: number): boolean {
 }
 
 /** The rows with a mark. */
-export function rowsMarked(table: EntryTable, mark: number): number[] {
-  const rows: number[] = [];
-  for (let row = 0; row < table.count; row += 1) if (table.mark(row) === mark) rows.push(row);
+export function rowsMarked(table: EntryTable, mark: number): Int32Array {
+  const rows = new Int32Array(countMarked(table, mark));
+  let count = 0;
+  for (let row = 0; row < table.count; row += 1) {
+    if (table.mark(row) !== mark) continue;
+    rows[count] = row;
+    count += 1;
+  }
   return rows;
 }
 

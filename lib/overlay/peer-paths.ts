@@ -2,6 +2,7 @@
 import { type Address, parseAddress } from "../ip/address.ts";
 import { AddressColumn } from "../ip/columns.ts";
 import { IPV4_LENGTH } from "../ip/words.ts";
+import { numberAt } from "../lists.ts";
 import type { PlacedAddress } from "../netlink/address.ts";
 import type { EntryTable } from "../netlink/entries/table.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../netlink/link.ts";
@@ -130,7 +131,7 @@ export function mtuFor(
     const path = paths.paths[i] ?? null;
     if (path === null || path.local) continue;
     const linkMtu = mtuOf(path.link);
-    const family = peers.hosts.isIpv4(paths.peers[i] ?? 0) ? 4 : 6;
+    const family = peers.hosts.isIpv4(numberAt(paths.peers, i)) ? 4 : 6;
     narrow.push({ mtu: path.mtu > 0 ? Math.min(path.mtu, linkMtu) : linkMtu, underlay: family });
   }
   return overlayMtu(settings.datapath, underlay.address.family, widest, narrow, settings.mtu);

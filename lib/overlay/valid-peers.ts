@@ -3,7 +3,7 @@ import { CniError, INVALID_CONFIG } from "../errors.ts";
 import { type Address, formatAddress, formatPrefixes, type Prefix, sameAddress } from "../ip/address.ts";
 import { AddressColumn, MacColumn } from "../ip/columns.ts";
 import { formatMac } from "../ip/mac.ts";
-import { textAt } from "../lists.ts";
+import { itemAt, textAt } from "../lists.ts";
 import { Conflicts } from "./conflicts.ts";
 import type { PeerTable } from "./peer-table.ts";
 import type { PeerList, Reject } from "./peers.ts";
@@ -39,7 +39,8 @@ export function ownRowOf(peers: PeerTable, nodeIp: Address, podCidrs: readonly P
   const own = AddressColumn.of(nodeIp);
   const named = peers.find(own, 0);
   const configured = textOf(podCidrs);
-  const first = AddressColumn.of(podCidrs[0]?.address ?? nodeIp);
+  const firstCidr = itemAt(podCidrs, 0);
+  const first = AddressColumn.of(firstCidr === null ? nodeIp : firstCidr.address);
   let alike = -1;
   for (let row = 0; row < peers.count; row += 1) {
     if (named >= 0 ? !peers.hosts.isSame(row, own, 0) : !hasNetwork(peers, row, first)) continue;

@@ -94,9 +94,11 @@ export class EntryTable {
 
   /** Adds a row that says nothing but its kind, and returns it. */
   append(kind: number): number {
-    this.words[this.begin()] = kind;
+    const at = this.begin();
+    const row = this.count;
+    this.words[at] = kind;
     this.count += 1;
-    return this.count - 1;
+    return row;
   }
 
   /** Adds a row of another table, with its mark. */

@@ -9,11 +9,11 @@ import { contentsOf, fileIdentity, opened, PeerSource, type ReadPeers } from "./
 const MAX_RECORD_BYTES = 16_384;
 
 export class DirectorySource extends PeerSource {
-  name(): string {
+  override name(): string {
     return this.value;
   }
 
-  identity(): string {
+  override identity(): string {
     const directory = sys.open(this.value, sys.O_RDONLY | sys.O_DIRECTORY);
     if (directory < 0) return "";
     try {
@@ -25,7 +25,7 @@ export class DirectorySource extends PeerSource {
     }
   }
 
-  read(): ReadPeers {
+  override read(): ReadPeers {
     const path = this.value;
     const directory = opened(sys.open(path, sys.O_RDONLY | sys.O_DIRECTORY), path);
     try {

@@ -7,7 +7,7 @@ import { contentsOf, fileIdentity, opened, PeerSource, type ReadPeers } from "./
 const MAX_FILE_BYTES = 32 * 1024 * 1024;
 
 export class FileSource extends PeerSource {
-  name(): string {
+  override name(): string {
     return this.value;
   }
 
@@ -15,11 +15,11 @@ export class FileSource extends PeerSource {
     return true;
   }
 
-  identity(): string {
+  override identity(): string {
     return fileIdentity(sys.fstatat(sys.AT_FDCWD, this.value, 0));
   }
 
-  read(): ReadPeers {
+  override read(): ReadPeers {
     const path = this.value;
     const fd = opened(sys.open(path, sys.O_RDONLY | sys.O_NONBLOCK), path);
     try {

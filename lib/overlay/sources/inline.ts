@@ -27,15 +27,15 @@ export class InlineSource extends PeerSource {
     this.#list = { generation: 0, force: true, peers, rejects };
   }
 
-  name(): string {
+  override name(): string {
     return "";
   }
 
-  identity(): string {
+  override identity(): string {
     return IDENTITY;
   }
 
-  read(): ReadPeers {
+  override read(): ReadPeers {
     return { list: this.#list, identity: IDENTITY };
   }
 }
