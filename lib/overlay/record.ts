@@ -5,16 +5,16 @@ import { CniError } from "../errors.ts";
 import type { Peer } from "./peer.ts";
 import { PeersUnavailable, type Reject, readPeer, rejectOf } from "./peers.ts";
 
-/** A line, or a file of a directory: a node with a dozen networks has some hundred bytes. */
+/** The longest line, or file of a directory. A node with a dozen networks has some hundred bytes. */
 const MAX_RECORD_BYTES = 16_384;
 
-/** What a record is: one of the two. */
+/** A peer, or a record that cannot be used: one of the two. */
 export interface ReadRecord {
   readonly peer: Peer | null;
   readonly reject: Reject | null;
 }
 
-/** Reads a peer. What is wrong about its record concerns nobody but its node. @param place where it is, for messages */
+/** Reads a record. A wrong one is a reject and no error, since the other records can be used. @param place for messages */
 export function readRecord(bytes: Uint8Array, place: string): ReadRecord {
   let fields: Fields;
   try {
@@ -27,7 +27,7 @@ export function readRecord(bytes: Uint8Array, place: string): ReadRecord {
   return readFields(fields, place);
 }
 
-/** The same of a record whose members are known. */
+/** The same for a record that is parsed already. */
 export function readFields(fields: Fields, place: string): ReadRecord {
   try {
     return { peer: readPeer(fields, place), reject: null };
@@ -37,7 +37,7 @@ export function readFields(fields: Fields, place: string): ReadRecord {
   }
 }
 
-/** Reads an object. @param place where it is, for messages @throws PeersUnavailable if it is none */
+/** Parses a JSON object. @param place for messages @throws PeersUnavailable if it is something else */
 export function parseRecord(bytes: Uint8Array, place: string): Fields {
   try {
     const json = parseJson(bytes);
