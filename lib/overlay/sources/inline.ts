@@ -9,22 +9,12 @@ import { PeerSource, type ReadPeers } from "./source.ts";
 /** The stamp has the peers themselves. */
 const IDENTITY = "inline";
 
-export class InlineSource extends PeerSource {
+class InlineSource extends PeerSource {
   readonly #list: PeerList;
 
-  /** @param fields the configuration, which has `peers` @throws CniError 7 if these are no objects */
-  constructor(fields: Fields) {
-    const value = fields.find("peers");
-    super("peers", value === null ? "" : formatJson(value));
-    const peers = new PeerTable("", 0);
-    const rejects: Reject[] = [];
-    for (const entry of fields.objects("peers")) {
-      const { peer, reject } = readFields(entry, entry.path);
-      if (peer !== null) peers.add(peer, 0);
-      if (reject !== null) rejects.push(reject);
-    }
-    /* The configuration is this node's own: who removes many peers from it means that. */
-    this.#list = { generation: 0, force: true, peers, rejects };
+  constructor(option: string, value: string, list: PeerList) {
+    super(option, value);
+    this.#list = list;
   }
 
   override name(): string {
@@ -38,4 +28,18 @@ export class InlineSource extends PeerSource {
   override read(): ReadPeers {
     return { list: this.#list, identity: IDENTITY };
   }
+}
+
+/** @param option whose value is an array of records @throws CniError 7 if it is not */
+export function inlineSource(option: string, fields: Fields): PeerSource {
+  const value = fields.find(option);
+  const peers = new PeerTable("", 0);
+  const rejects: Reject[] = [];
+  for (const entry of fields.objects(option)) {
+    const { peer, reject } = readFields(entry, entry.path);
+    if (peer !== null) peers.add(peer, 0);
+    if (reject !== null) rejects.push(reject);
+  }
+  /* `force`: who removes many peers from the node's own configuration means that. */
+  return new InlineSource(option, value === null ? "" : formatJson(value), { generation: 0, force: true, peers, rejects });
 }

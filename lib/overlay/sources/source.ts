@@ -1,7 +1,7 @@
 /** What every source of peers has. A new one is a file of this folder, and a case in sources.ts. */
 import { readAll } from "../../host/io.ts";
 import { errnoText, SystemError } from "../../sys/errno.ts";
-import type * as sys from "../../sys/sys.ts";
+import type { FileStatus } from "../../sys/sys.ts";
 import { PeerTable } from "../peer-table.ts";
 import { type PeerList, PeersUnavailable } from "../peers.ts";
 
@@ -39,7 +39,7 @@ export abstract class PeerSource {
 export const EMPTY_LIST: PeerList = { generation: 0, force: false, peers: new PeerTable("", 0), rejects: [] };
 
 /** A file's identity; "" if it does not exist. */
-export function fileIdentity(status: sys.FileStatus | null): string {
+export function fileIdentity(status: FileStatus | null): string {
   return status === null ? "" : `${status.device} ${status.inode} ${status.size} ${status.mtimeNs}`;
 }
 

@@ -3,7 +3,7 @@ import type { Fields } from "../../cni/fields.ts";
 import { clip } from "../../text.ts";
 import { DirectorySource } from "./directory.ts";
 import { FileSource } from "./file.ts";
-import { InlineSource } from "./inline.ts";
+import { inlineSource } from "./inline.ts";
 import type { PeerSource } from "./source.ts";
 
 const OPTIONS = ["peers", "peersFile", "peersDir"] as const;
@@ -25,7 +25,7 @@ export function readSource(fields: Fields): PeerSource {
 function sourceFor(option: SourceOption, fields: Fields): PeerSource {
   switch (option) {
     case "peers":
-      return new InlineSource(fields);
+      return inlineSource(option, fields);
     case "peersFile":
       return new FileSource(option, readPath(fields, option));
     case "peersDir":
