@@ -1,5 +1,6 @@
 /** ARCHITECTURE.md says what uses what; this holds it. */
 import { readFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { expect, test } from "vitest";
 import { allSources, circlesIn, productSources } from "./graph.ts";
 import { PICTURE, picture } from "./picture.ts";
@@ -33,6 +34,16 @@ test("the kernel's numbers are in lib/netlink alone", () => {
   for (const { file, constants } of product) {
     if (file.startsWith("lib/netlink/")) continue;
     for (const name of constants) if (KERNEL_NUMBER.test(name)) wrong.push(`${file}: ${name}`);
+  }
+  expect(wrong).toEqual([]);
+});
+
+test("a layout of words is known to its own folder alone", () => {
+  const wrong: string[] = [];
+  for (const { file, imports } of product) {
+    for (const { file: other } of imports) {
+      if (other.endsWith("/layout.ts") && dirname(other) !== dirname(file)) wrong.push(`${file} uses ${other}`);
+    }
   }
   expect(wrong).toEqual([]);
 });

@@ -7,18 +7,19 @@ import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, p
 import { formatMac, parseMac } from "../ip/mac.ts";
 import captured from "./captured-overlay.json" with { type: "json" };
 import { MessageWriter, splitMessages } from "./codec.ts";
-import { type Entry, EntryTable, type TunnelRoute } from "./entry-table.ts";
-import { type Shape, TEXT, treeOf, written } from "./message-tree.ts";
+import type { Entry, TunnelRoute } from "./entries/entry.ts";
 import {
-  decodeForwarding as decodeForwardingRow,
-  decodeNeighbour as decodeNeighbourRow,
-  writeDeletePermanent,
-  writePermanent,
-} from "./neighbour.ts";
+  decodeFdb as decodeFdbWords,
+  decodeNeighbour as decodeNeighbourWords,
+  writeDeleteNeighbour,
+  writeReplaceNeighbour,
+} from "./entries/neighbours.ts";
+import { decodeRoute as decodeRouteWords, writeDeleteRoute, writeReplaceRoute } from "./entries/routes.ts";
+import { EntryTable } from "./entries/table.ts";
+import { type Shape, TEXT, treeOf, written } from "./message-tree.ts";
 import { decodePath } from "./path.ts";
 import { wordsOf } from "./rows.ts";
 import type { NetlinkSocket } from "./socket.ts";
-import { decodeTunnelRoute as decodeRouteRow, writeDeleteTunnelRoute, writeTunnelRoute } from "./tunnel-route.ts";
 import { decodeVxlan, writeLinkMtu, writeNewVxlan, writeVni } from "./vxlan.ts";
 
 const LINK: Shape = { fixed: 16, 3: TEXT, 18: { 1: TEXT, 2: {} } };
@@ -46,17 +47,17 @@ const VIA4 = route("10.244.2.0/24", 2, 77, { gateway: address("10.244.2.0"), onl
 const VIA6 = route("fd44:0:0:2::/64", 2, 77, { gateway: address("fd44:0:0:2::"), onlink: true });
 const TUNNEL4 = route("10.244.3.0/24", 4, 78, { tunnel: { vni: 3, host: address("192.0.2.3") } });
 
-const forwarding = (bytes: Uint8Array, host: Address): EntryTable =>
-  EntryTable.of([{ kind: "forwarding", mac: formatMac(bytes), host, permanent: true }]);
+const fdb = (bytes: Uint8Array, host: Address): EntryTable =>
+  EntryTable.of([{ kind: "fdb", mac: formatMac(bytes), host, permanent: true }]);
 const neighbour = (of: Address, bytes: Uint8Array): EntryTable =>
   EntryTable.of([{ kind: "neighbour", address: of, mac: formatMac(bytes), permanent: true }]);
 
-/* Rows are read as words; these tests have bytes. */
+/* The decoders take words; these tests have bytes. */
 const words = (body: Uint8Array): [Int32Array, number, number] => [wordsOf(body), 0, Math.ceil(body.length / 4)];
-const decodeForwarding = (body: Uint8Array, table: EntryTable) => decodeForwardingRow(...words(body), table);
+const decodeFdb = (body: Uint8Array, table: EntryTable) => decodeFdbWords(...words(body), table);
 const decodeNeighbour = (body: Uint8Array, by: number, table: EntryTable) =>
-  decodeNeighbourRow(...words(body), by, table);
-const decodeTunnelRoute = (body: Uint8Array, table: EntryTable) => decodeRouteRow(...words(body), table);
+  decodeNeighbourWords(...words(body), by, table);
+const decodeRoute = (body: Uint8Array, table: EntryTable) => decodeRouteWords(...words(body), table);
 
 /** What a decoder adds to a table for some messages. */
 function entriesOf(bodies: readonly Uint8Array[], decode: (body: Uint8Array, table: EntryTable) => void): Entry[] {
@@ -107,48 +108,48 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
   [
     "bridge fdb replace 0e:f4:c0:00:02:02 dev overlay1 dst 192.0.2.2 self permanent",
     NEIGHBOUR,
-    (socket) => writePermanent(socket, 2, forwarding(PEER, address("192.0.2.2")), 0, OURS),
+    (socket) => writeReplaceNeighbour(socket, 2, fdb(PEER, address("192.0.2.2")), 0, OURS),
   ],
   [
     "bridge fdb replace 0e:00:00:00:00:03 dev overlay2 dst fd31::2 self permanent",
     NEIGHBOUR,
-    (socket) => writePermanent(socket, 3, forwarding(mac("0e:00:00:00:00:03"), address("fd31::2")), 0, OURS),
+    (socket) => writeReplaceNeighbour(socket, 3, fdb(mac("0e:00:00:00:00:03"), address("fd31::2")), 0, OURS),
   ],
   [
     "bridge fdb del 0e:f4:c0:00:02:02 dev overlay1 dst 192.0.2.2 self permanent",
     NEIGHBOUR,
-    (socket) => writeDeletePermanent(socket, 2, forwarding(PEER, address("192.0.2.2")), 0),
+    (socket) => writeDeleteNeighbour(socket, 2, fdb(PEER, address("192.0.2.2")), 0),
   ],
   [
     "ip neigh replace 10.244.2.0 lladdr 0e:f4:c0:00:02:02 dev overlay1 nud permanent protocol 112",
     NEIGHBOUR,
-    (socket) => writePermanent(socket, 2, neighbour(address("10.244.2.0"), PEER), 0, OURS),
+    (socket) => writeReplaceNeighbour(socket, 2, neighbour(address("10.244.2.0"), PEER), 0, OURS),
   ],
   [
     "ip neigh replace fd44:0:0:2:: lladdr 0e:f4:c0:00:02:02 dev overlay1 nud permanent protocol 112",
     NEIGHBOUR,
-    (socket) => writePermanent(socket, 2, neighbour(address("fd44:0:0:2::"), PEER), 0, OURS),
+    (socket) => writeReplaceNeighbour(socket, 2, neighbour(address("fd44:0:0:2::"), PEER), 0, OURS),
   ],
   [
     "ip route replace 10.244.2.0/24 via 10.244.2.0 dev overlay1 onlink proto 112 metric 77",
     ROUTE,
-    (socket) => writeTunnelRoute(socket, EntryTable.of([{ kind: "route", route: VIA4 }]), 0),
+    (socket) => writeReplaceRoute(socket, EntryTable.of([{ kind: "route", route: VIA4 }]), 0),
   ],
   [
     "ip route replace fd44:0:0:2::/64 via fd44:0:0:2:: dev overlay1 onlink proto 112 metric 77",
     ROUTE,
-    (socket) => writeTunnelRoute(socket, EntryTable.of([{ kind: "route", route: VIA6 }]), 0),
+    (socket) => writeReplaceRoute(socket, EntryTable.of([{ kind: "route", route: VIA6 }]), 0),
   ],
   [
     "ip route replace 10.244.3.0/24 encap ip id 3 dst 192.0.2.3 dev overlay3 proto 112 metric 78",
     ROUTE,
-    (socket) => writeTunnelRoute(socket, EntryTable.of([{ kind: "route", route: TUNNEL4 }]), 0),
+    (socket) => writeReplaceRoute(socket, EntryTable.of([{ kind: "route", route: TUNNEL4 }]), 0),
   ],
   [
     "ip -6 route replace fd44:0:0:3::/64 encap ip id 3 dst 192.0.2.3 dev overlay3 proto 112 metric 78",
     ROUTE,
     (socket) =>
-      writeTunnelRoute(
+      writeReplaceRoute(
         socket,
         EntryTable.of([
           { kind: "route", route: route("fd44:0:0:3::/64", 4, 78, { tunnel: { vni: 3, host: address("192.0.2.3") } }) },
@@ -160,7 +161,7 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
     "ip route replace 10.244.4.0/24 encap ip6 id 3 dst fd31::4 csum dev overlay3 proto 112 metric 79",
     ROUTE,
     (socket) =>
-      writeTunnelRoute(
+      writeReplaceRoute(
         socket,
         EntryTable.of([
           { kind: "route", route: route("10.244.4.0/24", 4, 79, { tunnel: { vni: 3, host: address("fd31::4") } }) },
@@ -171,18 +172,18 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
   [
     "ip route del 10.244.2.0/24 via 10.244.2.0 dev overlay1 onlink proto 112 metric 77",
     ROUTE,
-    (socket) => writeDeleteTunnelRoute(socket, EntryTable.of([{ kind: "route", route: VIA4 }]), 0),
+    (socket) => writeDeleteRoute(socket, EntryTable.of([{ kind: "route", route: VIA4 }]), 0),
   ],
   [
     "ip route del 10.244.3.0/24 encap ip id 3 dst 192.0.2.3 dev overlay3 proto 112 metric 78",
     ROUTE,
-    (socket) => writeDeleteTunnelRoute(socket, EntryTable.of([{ kind: "route", route: TUNNEL4 }]), 0),
+    (socket) => writeDeleteRoute(socket, EntryTable.of([{ kind: "route", route: TUNNEL4 }]), 0),
   ],
   [
     "ip -6 route del fd44:0:0:2::/64 dev overlay1 proto 112 metric 77",
     ROUTE,
     (socket) =>
-      writeDeleteTunnelRoute(
+      writeDeleteRoute(
         socket,
         EntryTable.of([{ kind: "route", route: { ...VIA6, gateway: null, onlink: false } }]),
         0,
@@ -210,7 +211,7 @@ describe("encoders write what iproute2 writes", () => {
 
   /* iproute2 tells the state of what is to be deleted; the kernel does not look at it. */
   test("ip neigh del 10.244.2.0 dev overlay1", () => {
-    const ours = written((socket) => writeDeletePermanent(socket, 2, neighbour(address("10.244.2.0"), PEER), 0));
+    const ours = written((socket) => writeDeleteNeighbour(socket, 2, neighbour(address("10.244.2.0"), PEER), 0));
     const theirs = sent("ip neigh del 10.244.2.0 dev overlay1");
     theirs.writeUInt16LE(0, 24);
     expect(treeOf(ours, NEIGHBOUR)).toEqual(treeOf(theirs, NEIGHBOUR));
@@ -264,8 +265,8 @@ describe("decoders read what the kernel answers", () => {
   });
 
   test("forwarding entries", () => {
-    const read = (command: string) => entriesOf(received(command), decodeForwarding);
-    const entry = { kind: "forwarding", permanent: true };
+    const read = (command: string) => entriesOf(received(command), decodeFdb);
+    const entry = { kind: "fdb", permanent: true };
     expect(read("bridge fdb show dev overlay1")).toEqual([
       { ...entry, mac: "0e:f4:c0:00:02:02", host: address("192.0.2.2") },
     ]);
@@ -290,7 +291,7 @@ describe("decoders read what the kernel answers", () => {
 
   test("routes", () => {
     const read = (command: string) =>
-      entriesOf(received(command), decodeTunnelRoute).flatMap((entry) =>
+      entriesOf(received(command), decodeRoute).flatMap((entry) =>
         entry.kind === "route" && entry.route.protocol === OURS ? [shown(entry.route)] : [],
       );
     const shown = (from: TunnelRoute) => ({ ...from, dst: formatPrefix(from.dst) });
@@ -303,7 +304,7 @@ describe("decoders read what the kernel answers", () => {
 
   test("entries come back from a table as they were put", () => {
     const entries: Entry[] = [
-      { kind: "forwarding", mac: "0e:f4:c0:00:02:02", host: address("192.0.2.2"), permanent: true },
+      { kind: "fdb", mac: "0e:f4:c0:00:02:02", host: address("192.0.2.2"), permanent: true },
       { kind: "neighbour", address: address("fd44:0:0:2::"), mac: "fe:ff:ff:ff:ff:ff", permanent: false },
       ...[VIA4, VIA6, TUNNEL4].map((one): Entry => ({ kind: "route", route: one })),
     ];
@@ -338,9 +339,9 @@ describe("decoders read what the kernel answers", () => {
           const decoders = [
             decodeVxlan,
             decodePath,
-            (of: Uint8Array) => decodeForwarding(of, table),
+            (of: Uint8Array) => decodeFdb(of, table),
             (of: Uint8Array) => decodeNeighbour(of, OURS, table),
-            (of: Uint8Array) => decodeTunnelRoute(of, table),
+            (of: Uint8Array) => decodeRoute(of, table),
           ];
           for (const decode of decoders) {
             try {

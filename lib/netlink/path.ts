@@ -3,11 +3,12 @@ import type { Address } from "../ip/address.ts";
 import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
 import { AttributeReader, readU8 } from "./codec.ts";
-import { EntryTable, type TunnelRoute } from "./entry-table.ts";
+import type { TunnelRoute } from "./entries/entry.ts";
+import { decodeRoute } from "./entries/routes.ts";
+import { EntryTable } from "./entries/table.ts";
 import { wordsOf } from "./rows.ts";
 import { RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_OIF, RTAX_MTU, RTM_GETROUTE, RTN_UNICAST } from "./rtnetlink.ts";
 import { NetlinkError, type NetlinkSocket } from "./socket.ts";
-import { decodeTunnelRoute } from "./tunnel-route.ts";
 
 const RTM_F_FIB_MATCH = 0x2000;
 
@@ -49,7 +50,7 @@ export function matchingRoute(socket: NetlinkSocket, address: Address): TunnelRo
   const found = new EntryTable(1);
   const errors = socket.executeAll((message) => {
     const words = wordsOf(message.body);
-    decodeTunnelRoute(words, 0, words.length, found);
+    decodeRoute(words, 0, words.length, found);
   });
   const errno = errors[0] ?? 0;
   if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);

@@ -6,11 +6,11 @@ import { formatMac } from "../ip/mac.ts";
 import { addressAt, isIpv4At } from "../ip/words.ts";
 import { ipAddress } from "./address.ts";
 import { AttributeReader, MessageWriter, splitMessages } from "./codec.ts";
-import { EntryTable } from "./entry-table.ts";
-import { decodeForwarding, decodeNeighbour } from "./neighbour.ts";
+import { decodeFdb, decodeNeighbour } from "./entries/neighbours.ts";
+import { decodeRoute } from "./entries/routes.ts";
+import { EntryTable } from "./entries/table.ts";
 import { type Addresses, decodeAddresses } from "./nftables/address-sets.ts";
 import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, rowsFrom, typeOf, wordsOf } from "./rows.ts";
-import { decodeTunnelRoute } from "./tunnel-route.ts";
 
 const OURS = 112;
 const AF_INET = 2;
@@ -76,13 +76,13 @@ describe("decoders of rows read what the reader of attributes reads", () => {
           const host = found.get(1);
           const mac = found.get(2);
           const expected = {
-            kind: "forwarding",
+            kind: "fdb",
             mac: formatMac(mac?.length === 6 ? mac : new Uint8Array(6)),
             host: isAddress(host) ? text(host) : "",
             permanent: (state & 0x80) !== 0,
           };
-          const entry = decoded(body, decodeForwarding);
-          const shown = entry?.kind === "forwarding" ? { ...entry, host: formatAddress(entry.host) } : entry;
+          const entry = decoded(body, decodeFdb);
+          const shown = entry?.kind === "fdb" ? { ...entry, host: formatAddress(entry.host) } : entry;
           expect(shown).toEqual(family === AF_BRIDGE && isAddress(host) ? expected : null);
         },
       ),
@@ -141,7 +141,7 @@ describe("decoders of rows read what the reader of attributes reads", () => {
         const fixed = [isIpv4 ? AF_INET : AF_INET6, length, 0, 0, 254, protocol, 0, 1, onlink, 0, 0, 0];
         const body = bodyOf(fixed, [...dst, ...others, ...outer]);
         const found = lastOf(body, 12);
-        const entry = decoded(body, decodeTunnelRoute);
+        const entry = decoded(body, decodeRoute);
         const to = found.get(1);
         /* A destination of the other family, or that stands for IPv4. */
         if (isIpv4 && to?.length === 16) {
@@ -172,7 +172,7 @@ describe("decoders of rows read what the reader of attributes reads", () => {
   test("a number that is too short is refused", () => {
     for (const type of [4, 6]) {
       const body = bodyOf([AF_INET, 24, 0, 0, 254, 2, 0, 1, 0, 0, 0, 0], [[type, new Uint8Array(3)]]);
-      expect(() => decoded(body, decodeTunnelRoute)).toThrow("attribute of 7 bytes, expected 8");
+      expect(() => decoded(body, decodeRoute)).toThrow("attribute of 7 bytes, expected 8");
     }
   });
 

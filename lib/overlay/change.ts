@@ -1,18 +1,16 @@
-/** Changes what the kernel holds into what it should hold, and says what stood in the way. */
+/** Brings the entries in the kernel to what they should be, and says what prevented it. */
 import type { Address } from "../ip/address.ts";
-import { ADDRESS_WORDS, putAddress } from "../ip/words.ts";
-import { EntryTable, FOREIGN, STAMP } from "../netlink/entry-table.ts";
+import { AddressColumn } from "../ip/columns.ts";
+import type { EntryTable } from "../netlink/entries/table.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
-import { writeDeleteTunnelRoute, writeTunnelRoute } from "../netlink/tunnel-route.ts";
-import { differenceOf, FEW_NODES, hostsOf, indexOf, tooManyLost } from "./difference.ts";
-import { describeEntry, type Overlay } from "./entries.ts";
+import { type Difference, differenceOf, FEW_NODES, hostsOf, tooManyLost } from "./difference.ts";
+import { describeEntry } from "./entries.ts";
 import { areUnknown } from "./kept.ts";
-import { ignore, send } from "./kernel-entries.ts";
+import { addStamp, putRows, removeRows } from "./kernel-entries.ts";
+import { countMarked, OURS, type Overlay, rowsMarked, STAMP } from "./ownership.ts";
 import type { PeerList } from "./peers.ts";
-import type { Sound } from "./sound.ts";
 import { isSameStamp, stampRoute } from "./stamp.ts";
-
-const MAX_REPORTED = 3;
+import type { ValidPeers } from "./valid-peers.ts";
 
 /** What the kernel should hold. */
 export interface Wanted {
@@ -20,90 +18,95 @@ export interface Wanted {
   readonly desired: EntryTable;
   readonly list: PeerList;
   /** What of the list is used. */
-  readonly sound: Sound;
-  /** What the stamp is to say. */
+  readonly valid: ValidPeers;
+  /** What the stamp is made from. */
   readonly configuration: string;
   readonly identity: string;
 }
 
-export interface Change {
+export interface ChangeResult {
   /** Why the kernel does not hold what the peers say; "" if it does. */
   readonly problem: string;
-  /** Whether peers were kept although the list does not have them. */
+  /** Whether nothing was removed although the list asks for it, or may do so. */
   readonly heldBack: boolean;
+  /** Whether the kernel has entries of any peer. */
   readonly hasPeers: boolean;
-  /** Whether anything had to be done. */
+  /** Whether anything was changed, or the stamp added. */
   readonly changed: boolean;
-  /** What was different although the stamp was right, at most a few of it. */
+  /** The first few entries that were different although the stamp was right. */
   readonly repaired: readonly string[];
 }
 
 /**
- * @param found all that the kernel holds, told apart
- * @param beforeStamp what else is to be done with peers that have gone; not called while they are kept
+ * @param found all that the kernel holds, with marks
+ * @param beforeStamp what else has to be removed with peers; not called while they are kept
  */
-export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable, beforeStamp: () => void): Change {
-  const { overlay, desired, list, sound } = wanted;
-  const index = indexOf(desired);
+export function changeEntries(
+  socket: NetlinkSocket,
+  wanted: Wanted,
+  found: EntryTable,
+  beforeStamp: () => void,
+): ChangeResult {
+  const { overlay, desired, valid } = wanted;
   const stamp = stampRoute(overlay.link, wanted.configuration, wanted.identity);
-  const stamps = found.rowsOf(STAMP);
-  const foreign = found.rowsOf(FOREIGN);
+  const stamps = rowsMarked(found, STAMP);
   const stamped = stamps.length === 1 && isSameStamp(stamp, found.route(stamps[0] ?? 0));
-  const difference = differenceOf(desired, index, found);
-  /* An entry that goes or is replaced may be the last of its node's. */
-  const atMost = difference.remove.length + difference.put.length;
-  const lost = atMost > FEW_NODES / 2 && !list.force ? tooManyLost(desired, found, atMost) : 0;
-  const held = found.count - stamps.length - foreign.length;
-  const emptied = list.peers.count + list.rejects.length === 0 && held > 0 && !list.force;
-  const unknown = areUnknown(sound.rejects);
-  const heldBack = lost > 0 || emptied || unknown;
+  const difference = differenceOf(desired, found);
+  const held = countMarked(found, OURS);
+  const reason = heldBackBecause(wanted, found, difference, held);
+  const heldBack = reason !== "" || areUnknown(valid.rejects);
+  const { put } = difference;
   const remove = heldBack ? new Int32Array(0) : difference.remove;
-  const changes = remove.length + difference.put.length;
   const refused: string[] = [];
-  const restamped = changes > 0 || !stamped;
-  if (restamped) {
-    for (const row of stamps) writeDeleteTunnelRoute(socket, found, row);
-    socket.executeAll(ignore);
-    send(socket, overlay, found, remove, true, refused);
-    send(socket, overlay, desired, difference.put, false, refused);
+  const changed = remove.length + put.length > 0 || !stamped;
+  if (changed) {
+    removeRows(socket, overlay, found, stamps);
+    refused.push(...removeRows(socket, overlay, found, remove));
+    refused.push(...putRows(socket, overlay, desired, put));
   }
-  /* Whoever is killed here has left no stamp, and the next call does the rest. */
+  /* A call that is killed here leaves no stamp, and the next one does the rest. */
   if (!heldBack) beforeStamp();
-  /* While a record is not used each call looks again: what it contradicts may have gone. */
-  const isWhole = refused.length === 0 && !heldBack && sound.rejects.length === 0;
-  if (restamped && isWhole && isFree(stamp.dst.address, sound)) {
-    putStamp(socket, EntryTable.of([{ kind: "route", route: stamp }]));
+  /* Without a stamp each call looks again: what a rejected record contradicts may have gone. */
+  const isWhole = refused.length === 0 && !heldBack && valid.rejects.length === 0;
+  if (changed && isWhole && isFree(stamp.dst.address, valid)) {
+    addStamp(socket, stamp);
   }
-  const repaired: string[] = [];
-  for (let i = 0; stamped && i < changes && i < MAX_REPORTED; i += 1) {
-    const entry =
-      i < remove.length ? found.entry(remove[i] ?? 0) : desired.entry(difference.put[i - remove.length] ?? 0);
-    repaired.push(describeEntry(entry));
-  }
-  const kept = lost > 0 || emptied ? heldBackBecause(emptied ? -1 : lost, found) : "";
   return {
-    problem: refused[0] ?? kept,
+    problem: refused[0] ?? reason,
     heldBack,
     hasPeers: desired.count > 0 || held > remove.length,
-    changed: restamped,
-    repaired,
+    changed,
+    repaired: stamped ? firstOf(found, remove, desired, put) : [],
   };
 }
 
-function putStamp(socket: NetlinkSocket, stamp: EntryTable): void {
-  writeTunnelRoute(socket, stamp, 0);
-  socket.run();
+const MAX_REPORTED = 3;
+
+/** The first few of the rows that were removed and put, as text. */
+function firstOf(found: EntryTable, remove: Int32Array, desired: EntryTable, put: Int32Array): string[] {
+  const texts: string[] = [];
+  for (let i = 0; i < remove.length && texts.length < MAX_REPORTED; i += 1)
+    texts.push(describeEntry(found.entry(remove[i] ?? 0)));
+  for (let i = 0; i < put.length && texts.length < MAX_REPORTED; i += 1)
+    texts.push(describeEntry(desired.entry(put[i] ?? 0)));
+  return texts;
 }
 
-/** Why entries were kept that the list does not have. @param lost how many nodes they are of, -1 for all */
-function heldBackBecause(lost: number, found: EntryTable): string {
-  const nodes = hostsOf(found).length / ADDRESS_WORDS;
-  return `the peers lack ${lost < 0 ? "all" : lost} of ${nodes} nodes that they had: nothing is removed unless their first line says "force":true`;
+/** Why nothing is removed although the list lacks nodes; "" if all may be. @param held how many entries are ours */
+function heldBackBecause(wanted: Wanted, found: EntryTable, difference: Difference, held: number): string {
+  const { list, desired } = wanted;
+  if (list.force) return "";
+  const emptied = list.peers.count + list.rejects.length === 0 && held > 0;
+  /* An entry that is removed or replaced may be the last one of its node. */
+  const atMost = difference.remove.length + difference.put.length;
+  const lost = atMost > FEW_NODES / 2 ? tooManyLost(desired, found, atMost) : 0;
+  if (!emptied && lost === 0) return "";
+  const nodes = hostsOf(found).count;
+  return `the peers lack ${emptied ? "all" : lost} of ${nodes} nodes that they had: nothing is removed unless their first line says "force":true`;
 }
 
-/** Whether no node and no pod has the stamp's address: some networks use what is reserved. */
-function isFree(address: Address, { peers, claims }: Sound): boolean {
-  const words = new Int32Array(ADDRESS_WORDS);
-  putAddress(words, 0, address);
-  return claims.holderOf(words, 0) < 0 && peers.find(words, 0) < 0;
+/** Whether no node and no pod has the stamp's address: some networks use reserved addresses. */
+function isFree(address: Address, { peers, networks }: ValidPeers): boolean {
+  const column = AddressColumn.of(address);
+  return networks.networkOf(column, 0) < 0 && peers.find(column, 0) < 0;
 }

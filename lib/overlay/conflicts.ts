@@ -1,6 +1,6 @@
-/** Which records of a list cannot be used together, and which of them are to go so that the others can. Pure. */
+/** Which records of a list contradict each other, and which of them are rejected so that the others can be used. Pure. */
 import { numberAt, textAt } from "../lists.ts";
-import { THIS_NODE } from "./claims.ts";
+import { THIS_NODE } from "./pod-networks.ts";
 
 export class Conflicts {
   readonly #rows: number[] = [];
@@ -11,7 +11,7 @@ export class Conflicts {
     return this.#rows.length;
   }
 
-  /** Notes that two records cannot both be right. @param other THIS_NODE if what is known for certain speaks against the row */
+  /** Adds that two records cannot both be right. @param other THIS_NODE if the row contradicts what is known of this node */
   add(row: number, other: number, problem: string): void {
     this.#rows.push(row);
     this.#others.push(other);
@@ -19,11 +19,11 @@ export class Conflicts {
   }
 
   /**
-   * Marks those that are not to be used: of two the one that contradicts more others, as one network that is too large
-   * does; both if that does not tell.
+   * Marks the rows that are rejected with 1. Of two that contradict each other it is the one that contradicts more others, such
+   * as one with a network that is too large; both if they contradict equally many.
    * @param size how many rows there are
    */
-  losers(size: number): Uint8Array {
+  rejected(size: number): Uint8Array {
     const gone = new Uint8Array(size);
     for (let i = 0; i < this.count; i += 1)
       if (numberAt(this.#others, i) === THIS_NODE) gone[numberAt(this.#rows, i)] = 1;

@@ -1,4 +1,4 @@
-/** The node's VXLAN device: there, as it should be, and nobody else's. */
+/** The node's VXLAN device: made, configured, and checked to be this network's. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../errors.ts";
 import { anyListener } from "../host/listeners.ts";
 import { ensureSysctl, hasIpv6, preferSysctl, readSysctl } from "../host/sysctl.ts";
@@ -20,10 +20,10 @@ import { getLinkByName, writeDeleteLink } from "../netlink/link.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import { getVxlan, listVxlans, type Vxlan, writeLinkMtu, writeNewVxlan, writeVni } from "../netlink/vxlan.ts";
 import { EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, EOPNOTSUPP, errnoText } from "../sys/errno.ts";
-import { isOwnAlias } from "./footing.ts";
-import { removeFormer } from "./former.ts";
 import { MIN_MTU_IPV4, MIN_MTU_IPV6, overhead } from "./mtu.ts";
 import { deviceName, type OverlaySettings } from "./settings.ts";
+import { removeStaleDevices } from "./stale-devices.ts";
+import { isOwnAlias } from "./underlay-state.ts";
 
 /** What of the device is not in the settings. */
 export interface DevicePlan {
@@ -34,8 +34,9 @@ export interface DevicePlan {
 }
 
 /**
- * Makes the device be there, up, as planned. One that differs in what cannot be changed is made again, which takes
- * everything on it along.
+ * Makes the device exist and be up, as planned. One that differs in what cannot be changed is deleted and created again; the
+ * kernel then removes all entries that were on it.
+ * `ip link add overlay1 address MAC mtu MTU type vxlan id 1 local ADDRESS dstport 8472 nolearning`
  * @throws CniError 102 if another device has the name, or its port or VNI; 100 if the kernel refuses
  */
 export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, plan: DevicePlan): Vxlan {
@@ -49,7 +50,7 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
     device = null;
   }
   if (device === null) {
-    removeFormer(socket, settings);
+    removeStaleDevices(socket, settings);
     device = makeDevice(socket, settings, plan);
   }
   if (device.link.mtu !== plan.mtu) {
@@ -57,10 +58,10 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
     socket.run();
   }
   ensureChecksums(device.link.index, settings);
-  ensureSettings(settings);
+  ensureSysctls(settings);
   if (device.link.up && device.link.alias === plan.alias) return device;
   preferSysctl(["net", "ipv6", "conf", name, "accept_ra"], "0", "router advertisements of peers are believed");
-  /* Else the kernel forwards by the route's MTU and never tells the pod what it has learned of the path. */
+  /* Without it the kernel forwards by the route's MTU, and never reports to the pod what it has learned of the path. */
   if (settings.pathMtuDiscovery) ensureSysctl(["net", "ipv4", "ip_forward_use_pmtu"], "1");
   writeNamedUp(socket, device.link.index, plan.alias);
   const errno = socket.attempt();
@@ -69,8 +70,8 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
   return device;
 }
 
-/** What the kernel must be set to for the device, by IP versions: a new device takes over what `conf/default` says. */
-function settingsFor(settings: OverlaySettings): (readonly [readonly string[], string])[] {
+/** The sysctls of the device and their values, for the pods' IP versions: a new device has those of `conf/default`. */
+function sysctlsFor(settings: OverlaySettings): (readonly [readonly string[], string])[] {
   const name = deviceName(settings);
   const wanted: (readonly [readonly string[], string])[] = [];
   const has = (family: number): boolean => settings.podCidrs.some((cidr) => cidr.address.family === family);
@@ -82,14 +83,14 @@ function settingsFor(settings: OverlaySettings): (readonly [readonly string[], s
   return wanted;
 }
 
-/** Has the device forward what comes from other nodes, and have IPv6 if pods do. @throws CniError 100 */
-export function ensureSettings(settings: OverlaySettings): void {
-  for (const [setting, value] of settingsFor(settings)) ensureSysctl(setting, value);
+/** Makes the device forward packets from other nodes, and have IPv6 if pods have it. @throws CniError 100 */
+export function ensureSysctls(settings: OverlaySettings): void {
+  for (const [setting, value] of sysctlsFor(settings)) ensureSysctl(setting, value);
 }
 
 /** Whether the device forwards, in the IP versions of the pods. */
-export function hasSettings(settings: OverlaySettings): boolean {
-  for (const [setting, value] of settingsFor(settings)) {
+export function hasSysctls(settings: OverlaySettings): boolean {
+  for (const [setting, value] of sysctlsFor(settings)) {
     const found = readSysctl(setting);
     if (found !== null && found !== value) return false;
   }
@@ -118,7 +119,7 @@ function requireIpv6(settings: OverlaySettings): void {
   );
 }
 
-/** Has the device's packets leave with or without checksums that a link below would fill in. @throws CniError 100 */
+/** Sets whether the device leaves checksums to the links below: `ethtool -K overlay1 tx-checksum-ip-generic on`. @throws CniError 100 */
 function ensureChecksums(link: number, settings: OverlaySettings): void {
   const { checksumOffload } = settings;
   if (checksumOffload === null) return;
@@ -131,7 +132,7 @@ function ensureChecksums(link: number, settings: OverlaySettings): void {
   );
 }
 
-/** The device, if it is there and this network's. @throws CniError 102 if the name is somebody else's */
+/** The device; null if it does not exist. @throws CniError 102 if a link of another owner has its name */
 export function ownDevice(socket: NetlinkSocket, settings: OverlaySettings): Vxlan | null {
   const name = deviceName(settings);
   const device = getVxlan(socket, name);
@@ -140,7 +141,7 @@ export function ownDevice(socket: NetlinkSocket, settings: OverlaySettings): Vxl
     if (other === null) return null;
     throw foreign(name, other.kind === "" ? "a device" : `a ${other.kind}`);
   }
-  /* Without an alias it is ours from a call that was killed between making and naming it. */
+  /* One without an alias is from a call that was killed before it set the alias. */
   if (device.link.alias === "" || isOwnAlias(settings, device.link.alias)) return device;
   throw foreign(name, `that of "${device.link.alias}"`);
 }
@@ -153,13 +154,13 @@ function foreign(name: string, what: string): CniError {
   );
 }
 
-/** What is different about the device that cannot be changed; null if nothing is. */
+/** The first difference of the device that cannot be changed on an existing one, as text; null if there is none. */
 function differenceInDevice(device: Vxlan, settings: OverlaySettings, plan: DevicePlan): string | null {
   const gpe = settings.datapath === "gpe";
   if (device.external !== gpe || device.gpe !== gpe) return `is not of the datapath "${settings.datapath}"`;
   if (device.port !== settings.port) return `has port ${device.port}, not ${settings.port}`;
   if (device.inheritDf !== settings.pathMtuDiscovery) return 'differs in "pmtud"';
-  if (device.lower !== 0) return "is bound to a link, with which it would go";
+  if (device.lower !== 0) return "is bound to a link, and would be deleted with it";
   if (gpe) return null;
   if (device.vni !== settings.vni) return `has VNI ${device.vni}, not ${settings.vni}`;
   if (device.learning) return "learns addresses from whoever sends";
@@ -186,7 +187,7 @@ function makeDevice(socket: NetlinkSocket, settings: OverlaySettings, plan: Devi
     const errno = socket.attempt();
     if (errno === 0) break;
     if (errno === EEXIST) throw portTaken(socket, settings, null);
-    /* Linux before 5.18 has no filter: then packets of other VNIs are taken as well. */
+    /* Linux before 5.18 has no VNI filter: there the device receives packets of every VNI. */
     if (vniFilter && (errno === EINVAL || errno === EOPNOTSUPP)) vniFilter = false;
     else if (errno === EOPNOTSUPP) throw lacksKind("VXLAN devices", "CONFIG_VXLAN (module vxlan)");
     else throw new NetlinkError(errno, `make VXLAN device ${name} with MTU ${plan.mtu}`, 0);
@@ -200,7 +201,7 @@ function makeDevice(socket: NetlinkSocket, settings: OverlaySettings, plan: Devi
   return device;
 }
 
-/** Who has the port or the VNI, in words. */
+/** The error that says who has the port or the VNI. @param own our device, which is not the one */
 function portTaken(socket: NetlinkSocket, settings: OverlaySettings, own: Vxlan | null): CniError {
   const advice = `two overlays need two ports: choose another "port" than ${settings.port} on all nodes, or remove the other overlay`;
   for (const other of listVxlans(socket)) {
@@ -212,7 +213,7 @@ function portTaken(socket: NetlinkSocket, settings: OverlaySettings, own: Vxlan 
   return new CniError(CONFLICT, `UDP port ${settings.port} is taken${taker === null ? "" : ` by ${taker}`}`, advice);
 }
 
-/** Gives the device the first address of each of this node's networks, which the host's own packets to pods come from. */
+/** Gives the device the first address of each of this node's networks: the source of the host's own packets to pods. */
 export function ensureAddresses(socket: NetlinkSocket, device: Vxlan, podCidrs: readonly Prefix[]): void {
   const present: Prefix[] = [];
   for (const { prefix } of listAddresses(socket, device.link.index)) present.push(prefix);

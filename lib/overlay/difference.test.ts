@@ -2,20 +2,22 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import { AddressColumn } from "../ip/columns.ts";
 import { ADDRESS_WORDS, addressAt, putAddress, wideLength } from "../ip/words.ts";
-import { type Entry, EntryTable, FOREIGN, ROUTE, STAMP } from "../netlink/entry-table.ts";
+import type { Entry } from "../netlink/entries/entry.ts";
+import { EntryTable } from "../netlink/entries/table.ts";
 import {
   addressDifference,
   differenceOf as differenceOfTables,
   hostsOf,
-  indexOf,
   tooManyLost as tooManyLostOf,
 } from "./difference.ts";
-import { classify, describeEntry, entriesFor as entriesOf, metricAt, type Overlay } from "./entries.ts";
+import { describeEntry, entriesFor as entriesOf } from "./entries.ts";
+import { FOREIGN, markRoutes, metricOf as metricIn, type Overlay, OURS, STAMP } from "./ownership.ts";
 import type { Peer } from "./peer.ts";
 import { PeerTable } from "./peer-table.ts";
 import { vtepMac } from "./peers.ts";
-import { isSameStamp, isStamp, stampRoute } from "./stamp.ts";
+import { isSameStamp, stampRoute } from "./stamp.ts";
 
 const address = (text: string): Address => parseAddress(text) as Address;
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
@@ -37,7 +39,7 @@ function entriesFor(overlay: Overlay, peers: readonly Peer[], direct: readonly n
 
 function differenceOf(desired: readonly Entry[], found: readonly Entry[]): { remove: Entry[]; put: Entry[] } {
   const [to, from] = [EntryTable.of(desired), EntryTable.of(found)];
-  const { remove, put } = differenceOfTables(to, indexOf(to), from);
+  const { remove, put } = differenceOfTables(to, from);
   return { remove: Array.from(remove, (row) => from.entry(row)), put: Array.from(put, (row) => to.entry(row)) };
 }
 
@@ -45,14 +47,12 @@ const tooManyLost = (desired: readonly Entry[], found: readonly Entry[], changes
   tooManyLostOf(EntryTable.of(desired), EntryTable.of(found), changes);
 
 function metricOf(dst: Prefix, vni: number): number {
-  const words = new Int32Array(ADDRESS_WORDS);
-  putAddress(words, 0, dst.address);
-  return metricAt(words, 0, wideLength(dst), vni);
+  return metricIn(AddressColumn.of(dst.address), 0, wideLength(dst), vni);
 }
 
 /** What makes an entry this one and no other. */
 function keyOf(entry: Entry): string {
-  if (entry.kind === "forwarding") return `f${entry.mac}`;
+  if (entry.kind === "fdb") return `f${entry.mac}`;
   if (entry.kind === "neighbour") return `n${formatAddress(entry.address)}`;
   return `r${formatPrefix(entry.route.dst)} ${entry.route.priority}`;
 }
@@ -120,12 +120,12 @@ describe("entries", () => {
       { kind: "route", route: stampRoute(5, "vni 1", "12 340 1") },
       { kind: "route", route: stampRoute(6, "vni 1", "12 340 1") },
     ]);
-    const kinds = (overlay: Overlay): number[] => {
-      classify(overlay, table);
-      return Array.from({ length: table.count }, (_, row) => table.kind(row));
+    const marks = (overlay: Overlay): number[] => {
+      markRoutes(overlay, table);
+      return Array.from({ length: table.count }, (_, row) => table.mark(row));
     };
-    expect(kinds(CLASSIC)).toEqual([FOREIGN, ROUTE, ROUTE, FOREIGN, FOREIGN, STAMP, FOREIGN]);
-    expect(kinds({ ...CLASSIC, link: 0 })).toEqual([FOREIGN, FOREIGN, ROUTE, FOREIGN, FOREIGN, FOREIGN, FOREIGN]);
+    expect(marks(CLASSIC)).toEqual([FOREIGN, OURS, OURS, FOREIGN, FOREIGN, STAMP, FOREIGN]);
+    expect(marks({ ...CLASSIC, link: 0 })).toEqual([FOREIGN, FOREIGN, OURS, FOREIGN, FOREIGN, FOREIGN, FOREIGN]);
   });
 
   test("do not cover this node", () => {
@@ -148,7 +148,7 @@ describe("entries", () => {
 
 /** Everything about an entry but its key. */
 function contentOf(entry: Entry): string {
-  if (entry.kind === "forwarding") return `${formatAddress(entry.host)} ${entry.permanent}`;
+  if (entry.kind === "fdb") return `${formatAddress(entry.host)} ${entry.permanent}`;
   if (entry.kind === "neighbour") return `${entry.mac} ${entry.permanent}`;
   const { link, protocol, gateway, tunnel } = entry.route;
   const via = gateway === null ? "" : formatAddress(gateway);
@@ -182,8 +182,8 @@ describe("the difference", () => {
   test("puts routes last and takes them away first", () => {
     const entries = entriesFor(CLASSIC, [peer(2)], [0]);
     const kinds = (list: readonly Entry[]) => list.map((entry) => entry.kind);
-    expect(kinds(differenceOf(entries, []).put)).toEqual(["forwarding", "neighbour", "neighbour", "route", "route"]);
-    expect(kinds(differenceOf([], entries).remove)).toEqual(["route", "route", "neighbour", "neighbour", "forwarding"]);
+    expect(kinds(differenceOf(entries, []).put)).toEqual(["fdb", "neighbour", "neighbour", "route", "route"]);
+    expect(kinds(differenceOf([], entries).remove)).toEqual(["route", "route", "neighbour", "neighbour", "fdb"]);
   });
 
   test("of a node with a new address leaves its routes alone", () => {
@@ -191,7 +191,7 @@ describe("the difference", () => {
     const moved = peer(2, { nodeIp: address("198.51.100.2") });
     const { remove, put } = differenceOf(entriesFor(CLASSIC, [moved], [0]), before);
     expect(described(remove)).toEqual(["forwarding entry 0e:f4:c0:00:00:02 dst 192.0.0.2"]);
-    expect(put.map((entry) => entry.kind)).toEqual(["forwarding", "neighbour", "neighbour"]);
+    expect(put.map((entry) => entry.kind)).toEqual(["fdb", "neighbour", "neighbour"]);
   });
 
   test("leads to what is wanted, from anything, by the fewest changes", () => {
@@ -254,10 +254,10 @@ describe("a change that takes away many nodes at once", () => {
   });
 
   test("counts the nodes that are behind a tunnel and those that are not", () => {
-    const nodes = (list: readonly Entry[]) => hostsOf(EntryTable.of(list)).length / ADDRESS_WORDS;
+    const nodes = (list: readonly Entry[]) => hostsOf(EntryTable.of(list)).count;
     expect(nodes(entries(3))).toBe(3);
     expect(nodes(entriesFor(GPE, [peer(1), peer(2)], [0, 0]))).toBe(2);
-    expect(hostsOf(EntryTable.of(entries(9)), 4)).toEqual(hostsOf(EntryTable.of(entries(9))).subarray(0, 16));
+    expect(hostsOf(EntryTable.of(entries(9)), 4).words()).toEqual(hostsOf(EntryTable.of(entries(9))).words().subarray(0, 16));
   });
 });
 
@@ -310,7 +310,6 @@ describe("the stamp", () => {
   test("is a route to nowhere that depends on configuration and list", () => {
     const stamp = stampRoute(5, "vni 1", "12 340 1");
     expect(formatPrefix(stamp.dst)).toMatch(/^2[45]\d\.\d+\.\d+\.\d+\/32$/);
-    expect(isStamp(stamp)).toBe(true);
     expect(isSameStamp(stamp, stampRoute(5, "vni 1", "12 340 1"))).toBe(true);
     for (const other of [
       stampRoute(5, "vni 2", "12 340 1"),
@@ -322,8 +321,9 @@ describe("the stamp", () => {
     expect(isSameStamp(stamp, null)).toBe(false);
   });
 
-  test("is not taken for a route to pods", () => {
-    expect(isStamp({ ...stampRoute(5, "", ""), dst: prefix("10.244.2.0/24") })).toBe(false);
-    expect(isStamp({ ...stampRoute(5, "", ""), dst: prefix("0.0.0.0/0") })).toBe(false);
+  test("is not another route that the kernel finds for its address", () => {
+    const stamp = stampRoute(5, "", "");
+    for (const dst of ["10.244.2.0/24", "0.0.0.0/0", "240.0.0.0/4", "240.0.0.1/32"])
+      expect(isSameStamp(stamp, { ...stamp, dst: prefix(dst) })).toBe(false);
   });
 });

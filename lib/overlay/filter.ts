@@ -34,8 +34,8 @@ import {
   needsFilter,
   type OverlayChain,
 } from "./filter-rules.ts";
-import { removeTable } from "./former.ts";
 import type { OverlaySettings } from "./settings.ts";
+import { removeTable } from "./stale-devices.ts";
 
 /** "other": of another configuration, or with rules missing. */
 type State = "present" | "missing" | "other";

@@ -1,25 +1,17 @@
-/** What the kernel holds of nodes whose records cannot be used: it stays, since whoever is named wrongly may well be there. Pure. */
+/** What the kernel holds of nodes whose records cannot be used. It stays: the node may exist although its record is wrong. Pure. */
 import { formatAddress } from "../ip/address.ts";
-import { ADDRESS_WORDS, WordIndex } from "../ip/words.ts";
-import {
-  EntryTable,
-  FLAGS,
-  KEY_WORDS,
-  LINK,
-  NEIGHBOUR,
-  ROUTE,
-  ROW_WORDS,
-  type TunnelRoute,
-} from "../netlink/entry-table.ts";
-import { hasOurMetric, type Overlay, PROTOCOL } from "./entries.ts";
+import { AddressList } from "../ip/columns.ts";
+import type { TunnelRoute } from "../netlink/entries/entry.ts";
+import { EntryIndex, EntryTable, NEIGHBOUR, ROUTE } from "../netlink/entries/table.ts";
+import { isAsWeMake, OURS, type Overlay } from "./ownership.ts";
 import type { Reject } from "./peers.ts";
 
-/** Whether something of a list cannot be told to be any node's: then nobody is taken away. */
+/** Whether a record does not tell which node it is of: then no node is removed. */
 export function areUnknown(rejects: readonly Reject[]): boolean {
   return rejects.some((reject) => reject.host === null && reject.podCidrs.length === 0);
 }
 
-/** The entries that lead to the nodes of some rejects. @param found all that the kernel holds, told apart */
+/** The entries that lead to the nodes of some rejects. @param found all that the kernel holds, with marks */
 export function keptEntries(overlay: Overlay, found: EntryTable, rejects: readonly Reject[]): EntryTable {
   const nodes = new Set<string>();
   const networks = new Set<string>();
@@ -31,31 +23,28 @@ export function keptEntries(overlay: Overlay, found: EntryTable, rejects: readon
   const gateways = gatewaysOf(found, macs);
   const kept = new EntryTable(0);
   for (let row = 0; row < found.count; row += 1) {
-    const kind = found.kind(row);
-    if (kind > ROUTE || (kind === ROUTE && !isCanonical(overlay, found, row))) continue;
+    if (found.mark(row) !== OURS) continue;
+    if (found.kind(row) === ROUTE && !isAsWeMake(overlay, found, row)) continue;
     const entry = found.entry(row);
-    let isKept = false;
-    if (entry.kind === "route") isKept = leadsTo(entry.route, nodes, networks, gateways);
-    else if (entry.kind === "neighbour") isKept = macs.has(entry.mac);
-    else isKept = macs.has(entry.mac);
-    if (isKept) copyRow(found, row, kept);
+    const isKept = entry.kind === "route" ? leadsTo(entry.route, nodes, networks, gateways) : macs.has(entry.mac);
+    if (isKept) kept.appendRow(found, row);
   }
   return kept;
 }
 
-/** The Ethernet addresses that are behind the nodes, or that the gateways to the networks have. */
+/** The MACs that are behind the nodes, or that the gateways to the networks have. */
 function macsOf(found: EntryTable, nodes: Set<string>, networks: Set<string>): Set<string> {
   const macs = new Set<string>();
   for (let row = 0; row < found.count; row += 1) {
-    if (found.kind(row) >= ROUTE) continue;
+    if (found.kind(row) === ROUTE) continue;
     const entry = found.entry(row);
-    if (entry.kind === "forwarding" && nodes.has(formatAddress(entry.host))) macs.add(entry.mac);
+    if (entry.kind === "fdb" && nodes.has(formatAddress(entry.host))) macs.add(entry.mac);
     if (entry.kind === "neighbour" && networks.has(formatAddress(entry.address))) macs.add(entry.mac);
   }
   return macs;
 }
 
-/** The gateways that have one of some Ethernet addresses. */
+/** The gateways that have one of some MACs. */
 function gatewaysOf(found: EntryTable, macs: Set<string>): Set<string> {
   const gateways = new Set<string>();
   for (let row = 0; row < found.count; row += 1) {
@@ -74,45 +63,27 @@ function leadsTo(route: TunnelRoute, nodes: Set<string>, networks: Set<string>, 
   return onlink ? gateways.has(formatAddress(gateway)) : nodes.has(formatAddress(gateway));
 }
 
-/** Whether a route is as this overlay makes them. */
-function isCanonical(overlay: Overlay, found: EntryTable, row: number): boolean {
-  const at = row * ROW_WORDS;
-  return (found.words[at + FLAGS] ?? 0) >>> 8 === PROTOCOL && hasOurMetric(overlay, found.words, at);
-}
-
-function copyRow(from: EntryTable, row: number, to: EntryTable): void {
-  const at = to.begin();
-  for (let i = 0; i < ROW_WORDS; i += 1) to.words[at + i] = from.words[row * ROW_WORDS + i] ?? 0;
-  to.end();
-}
-
 /**
- * Adds what is kept to what should be, where nothing else is to be in its place.
- * @param before the index of the device that it was on, in whose place another one may be now
+ * Adds what is kept to what should exist, unless something else has its key.
+ * @param before the index of the device that it was on; `overlay` may have another one now
  */
 export function addKept(overlay: Overlay, desired: EntryTable, kept: EntryTable, before: number): void {
-  const own = new WordIndex(desired.words, ROW_WORDS, 0, KEY_WORDS, desired.count);
-  for (let row = 0; row < desired.count; row += 1) own.add(row);
-  const taken = new WordIndex(kept.words, ROW_WORDS, 0, KEY_WORDS, kept.count);
+  const taken = EntryIndex.of(desired);
+  const own = new EntryIndex(kept);
   for (let row = 0; row < kept.count; row += 1) {
-    const at = row * ROW_WORDS;
-    if (kept.kind(row) === ROUTE && kept.words[at + LINK] === before) kept.words[at + LINK] = overlay.link;
-    if (own.find(kept.words, at) < 0 && taken.add(row) === row) copyRow(kept, row, desired);
+    if (kept.kind(row) === ROUTE && kept.link(row) === before) kept.setLink(row, overlay.link);
+    if (taken.find(kept, row) < 0 && own.add(row) === row) desired.appendRow(kept, row);
   }
 }
 
-/** The addresses of some entries' nodes besides others'. */
-export function joined(hosts: Int32Array, more: Int32Array): Int32Array {
-  if (more.length === 0) return hosts;
-  const all = new Int32Array(hosts.length + more.length);
-  all.set(hosts);
-  const index = new WordIndex(hosts, ADDRESS_WORDS, 0, ADDRESS_WORDS, hosts.length / ADDRESS_WORDS);
-  for (let row = 0; row * ADDRESS_WORDS < hosts.length; row += 1) index.add(row);
-  let length = hosts.length;
-  for (let at = 0; at < more.length; at += ADDRESS_WORDS) {
-    if (index.find(more, at) >= 0) continue;
-    for (let i = 0; i < ADDRESS_WORDS; i += 1) all[length + i] = more[at + i] ?? 0;
-    length += ADDRESS_WORDS;
+/** The addresses of two lists, each of which has an address once. */
+export function joined(hosts: AddressList, more: AddressList): AddressList {
+  if (more.count === 0) return hosts;
+  const all = new AddressList(hosts.count + more.count);
+  all.appendRows(hosts.addresses, 0, hosts.count);
+  const index = hosts.index();
+  for (let row = 0; row < more.count; row += 1) {
+    if (index.find(more.addresses, row) < 0) all.append(more.addresses, row);
   }
-  return all.subarray(0, length);
+  return all;
 }

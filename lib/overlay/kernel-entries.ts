@@ -1,67 +1,84 @@
-/** An overlay's entries in the kernel: listing them, putting them, taking them away. */
-import { EntryTable, ROUTE } from "../netlink/entry-table.ts";
-import { listForwarding, listNeighbours, writeDeletePermanent, writePermanent } from "../netlink/neighbour.ts";
+/** An overlay's entries in the kernel: listing, putting and removing them. */
+import {
+  listFdb,
+  listNeighbours,
+  writeDeleteNeighbour,
+  writeReplaceNeighbour,
+} from "../netlink/entries/neighbours.ts";
+import { listRoutes, writeDeleteRoute, writeReplaceRoute } from "../netlink/entries/routes.ts";
+import type { TunnelRoute } from "../netlink/entries/entry.ts";
+import { EntryTable, ROUTE } from "../netlink/entries/table.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
-import { listTunnelRoutes, writeDeleteTunnelRoute, writeTunnelRoute } from "../netlink/tunnel-route.ts";
 import { ENOENT, ESRCH, errnoText } from "../sys/errno.ts";
-import { classify, describeEntry, type Overlay, PROTOCOL } from "./entries.ts";
+import { describeEntry } from "./entries.ts";
+import { markRoutes, type Overlay, PROTOCOL } from "./ownership.ts";
 
 /** So many changes are sent at once. */
 const AT_ONCE = 512;
 
-/** All routes of the main table, told apart. @param expected how many there may be */
-export function listRoutes(socket: NetlinkSocket, overlay: Overlay, expected: number): EntryTable {
+/** All routes of the main routing table, with marks. @param expected how many there may be */
+export function listMarkedRoutes(socket: NetlinkSocket, overlay: Overlay, expected: number): EntryTable {
   const table = new EntryTable(expected);
-  listTunnelRoutes(socket, 4, table);
-  listTunnelRoutes(socket, 6, table);
-  classify(overlay, table);
+  listRoutes(socket, 4, table);
+  listRoutes(socket, 6, table);
+  markRoutes(overlay, table);
   return table;
 }
 
-/** Adds what else the kernel holds for the overlay. */
-export function listOthers(socket: NetlinkSocket, overlay: Overlay, table: EntryTable): void {
+/** Adds the overlay's neighbours and forwarding entries. */
+export function addDeviceEntries(socket: NetlinkSocket, overlay: Overlay, table: EntryTable): void {
   if (overlay.datapath === "gpe" || overlay.link === 0) return;
   listNeighbours(socket, overlay.link, 4, PROTOCOL, table);
   listNeighbours(socket, overlay.link, 6, PROTOCOL, table);
-  listForwarding(socket, overlay.link, table);
+  listFdb(socket, overlay.link, table);
 }
 
-/**
- * Puts some of a table's rows, or with `away` removes them, and notes in `refused` what the kernel refused, in words.
- * @throws SystemError
- */
-export function send(
+/** @throws NetlinkError */
+export function addStamp(socket: NetlinkSocket, stamp: TunnelRoute): void {
+  writeReplaceRoute(socket, EntryTable.of([{ kind: "route", route: stamp }]), 0);
+  socket.run();
+}
+
+/** Puts some rows of a table. Returns what the kernel refused, a sentence each. @throws SystemError */
+export function putRows(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, rows: Int32Array): string[] {
+  return send(socket, overlay, table, rows, false);
+}
+
+/** Removes some rows of a table; one that does not exist any more is removed. Returns and throws as `putRows`. */
+export function removeRows(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, rows: Int32Array): string[] {
+  return send(socket, overlay, table, rows, true);
+}
+
+function send(
   socket: NetlinkSocket,
   overlay: Overlay,
   table: EntryTable,
   rows: Int32Array,
-  away: boolean,
-  refused: string[],
-): void {
+  remove: boolean,
+): string[] {
+  const refused: string[] = [];
   for (let from = 0; from < rows.length; from += AT_ONCE) {
     const end = Math.min(from + AT_ONCE, rows.length);
     socket.beginSeries();
     for (let i = from; i < end; i += 1) {
-      if (away) writeRemoval(socket, overlay, table, rows[i] ?? 0);
-      else writeRow(socket, overlay, table, rows[i] ?? 0);
+      if (remove) writeRemove(socket, overlay, table, rows[i] ?? 0);
+      else writePut(socket, overlay, table, rows[i] ?? 0);
     }
     for (const { index, errno } of socket.executeSeries()) {
-      if (away && (errno === ENOENT || errno === ESRCH)) continue;
+      if (remove && (errno === ENOENT || errno === ESRCH)) continue;
       const entry = describeEntry(table.entry(rows[from + index] ?? 0));
-      refused.push(`cannot ${away ? "remove" : "put"} ${entry}: ${errnoText(errno)}`);
+      refused.push(`cannot ${remove ? "remove" : "put"} ${entry}: ${errnoText(errno)}`);
     }
   }
+  return refused;
 }
 
-function writeRow(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, row: number): void {
-  if (table.kind(row) >= ROUTE) writeTunnelRoute(socket, table, row);
-  else writePermanent(socket, overlay.link, table, row, PROTOCOL);
+function writePut(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, row: number): void {
+  if (table.kind(row) === ROUTE) writeReplaceRoute(socket, table, row);
+  else writeReplaceNeighbour(socket, overlay.link, table, row, PROTOCOL);
 }
 
-function writeRemoval(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, row: number): void {
-  if (table.kind(row) >= ROUTE) writeDeleteTunnelRoute(socket, table, row);
-  else writeDeletePermanent(socket, overlay.link, table, row);
+function writeRemove(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, row: number): void {
+  if (table.kind(row) === ROUTE) writeDeleteRoute(socket, table, row);
+  else writeDeleteNeighbour(socket, overlay.link, table, row);
 }
-
-/** Answers that say nothing. */
-export function ignore(): void {}

@@ -1,4 +1,4 @@
-/** How much room an overlay leaves in a packet. Pure. */
+/** The MTU of an overlay. Pure. */
 import type { Family } from "../ip/address.ts";
 
 /** "classic" carries Ethernet frames; "gpe" carries IP packets as they are (VXLAN-GPE, draft-ietf-nvo3-vxlan-gpe). */
@@ -10,16 +10,16 @@ const ETHERNET = 14;
 const IPV4 = 20;
 const IPV6 = 40;
 
-/** The least that a link with IPv6 must carry (RFC 8200 section 5), and with IPv4 (RFC 791). */
+/** The lowest MTU of a link with IPv6 (RFC 8200 section 5), and with IPv4 (RFC 791). */
 export const MIN_MTU_IPV6 = 1280;
 export const MIN_MTU_IPV4 = 68;
 
-/** The bytes around a pod's packet on its way between nodes whose addresses are of a family. */
+/** The bytes that are added to a pod's packet between nodes whose addresses are of a family. */
 export function overhead(datapath: Datapath, underlay: Family): number {
   return UDP_AND_VXLAN + (underlay === 4 ? IPV4 : IPV6) + (datapath === "classic" ? ETHERNET : 0);
 }
 
-/** The way to some node: what its packets may measure, 0 if that is not known, and the IP version they have. */
+/** The path to a node: its MTU, 0 if that is not known, and the IP version of the outer packets. */
 export interface PathMtu {
   readonly mtu: number;
   readonly underlay: Family;
@@ -28,8 +28,8 @@ export interface PathMtu {
 /**
  * The MTU of the overlay's device and of all pods' links: what fits on every path.
  * @param linkMtu the MTU of the link between the nodes
- * @param paths the ways to the other nodes, as far as they differ
- * @param configured a lower one that is asked for; 0 for none. One that does not fit is not granted
+ * @param paths to the other nodes, each once
+ * @param configured a lower MTU that the configuration asks for; 0 for none. One that does not fit is ignored
  */
 export function overlayMtu(
   datapath: Datapath,

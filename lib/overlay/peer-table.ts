@@ -1,29 +1,27 @@
-/** All peers of a list, as columns of numbers: there may be thousands, and most of them have not changed. */
+/** All peers of a list, as columns: there may be tens of thousands, and no object is made for one. */
 import type { Address, Prefix } from "../ip/address.ts";
-import { MAC_WORDS, macAt, putMac } from "../ip/mac.ts";
-import { ADDRESS_WORDS, addressAt, prefixAt, putAddress, WordIndex, wideLength } from "../ip/words.ts";
+import { AddressColumn, AddressIndex, MacColumn, PrefixList, resized } from "../ip/columns.ts";
+import { MAC_WORDS } from "../ip/mac.ts";
+import { ADDRESS_WORDS } from "../ip/words.ts";
 import type { Peer } from "./peer.ts";
-
-/** A network of pods: its address, and its length from 0 to 128. */
-export const CIDR_WORDS = 5;
 
 export class PeerTable {
   /** How many peers there are. */
   count = 0;
-  /** Their addresses. */
-  hosts: Int32Array;
-  macs: Int32Array;
+  /** The addresses of the nodes. */
+  readonly hosts: AddressColumn;
+  readonly macs: MacColumn;
   /** The networks of all peers' pods, host bits zero. */
-  cidrs: Int32Array;
-  /** The network that a peer's begin with; those of the next peer follow them. */
-  firsts: Int32Array;
-  /** Whether a peer's Ethernet address was given. */
+  readonly networks: PrefixList;
+  /** Of each peer its first network; those of the next peer follow. */
+  #firsts: Int32Array;
+  /** Whether a peer's MAC was given. */
   #ownMacs: Uint8Array;
   #lines: Int32Array;
   readonly #name: string;
   readonly #places: string[] = [];
-  #index: WordIndex | null = null;
-  #twin = -1;
+  #index: AddressIndex | null = null;
+  #duplicate = -1;
 
   /**
    * @param name what lines are counted in, for messages
@@ -31,10 +29,10 @@ export class PeerTable {
    */
   constructor(name: string, capacity: number) {
     this.#name = name;
-    this.hosts = new Int32Array(capacity * ADDRESS_WORDS);
-    this.macs = new Int32Array(capacity * MAC_WORDS);
-    this.cidrs = new Int32Array(capacity * CIDR_WORDS);
-    this.firsts = new Int32Array(capacity + 1);
+    this.hosts = AddressColumn.list(new Int32Array(capacity * ADDRESS_WORDS));
+    this.macs = MacColumn.list(capacity);
+    this.networks = new PrefixList(capacity);
+    this.#firsts = new Int32Array(capacity + 1);
     this.#ownMacs = new Uint8Array(capacity);
     this.#lines = new Int32Array(capacity);
   }
@@ -52,69 +50,70 @@ export class PeerTable {
   }
 
   /** How many networks of pods there are. */
-  get cidrCount(): number {
-    return this.firsts[this.count] ?? 0;
+  get networkCount(): number {
+    return this.#firsts[this.count] ?? 0;
+  }
+
+  /** A peer's networks are the rows [networksBegin, networksEnd) of `networks`. */
+  networksBegin(row: number): number {
+    return this.#firsts[row] ?? 0;
+  }
+
+  networksEnd(row: number): number {
+    return this.#firsts[row + 1] ?? 0;
   }
 
   /** A peer as a value. */
   peer(row: number): Peer {
     const podCidrs: Prefix[] = [];
-    for (let i = this.firsts[row] ?? 0; i < (this.firsts[row + 1] ?? 0); i += 1) podCidrs.push(this.cidr(i));
+    for (let i = this.networksBegin(row); i < this.networksEnd(row); i += 1) podCidrs.push(this.networks.prefix(i));
     const nodeIp = this.host(row);
-    const mac = macAt(this.macs, row * MAC_WORDS);
-    return { place: this.place(row), nodeIp, podCidrs, mac, ownMac: this.hasOwnMac(row) };
+    return { place: this.place(row), nodeIp, podCidrs, mac: this.macs.mac(row), ownMac: this.hasOwnMac(row) };
   }
 
-  /** The address of a peer, which may be one that was begun only. */
   host(row: number): Address {
-    return addressAt(this.hosts, row * ADDRESS_WORDS);
-  }
-
-  cidr(index: number): Prefix {
-    return prefixAt(this.cidrs, index * CIDR_WORDS, this.cidrs[index * CIDR_WORDS + ADDRESS_WORDS] ?? 0);
+    return this.hosts.address(row);
   }
 
   hasOwnMac(row: number): boolean {
     return this.#ownMacs[row] === 1;
   }
 
-  /** The first peer with the address that stands in some words; -1 if there is none. */
-  find(words: Int32Array, at: number): number {
-    return this.index().find(words, at);
+  /** The first peer with the address that a column has in a row; -1 if there is none. No peer may be added after that. */
+  find(addresses: AddressColumn, row: number): number {
+    return this.index().find(addresses, row);
   }
 
-  /** The peers by their addresses. To be asked for when all are there. */
-  index(): WordIndex {
+  /** The peers by their addresses. No peer may be added after that. */
+  index(): AddressIndex {
     let index = this.#index;
     if (index !== null) return index;
-    index = new WordIndex(this.hosts, ADDRESS_WORDS, 0, ADDRESS_WORDS, this.count);
-    let twin = -1;
+    index = new AddressIndex(this.hosts, this.count);
+    let duplicate = -1;
     for (let row = 0; row < this.count; row += 1) {
-      if (index.add(row) !== row && twin < 0) twin = row;
+      if (index.add(row) !== row && duplicate < 0) duplicate = row;
     }
-    this.#twin = twin;
+    this.#duplicate = duplicate;
     this.#index = index;
     return index;
   }
 
-  /** The first peer with an address that one before it has; -1 if there is none. To be asked for when all are there. */
-  twin(): number {
+  /** The first peer with an address that one before it has; -1 if there is none. No peer may be added after that. */
+  duplicate(): number {
     this.index();
-    return this.#twin;
+    return this.#duplicate;
   }
 
-  /** Adds a peer. One that was read from a line of the file is at that line; 0 if it says itself where it was read. */
+  /** Adds a peer. @param line of the file; 0 for a peer that has its own `place` */
   add(peer: Peer, line: number): void {
     this.beginRow(line);
-    putAddress(this.hosts, this.count * ADDRESS_WORDS, peer.nodeIp);
-    putMac(this.macs, this.count * MAC_WORDS, peer.mac);
+    this.hosts.set(this.count, peer.nodeIp);
+    this.macs.set(this.count, peer.mac);
     if (peer.ownMac) this.#ownMacs[this.count] = 1;
     if (line === 0) this.#places.push(peer.place);
     for (const cidr of peer.podCidrs) {
-      const at = this.nextCidr();
-      putAddress(this.cidrs, at, cidr.address);
-      this.cidrs[at + ADDRESS_WORDS] = wideLength(cidr);
-      this.addCidr();
+      this.networks.set(this.beginNetwork(), cidr);
+      this.endNetwork();
     }
     this.endRow();
   }
@@ -127,22 +126,22 @@ export class PeerTable {
     return table;
   }
 
-  /** Makes room for a peer, which is not there before `endRow`. */
+  /** Makes room for a peer in row `count`; `endRow` adds it. */
   beginRow(line: number): void {
     if (this.count === this.#lines.length) this.#growRows();
-    this.firsts[this.count + 1] = this.firsts[this.count] ?? 0;
+    this.#firsts[this.count + 1] = this.#firsts[this.count] ?? 0;
     this.#lines[this.count] = line;
   }
 
-  /** Makes room for a network of the peer that was begun, and returns where in `cidrs` it is. */
-  nextCidr(): number {
-    const at = (this.firsts[this.count + 1] ?? 0) * CIDR_WORDS;
-    if (at + CIDR_WORDS > this.cidrs.length) this.cidrs = resized(this.cidrs, this.cidrs.length * 2 + CIDR_WORDS);
-    return at;
+  /** Makes room for a network of the peer that was begun, and returns its row; `endNetwork` adds it. */
+  beginNetwork(): number {
+    const row = this.#firsts[this.count + 1] ?? 0;
+    if (row === this.networks.capacity) this.networks.grow(row * 2 + 1);
+    return row;
   }
 
-  addCidr(): void {
-    this.firsts[this.count + 1] = (this.firsts[this.count + 1] ?? 0) + 1;
+  endNetwork(): void {
+    this.#firsts[this.count + 1] = (this.#firsts[this.count + 1] ?? 0) + 1;
   }
 
   endRow(): void {
@@ -151,18 +150,12 @@ export class PeerTable {
 
   #growRows(): void {
     const capacity = this.#lines.length * 2 + 16;
-    this.hosts = resized(this.hosts, capacity * ADDRESS_WORDS);
-    this.macs = resized(this.macs, capacity * MAC_WORDS);
-    this.firsts = resized(this.firsts, capacity + 1);
+    this.hosts.words = resized(this.hosts.words, capacity * ADDRESS_WORDS);
+    this.macs.words = resized(this.macs.words, capacity * MAC_WORDS);
+    this.#firsts = resized(this.#firsts, capacity + 1);
     this.#lines = resized(this.#lines, capacity);
     const flags = new Uint8Array(capacity);
     flags.set(this.#ownMacs);
     this.#ownMacs = flags;
   }
-}
-
-function resized(words: Int32Array, length: number): Int32Array {
-  const larger = new Int32Array(length);
-  larger.set(words);
-  return larger;
 }

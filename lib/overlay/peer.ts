@@ -1,4 +1,4 @@
-/** A node of the cluster, as the list tells of it. */
+/** A node of the cluster, as its record has it. */
 import type { Address, Prefix } from "../ip/address.ts";
 
 /** Another node. */
@@ -8,8 +8,8 @@ export interface Peer {
   readonly nodeIp: Address;
   /** The networks of its pods, host bits zero. */
   readonly podCidrs: readonly Prefix[];
-  /** The Ethernet address of its VXLAN device. */
+  /** The MAC of its VXLAN device. */
   readonly mac: Uint8Array;
-  /** Whether that address was given, not derived. */
+  /** Whether the record gives that MAC; else it is derived. */
   readonly ownMac: boolean;
 }

@@ -6,27 +6,26 @@
  *   {"nodeIP":"192.0.2.1","podCIDRs":["10.244.1.0/24","fd44:0:0:1::/64"]}
  *   {"nodeIP":"192.0.2.2","podCIDRs":["10.244.2.0/24","fd44:0:0:2::/64"]}
  *
- * This node may stand among them: all nodes can be given the same file. Pure.
+ * This node may be one of them: all nodes can have the same file. Pure.
  */
 import type { Fields } from "../cni/fields.ts";
-import { MAC_WORDS, putMac } from "../ip/mac.ts";
-import { ADDRESS_WORDS, clearHostBits, IPV4_LENGTH, isIpv4At, readAddress } from "../ip/words.ts";
+import { IPV4_LENGTH } from "../ip/words.ts";
 import { PeerTable } from "./peer-table.ts";
-import { MIN_PREFIX, type PeerList, PeersUnknown, type Reject, vtepMac } from "./peers.ts";
+import { MIN_PREFIX, type PeerList, PeersUnavailable, type Reject, setVtepMac, vtepMac } from "./peers.ts";
 import { parseRecord, readRecord } from "./record.ts";
 
-/** More than a Linux bridge or route table is ever asked to hold of nodes. */
+/** More nodes than any cluster has. */
 const MAX_PEERS = 100_000;
-/** What of a line is looked at in one pass; a longer one is for `readRecord` to judge. */
+/** The longest line that is read in one pass; `readRecord` reads longer ones. */
 const MAX_LINE = 16_384;
-/** What a line has at least; what the first line announces is not believed before it is there. */
+/** The least bytes of a line: the first line may announce more records than the file can have. */
 const MIN_LINE = 20;
 const NEWLINE = 0x0a;
 
 /**
- * Reads a peers file. A record that is wrong is among the rejects, with its line: it concerns no other node.
+ * Reads a peers file. A wrong record is among the rejects, with its line; the others are used.
  * @param name the file's name, for messages
- * @throws PeersUnknown if it is not whole
+ * @throws PeersUnavailable if it is not whole
  */
 export function parsePeersFile(bytes: Uint8Array, name: string): PeerList {
   let generation = -1;
@@ -54,31 +53,31 @@ export function parsePeersFile(bytes: Uint8Array, name: string): PeerList {
         requireHeader(fields, generation, announced);
         peers = new PeerTable(name, Math.min(announced, Math.ceil(bytes.length / MIN_LINE)));
       } else if (!isRecord) {
-        throw new PeersUnknown(`${name} holds more than the ${announced} peers it says`);
+        throw new PeersUnavailable(`${name} holds more than the ${announced} peers it says`);
       } else {
         const { peer, reject } = readRecord(text, place);
         if (peer !== null) peers.add(peer, line);
         if (reject !== null) rejects.push(reject);
         /* A file cut off in its last line. */
-        if (reject !== null && reject.host === null && end === bytes.length) throw new PeersUnknown(reject.text);
+        if (reject !== null && reject.host === null && end === bytes.length) throw new PeersUnavailable(reject.text);
       }
     }
     start = next;
   }
-  if (generation < 0) throw new PeersUnknown(`${name} is empty`);
+  if (generation < 0) throw new PeersUnavailable(`${name} is empty`);
   const count = peers.count + rejects.length;
-  if (count < announced) throw new PeersUnknown(`${name} says it holds ${announced} peers, but ends after ${count}`);
+  if (count < announced) throw new PeersUnavailable(`${name} says it holds ${announced} peers, but ends after ${count}`);
   return { generation, force, peers, rejects };
 }
 
-/** The length of the mark of UTF-8 that some editors put in front of a text. */
+/** The length of the byte order mark that some editors write before a text in UTF-8. */
 function markLength(bytes: Uint8Array): number {
   return bytes.length > 2 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
 }
 
 function requireHeader(fields: Fields, generation: number, announced: number): void {
   if (generation >= 0 && announced >= 0 && fields.boolean("complete", false)) return;
-  throw new PeersUnknown(
+  throw new PeersUnavailable(
     `${fields.path} should be {"generation":<number>,"complete":true,"peers":<how many lines follow>}`,
   );
 }
@@ -109,9 +108,9 @@ const POD_CIDRS = new TextEncoder().encode('"podCIDRs"');
 const MAC_LENGTH = '"mac"'.length;
 
 /**
- * Reads the record of the usual kind that begins at `start`, in one pass and without making objects: texts without escapes,
- * nothing but `nodeIP`, `podCIDRs` and members of no concern whose values are texts.
- * @returns where the next line begins; -1 for any other record, which is for `readRecord` to judge: nothing has been added
+ * Reads the record of the usual form that begins at `start`, in one pass and without making objects: strings without escapes,
+ * and no members but `nodeIP`, `podCIDRs` and unknown ones whose values are strings.
+ * @returns where the next line begins; -1 for any other record: nothing has been added, and `readRecord` reads it
  */
 function readPlainRecord(bytes: Uint8Array, start: number, line: number, peers: PeerTable): number {
   const end = Math.min(bytes.length, start + MAX_LINE + 1);
@@ -148,7 +147,7 @@ function readPlainRecord(bytes: Uint8Array, start: number, line: number, peers: 
   }
 }
 
-/** Whether a name of this length with its quotation marks is none that a record knows, however it is written. */
+/** Whether no member that a record knows has a name of this length, counted with its quotation marks. */
 function isOther(length: number): boolean {
   return length > 0 && length !== NODE_IP.length && length !== POD_CIDRS.length && length !== MAC_LENGTH;
 }
@@ -161,7 +160,7 @@ function isText(bytes: Uint8Array, start: number, end: number, text: Uint8Array)
   return true;
 }
 
-/** A byte of the line, -1 outside of it: nothing follows where nothing was found. */
+/** A byte of the line; -1 outside of it, also for the position -1. */
 function byteAt(bytes: Uint8Array, at: number, end: number): number {
   return at >= 0 && at < end ? (bytes[at] ?? 0) : -1;
 }
@@ -172,13 +171,13 @@ function skipBlanks(bytes: Uint8Array, start: number, end: number): number {
   return at;
 }
 
-/** Where a value begins behind the name that ends at `start`; -1 if no colon is between. */
+/** Where the value begins that follows a name which ends at `start`; -1 without a colon between them. */
 function skipColon(bytes: Uint8Array, start: number, end: number): number {
   const colon = skipBlanks(bytes, start, end);
   return byteAt(bytes, colon, end) === COLON ? skipBlanks(bytes, colon + 1, end) : -1;
 }
 
-/** The place behind the plain text whose opening quotation mark is at `start`; -1 if there is none such. */
+/** The position after the string without escapes whose opening quotation mark is at `start`; -1 if there is none. */
 function behindText(bytes: Uint8Array, start: number, end: number): number {
   if (byteAt(bytes, start, end) !== QUOTE) return -1;
   for (let at = start + 1; at < end; at += 1) {
@@ -189,28 +188,25 @@ function behindText(bytes: Uint8Array, start: number, end: number): number {
   return -1;
 }
 
-/** Reads the address of the peer that was begun; the place behind its quotation marks, -1 if it is for others to judge. */
+/** Reads the address of the peer that was begun. Returns the position after it; -1 if `readRecord` has to read it. */
 function readHost(bytes: Uint8Array, start: number, end: number, peers: PeerTable): number {
   if (byteAt(bytes, start, end) !== QUOTE) return -1;
   const { hosts, macs, count } = peers;
-  const at = count * ADDRESS_WORDS;
-  const behind = readAddress(bytes, start + 1, end, hosts, at);
+  const behind = hosts.read(count, bytes, start + 1, end);
   if (byteAt(bytes, behind, end) !== QUOTE) return -1;
-  if (isIpv4At(hosts, at)) {
-    const first = (hosts[at + 3] ?? 0) >>> 24;
-    if (first === 0 || first === 127 || first >= 224) return -1; /* 240.0.0.0/4 is for others to judge */
-    /* As `vtepMac` has it. */
-    macs[count * MAC_WORDS] = 0x0ef4;
-    macs[count * MAC_WORDS + 1] = hosts[at + 3] ?? 0;
+  const first = hosts.firstByte(count);
+  if (hosts.isIpv4(count)) {
+    /* Of 240.0.0.0/4 some addresses are no host's. */
+    if (first === 0 || first === 127 || first >= 224) return -1;
+    setVtepMac(macs, hosts, count);
     return behind + 1;
   }
-  const first = (hosts[at] ?? 0) >>> 24;
   if (first === 0 || first === 0xff) return -1;
-  putMac(macs, count * MAC_WORDS, vtepMac(peers.host(count)));
+  macs.set(count, vtepMac(peers.host(count)));
   return behind + 1;
 }
 
-/** Reads a list of networks; the place behind its closing bracket, -1 if it is of another kind. */
+/** Reads a list of networks. Returns the position after it; -1 if `readRecord` has to read it. */
 function readCidrs(bytes: Uint8Array, start: number, end: number, peers: PeerTable): number {
   if (byteAt(bytes, start, end) !== OPEN_LIST) return -1;
   let at = skipBlanks(bytes, start + 1, end);
@@ -226,12 +222,12 @@ function readCidrs(bytes: Uint8Array, start: number, end: number, peers: PeerTab
   }
 }
 
-/** Reads a network; the place behind its quotation marks, -1 if it is for others to judge. */
+/** Reads a network. Returns the position after it; -1 if `readRecord` has to read it. */
 function readCidr(bytes: Uint8Array, start: number, end: number, peers: PeerTable): number {
   if (byteAt(bytes, start, end) !== QUOTE) return -1;
-  const at = peers.nextCidr();
-  const { cidrs } = peers;
-  const slash = readAddress(bytes, start + 1, end, cidrs, at);
+  const { networks } = peers;
+  const network = peers.beginNetwork();
+  const slash = networks.addresses.read(network, bytes, start + 1, end);
   if (byteAt(bytes, slash, end) !== SLASH) return -1;
   let length = 0;
   let next = slash + 1;
@@ -240,17 +236,18 @@ function readCidr(bytes: Uint8Array, start: number, end: number, peers: PeerTabl
     if (digit < 0 || digit > 9 || (digit === 0 && length === 0) || length > 12) return -1;
     length = length * 10 + digit;
   }
-  const isIpv4 = isIpv4At(cidrs, at);
+  const { addresses } = networks;
+  const isIpv4 = addresses.isIpv4(network);
   if (next === end || length < MIN_PREFIX || length > (isIpv4 ? 32 : 128)) return -1;
   const wide = isIpv4 ? length + IPV4_LENGTH : length;
-  clearHostBits(cidrs, at, wide);
-  if (isUnusual((cidrs[isIpv4 ? at + 3 : at] ?? 0) >>> 24, length, isIpv4)) return -1;
-  cidrs[at + ADDRESS_WORDS] = wide;
-  peers.addCidr();
+  addresses.clearHostBits(network, wide);
+  if (isUnusual(addresses.firstByte(network), length, isIpv4)) return -1;
+  networks.lengths[network] = wide;
+  peers.endNetwork();
   return next + 1;
 }
 
-/** Whether a network may be in what is no network of pods, or hold it. @param first its first byte */
+/** Whether a network may overlap one that pods cannot have: `readRecord` decides. @param first its first byte */
 function isUnusual(first: number, length: number, isIpv4: boolean): boolean {
   if (length < 8 || first === 0) return true;
   return isIpv4 ? first === 127 || first === 169 || first >= 224 : first >= 0xfe;

@@ -8,7 +8,7 @@ import { type Address, formatAddress, formatPrefix, parseAddress } from "../ip/a
 import { formatMac } from "../ip/mac.ts";
 import type { Peer } from "./peer.ts";
 import type { PeerTable } from "./peer-table.ts";
-import { PeersUnknown, readPeer, vtepMac } from "./peers.ts";
+import { PeersUnavailable, readPeer, vtepMac } from "./peers.ts";
 import { parsePeersFile } from "./peers-file.ts";
 
 const address = (text: string): Address => parseAddress(text) as Address;
@@ -97,7 +97,7 @@ describe("a peers file", () => {
   test("cut off after any byte but the last newline is not taken for a whole one", () => {
     const bytes = new TextEncoder().encode(file(TWO));
     for (let length = 0; length < bytes.length - 1; length += 1) {
-      expect(() => parsePeersFile(bytes.subarray(0, length), "peers.ndjson"), `${length} bytes`).toThrow(PeersUnknown);
+      expect(() => parsePeersFile(bytes.subarray(0, length), "peers.ndjson"), `${length} bytes`).toThrow(PeersUnavailable);
     }
     expect(parsePeersFile(bytes.subarray(0, bytes.length - 1), "peers.ndjson").peers.count).toBe(2);
   });
@@ -111,7 +111,7 @@ describe("a peers file", () => {
     [file(TWO, { peers: 1 }), "holds more than the 1 peers it says"],
     [JSON.stringify(TWO[0]), "line 1 should be"],
   ])("that is not whole is not used: %j", (text, problem) => {
-    expect(() => parse(text)).toThrow(PeersUnknown);
+    expect(() => parse(text)).toThrow(PeersUnavailable);
     expect(() => parse(text)).toThrow(problem);
   });
 
@@ -121,7 +121,7 @@ describe("a peers file", () => {
         try {
           parsePeersFile(bytes, "p");
         } catch (error) {
-          expect(error instanceof PeersUnknown || error instanceof CniError).toBe(true);
+          expect(error instanceof PeersUnavailable || error instanceof CniError).toBe(true);
         }
       }),
     );
@@ -200,7 +200,7 @@ describe("records of the usual kind, which are read without making objects", () 
         const { nodeIp, podCidrs, mac } = action();
         return [formatAddress(nodeIp), formatMac(mac), ...podCidrs.map(formatPrefix)].join(" ");
       } catch (error) {
-        if (error instanceof CniError || error instanceof PeersUnknown || error instanceof JsonError) return "refused";
+        if (error instanceof CniError || error instanceof PeersUnavailable || error instanceof JsonError) return "refused";
         throw error;
       }
     };
@@ -219,7 +219,7 @@ describe("records of the usual kind, which are read without making objects", () 
           const careful = said(() => readPeer(new Fields(parseJson(new TextEncoder().encode(line)), "x"), "x"));
           const quick = said(() => {
             const { peers, rejects } = parse(`{"generation":1,"complete":true,"peers":1}\n${line}\n`);
-            if (rejects.length > 0) throw new PeersUnknown("refused");
+            if (rejects.length > 0) throw new PeersUnavailable("refused");
             return peers.peer(0);
           });
           expect(quick).toBe(careful);

@@ -1,4 +1,4 @@
-/** The peers of a node: which other nodes there are, and whose pods are where. Pure. */
+/** The list of peers: which other nodes there are, and which networks their pods have. Pure. */
 import { createHash } from "node:crypto";
 import type { Fields } from "../cni/fields.ts";
 import type { Json } from "../cni/json.ts";
@@ -13,12 +13,13 @@ import {
   parsePrefix,
   sameAddress,
 } from "../ip/address.ts";
+import type { AddressColumn, MacColumn } from "../ip/columns.ts";
 import { isUnicastMac, parseMac } from "../ip/mac.ts";
 import { clip } from "../text.ts";
 import type { Peer } from "./peer.ts";
 import type { PeerTable } from "./peer-table.ts";
 
-/** A record that cannot be used, with what it tells of its node: that may be somebody's mistake, and its node still there. */
+/** A record that cannot be used, with what it tells about its node: the record may be a mistake, and the node exist. */
 export interface Reject {
   /** Where it was read and why it is not used, for a person. */
   readonly text: string;
@@ -30,20 +31,20 @@ export interface Reject {
 
 /** All peers at one moment. */
 export interface PeerList {
-  /** Grows with each list of a source; 0 for a source that does not count. */
+  /** Grows with each list of a source; 0 for a source without generations. */
   readonly generation: number;
-  /** Whoever wrote the list knows that it lets many peers go, or takes the place of a newer one. */
+  /** The list is meant to remove many peers, or to replace a newer one. */
   readonly force: boolean;
   readonly peers: PeerTable;
-  /** The records that are no peers. */
+  /** The records that cannot be used. */
   readonly rejects: readonly Reject[];
 }
 
-/** Peers that cannot be told now: nothing is to be concluded from that, least of all that there are none. */
-export class PeersUnknown extends Error {
+/** The list of peers cannot be used now. That does not mean that there are no peers. */
+export class PeersUnavailable extends Error {
   constructor(message: string) {
     super(message);
-    this.name = "PeersUnknown";
+    this.name = "PeersUnavailable";
   }
 }
 
@@ -63,7 +64,7 @@ export function readPeer(fields: Fields, place: string): Peer {
   return { place, nodeIp, podCidrs, mac, ownMac: macText !== "" };
 }
 
-/** What of a record that cannot be used tells whose it is. */
+/** A record that cannot be used, with the address and networks that can be read from it. */
 export function rejectOf(fields: Fields, text: string): Reject {
   const host = parseAddress(textOf(fields.find("nodeIP")));
   const podCidrs: Prefix[] = [];
@@ -98,16 +99,16 @@ export function readNetwork(fields: Fields, key: string, text: string): Prefix {
   return { address: networkOf(prefix), length: prefix.length };
 }
 
-/** A network of pods that is larger is a mistake: it would take the node's own traffic with it. */
+/** The shortest prefix of a network of pods. A larger network is a mistake: the node's own traffic would be routed by it. */
 export const MIN_PREFIX = 4;
 
-/** ::ffff:0:0/96, where IPv6 writes IPv4's addresses: no pod has one. */
+/** ::ffff:0:0/96, IPv4 addresses written as IPv6: no pod has one. */
 const MAPPED: Prefix = {
   address: { family: 6, bytes: new Uint8Array([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]) },
   length: 96,
 };
 
-/** "This host", loopback, link-local and multicast (RFC 6890, RFC 4291): no route leads there, or the wrong one. */
+/** "This host", loopback, link-local and multicast (RFC 6890, RFC 4291): they are not routed to other nodes. */
 const NO_PODS: readonly Prefix[] = [
   ipv4Network(0, 0, 8),
   ipv4Network(127, 0, 8),
@@ -131,23 +132,31 @@ function ipv6Network(first: number, second: number, length: number): Prefix {
 
 const BROADCAST: Address = { family: 4, bytes: new Uint8Array([255, 255, 255, 255]) };
 
-/** Not "any", loopback, multicast or broadcast. 240.0.0.0/4 is reserved, but Linux routes it, and some networks use it. */
+/** Whether a node may have an address: not "any", loopback, multicast or broadcast. 240.0.0.0/4 is reserved, but some networks use it. */
 function isHost(address: Address): boolean {
   const first = address.bytes[0] ?? 0;
   if (address.family === 6) return first !== 0xff && !contains(NOT_HOSTS, address);
   return first > 0 && first !== 127 && (first < 224 || first >= 240) && !sameAddress(address, BROADCAST);
 }
 
-/** "::", "::1" and the addresses that stand for IPv4's. */
+/** "::", "::1" and IPv4 addresses written as IPv6. */
 const NOT_HOSTS: Prefix = { address: { family: 6, bytes: new Uint8Array(16) }, length: 80 };
 
+/** The first two bytes of the MACs that are made from IPv4 addresses: locally administered. */
+const VTEP_MAC = 0x0ef4;
+
 /**
- * The Ethernet address of a node's VXLAN device: a function of the node's IP address, so that nobody has to publish it.
- * IPv4 fits in as it is; of IPv6 there are 40 bits of a hash, and `soundPeers` uses no two nodes with the same.
+ * The MAC of a node's VXLAN device: a function of the node's IP address, so that nobody has to publish it. It contains an IPv4
+ * address as it is, of an IPv6 address 40 bits of a hash; `validPeers` uses no two nodes with the same MAC.
  */
 export function vtepMac(nodeIp: Address): Uint8Array {
-  const mac = new Uint8Array([0x0e, 0xf4, 0, 0, 0, 0]);
+  const mac = new Uint8Array([VTEP_MAC >> 8, VTEP_MAC & 255, 0, 0, 0, 0]);
   if (nodeIp.family === 4) mac.set(nodeIp.bytes, 2);
   else mac.set(createHash("sha256").update(nodeIp.bytes).digest().subarray(0, 5), 1);
   return mac;
+}
+
+/** Gives a row the MAC that `vtepMac` gives to its IPv4 address. */
+export function setVtepMac(macs: MacColumn, hosts: AddressColumn, row: number): void {
+  macs.setFromIpv4(row, VTEP_MAC, hosts, row);
 }

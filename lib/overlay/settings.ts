@@ -1,24 +1,16 @@
-/** What the configuration of an overlay says, complete and checked: the plugin reads it, everything else here uses it. */
-import type { Prefix } from "../ip/address.ts";
+/** The configuration of an overlay, checked and with defaults: the plugin reads it, and all else here uses it. */
+import { formatPrefixes, type Prefix } from "../ip/address.ts";
 import type { Datapath } from "./mtu.ts";
-import type { PeerList } from "./peers.ts";
+import type { PeerSource } from "./sources/source.ts";
 
-/** Where the peers are told: one of the three. */
-export interface PeerSource {
-  readonly inline: PeerList | null;
-  /** A file as `parsePeersFile` reads it; "" for none. */
-  readonly file: string;
-  /** A directory with a file for each peer, which holds one JSON object; "" for none. */
-  readonly directory: string;
-}
-
-export interface OverlaySettings {
-  /** The network's name: whose the device is. */
+/** What the configuration says. */
+export interface OverlayOptions {
+  /** The network's name: the owner of the device. */
   readonly network: string;
   readonly vni: number;
   readonly port: number;
   readonly datapath: Datapath;
-  /** The link or address that this node is reached by, as text; "" leaves it to the peers and the routes. */
+  /** The link or address that this node is reached by, as text; "" to choose it by the peers and the routes. */
   readonly underlay: string;
   /** The networks of this node's own pods. */
   readonly podCidrs: readonly Prefix[];
@@ -27,24 +19,68 @@ export interface OverlaySettings {
   readonly directRouting: boolean;
   /** The most that the device's MTU may be; 0 for what fits. */
   readonly mtu: number;
-  /** Whether the device is to leave checksums to the links below; null for what the kernel does. */
+  /** Whether the device leaves checksums to the links below; null for the kernel's default. */
   readonly checksumOffload: boolean | null;
-  /** Whether pods learn of narrow paths by ICMP, instead of the outer packets being cut. */
+  /** Whether pods learn of narrow paths by ICMP; else the outer packets are fragmented. */
   readonly pathMtuDiscovery: boolean;
   /** Whether VXLAN packets from hosts that are no peers are dropped. */
   readonly peersOnly: boolean;
   /** Whether VXLAN packets are kept out of connection tracking. */
   readonly notrack: boolean;
-  /** Whether other people's firewalls that drop what pods send or get are opened for it. */
+  /** Whether firewalls of other programs that drop packets of pods get an accepting rule. */
   readonly firewall: boolean;
-  /** Whether what pods send out of the cluster gets the node's address. */
+  /** Whether packets of pods that leave the cluster get the node's address. */
   readonly masquerade: boolean;
-  /** Where pods are seen by their own addresses: the networks of all pods, and what is configured besides. */
+  /** Destinations of packets that keep the pods' addresses: the networks of all pods, and others that are configured. */
   readonly exempt: readonly Prefix[];
-  /** All of the above but the peers of a file or directory, as a text that changes with it. */
-  readonly text: string;
-  /** The configuration without what only one call is about, as JSON. */
+}
+
+export interface OverlaySettings extends OverlayOptions {
+  /** The configuration without what is about one call only, as JSON on one line: `repair` reads it again. */
   readonly record: string;
+}
+
+/**
+ * The options as a text for the stamp: it changes with every option. The compiler asks for a new option here. Nodes that run have
+ * stamps of this text: the lines of the options that there are must stay as they are, and a new option must add no line for its
+ * default. A node whose stamp does not match loses nothing: its entries are compared once, and the stamp is put again.
+ */
+export function optionsText(options: OverlayOptions): string {
+  const { checksumOffload, exempt, podCidrs, source } = options;
+  const lines: { readonly [Option in keyof OverlayOptions]: readonly string[] } = {
+    network: [options.network],
+    vni: [`${options.vni}`],
+    port: [`${options.port}`],
+    datapath: [options.datapath],
+    underlay: [options.underlay],
+    directRouting: [`${options.directRouting}`],
+    mtu: [`${options.mtu}`],
+    pathMtuDiscovery: [`${options.pathMtuDiscovery}`],
+    source: [source.option === "peersFile" ? source.value : "", source.option === "peersDir" ? source.value : ""],
+    peersOnly: [`${options.peersOnly}`],
+    notrack: [`${options.notrack}`],
+    firewall: [`${options.firewall}`],
+    masquerade: [`${options.masquerade}`],
+    checksumOffload: [checksumOffload === null ? "" : `${checksumOffload}`],
+    podCidrs: formatPrefixes(podCidrs),
+    exempt: formatPrefixes(exempt),
+  };
+  const text: string[] = [];
+  for (const some of Object.values(lines)) text.push(...some);
+  return [...text, sourceLine(source), ...boundaryLine(podCidrs, exempt)].join("\n");
+}
+
+/** What the text has of a source that is neither a file nor a directory. */
+function sourceLine({ option, value }: PeerSource): string {
+  if (option === "peersFile" || option === "peersDir") return "";
+  return option === "peers" ? value : `${option} ${value}`;
+}
+
+/** Says where `podCidrs` end and `exempt` begins, unless it is the usual case: one network of pods of each IP version. */
+function boundaryLine(podCidrs: readonly Prefix[], exempt: readonly Prefix[]): string[] {
+  const [first, second] = [...podCidrs, ...exempt].map((prefix) => prefix.address.family);
+  const usual = second === undefined || first === second ? 1 : 2;
+  return podCidrs.length === usual ? [] : [`${podCidrs.length}`];
 }
 
 /** What the names of devices and of their tables in the packet filter begin with; the VNI follows. */
@@ -56,7 +92,7 @@ export function deviceName(settings: OverlaySettings): string {
   return `${DEVICE_PREFIX}${settings.vni}`;
 }
 
-/** What the alias begins with that says whose the device is; `ip link` shows it. */
+/** The beginning of the device's alias, which says whose the device is: `ip link` shows it. */
 export function deviceAlias(settings: OverlaySettings): string {
   return `podwire-overlay ${settings.network}`;
 }

@@ -1,8 +1,7 @@
 /**
- * The file by which reconciliations of one network namespace take turns. It also holds the configuration that each overlay
- * was last made from, a line each, for `vxlan-overlay repair`, with the generation of the newest list that was read, and the
- * file that it was read from: "overlay1 pods 10.244.1.0/24 7:/etc/cni/overlay/peers.ndjson {...}". It lies on tmpfs, like what
- * it speaks of.
+ * The state file of a network namespace, on tmpfs. It is locked while an overlay is changed. It has a line for each overlay: the
+ * configuration that it was last made from, for `vxlan-overlay repair`, the generation of the newest list that was used, and the
+ * file of that list: "overlay1 pods 10.244.1.0/24 7:/etc/cni/overlay/peers.ndjson {...}".
  */
 import { MAX_CONFIG_BYTES } from "../cni/config.ts";
 import { CniError, IO_FAILURE } from "../errors.ts";
@@ -14,15 +13,15 @@ import { formatPrefixes } from "../ip/address.ts";
 import * as sys from "../sys/sys.ts";
 import { deviceName, type OverlaySettings } from "./settings.ts";
 
-/** Many overlays, each with the longest configuration that there may be. */
+/** 64 overlays, each with the longest configuration. */
 const MAX_BYTES = 64 * MAX_CONFIG_BYTES;
 
-/** What stands in a line before the configuration, which is a JSON object: the device, the network, its pods, the list. */
+/** The words of a line; the last one is the configuration, a JSON object. */
 interface Line {
   readonly device: string;
   readonly network: string;
   readonly pods: string;
-  /** "7:/etc/cni/overlay/peers.ndjson"; "" in what was written before generations were. */
+  /** "7:/etc/cni/overlay/peers.ndjson"; "" in lines of older versions. */
   readonly list: string;
   readonly json: string;
 }
@@ -39,7 +38,7 @@ function stateFile(): string {
   return `overlay-${identify("/proc/self/ns/net").inode}`;
 }
 
-/** Opens the file and locks it, until it is closed. @throws SystemError; CniError 11 if others hold it for too long */
+/** Opens and locks the file; closing it unlocks it. @throws SystemError; CniError 11 if others lock it for too long */
 export function lockState(): number {
   const name = stateFile();
   const path = `${RUN_DIRECTORY}/${name}`;
@@ -67,12 +66,12 @@ function notOurs(path: string): CniError {
 }
 
 /**
- * The generation of the newest list that an overlay was made from, if it was read from the same file; else 0.
- * @param noted what the locked file holds
+ * The generation of the newest list that was used for an overlay, if it was read from the same file; else 0.
+ * @param lines of the locked file
  */
-export function generationOf(noted: readonly string[], settings: OverlaySettings): number {
+export function generationOf(lines: readonly string[], settings: OverlaySettings): number {
   const device = deviceName(settings);
-  for (const text of noted) {
+  for (const text of lines) {
     const line = parseLine(text);
     if (line.device !== device || line.network !== settings.network) continue;
     const colon = line.list.indexOf(":");
@@ -83,17 +82,18 @@ export function generationOf(noted: readonly string[], settings: OverlaySettings
 }
 
 function listText(settings: OverlaySettings, generation: number): string {
-  const { file } = settings.source;
-  return file.includes(" ") ? "0:" : `${generation}:${file}`;
+  const { source } = settings;
+  return source.hasGenerations() && !source.name().includes(" ") ? `${generation}:${source.name()}` : "0:";
 }
 
 /**
- * Notes what an overlay is made from, in place of what was noted of its device, or of its network's pods under another VNI.
- * @param fd the locked file. A full disk is no reason to fail
- * @param before what it holds
- * @param generation of the list, 0 for a source that does not count
+ * Writes the line of an overlay, in place of those of its device, and of its network's pods under another VNI. The call goes on if
+ * the disk is full.
+ * @param fd the locked file
+ * @param before its lines
+ * @param generation of the list, 0 for a source without generations
  */
-export function remember(fd: number, before: readonly string[], settings: OverlaySettings, generation: number): void {
+export function writeLine(fd: number, before: readonly string[], settings: OverlaySettings, generation: number): void {
   const device = deviceName(settings);
   const cidrs = formatPrefixes(settings.podCidrs);
   const own = `${device} ${settings.network} ${cidrs.join(",")} ${listText(settings, generation)} ${settings.record}`;
@@ -104,12 +104,12 @@ export function remember(fd: number, before: readonly string[], settings: Overla
     return line.device !== device && !(line.network === settings.network && isOfPods);
   });
   const bytes = new TextEncoder().encode([...others, own].map((line) => `${line}\n`).join(""));
-  /* A line that is cut off here by a crash is none, and the next call writes it again. */
+  /* After a crash the last line may be incomplete: it is skipped, and the next call writes it again. */
   if (sys.pwrite(fd, bytes, 0) === bytes.length) sys.ftruncate(fd, bytes.length);
 }
 
-/** The configurations that the overlays of this namespace were last made from, as JSON. */
-export function remembered(): string[] {
+/** The configurations that the overlays of this network namespace were last made from, as JSON. */
+export function recordedConfigurations(): string[] {
   const root = openRun(false);
   const fd = root < 0 ? root : sys.openat(root, stateFile(), sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0);
   sys.close(root);
@@ -121,7 +121,7 @@ export function remembered(): string[] {
   }
 }
 
-/** What the file holds, a line for each overlay. @param fd the file, just opened */
+/** The file's lines, one for each overlay. @param fd the file, just opened */
 export function linesIn(fd: number): string[] {
   const text = new TextDecoder().decode(readWhole(fd, MAX_BYTES, "the overlays' state"));
   return text.split("\n").filter((line) => line.endsWith("}"));

@@ -3,12 +3,14 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CniError } from "../errors.ts";
 import { type Address, contains, formatAddress, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
-import { EntryTable, FOREIGN, type TunnelRoute } from "../netlink/entry-table.ts";
+import type { TunnelRoute } from "../netlink/entries/entry.ts";
+import { EntryTable } from "../netlink/entries/table.ts";
 import type { Link } from "../netlink/link.ts";
+import { FOREIGN } from "./ownership.ts";
 import type { Peer } from "./peer.ts";
 import { PeerTable } from "./peer-table.ts";
 import { vtepMac } from "./peers.ts";
-import { chooseUnderlay, type Surroundings, sameRoutes } from "./underlay.ts";
+import { chooseUnderlay, type NodeNetwork, sameRoutes } from "./underlay.ts";
 
 const address = (text: string): Address => parseAddress(text) as Address;
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
@@ -26,7 +28,7 @@ const route = (text: string): TunnelRoute => ({
   tunnel: null,
 });
 
-const NODE: Surroundings = {
+const NODE: NodeNetwork = {
   addresses: [
     { link: 1, prefix: prefix("127.0.0.1/8") },
     { link: 2, prefix: prefix("fe80::1/64") },
@@ -42,12 +44,12 @@ const NODE: Surroundings = {
   defaultLink: 0,
 };
 
-function chosen(configured: string, around: Partial<Surroundings>): string {
+function chosen(configured: string, around: Partial<NodeNetwork>): string {
   const found = chooseUnderlay(configured, { ...NODE, ...around });
   return `${formatAddress(found.address)} on ${found.link}`;
 }
 
-function refusal(configured: string, around: Partial<Surroundings>): CniError {
+function refusal(configured: string, around: Partial<NodeNetwork>): CniError {
   try {
     chosen(configured, around);
   } catch (error) {
@@ -92,7 +94,7 @@ describe("the underlay", () => {
 function shared(peers: readonly Peer[], routes: readonly TunnelRoute[], ownRow = -1): number[] {
   const table = EntryTable.of(routes.map((one) => ({ kind: "route", route: one })));
   routes.forEach((_, row) => {
-    table.setKind(row, FOREIGN);
+    table.setMark(row, FOREIGN);
   });
   return [...sameRoutes(PeerTable.of(peers), table, ownRow)];
 }

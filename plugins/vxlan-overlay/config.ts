@@ -5,19 +5,18 @@ import { validateInterfaceName } from "../../lib/cni/environment.ts";
 import type { Fields } from "../../lib/cni/fields.ts";
 import { formatJson, jsonObject } from "../../lib/cni/json.ts";
 import { CniError } from "../../lib/errors.ts";
-import { contains, formatPrefix, formatPrefixes, type Prefix, parseAddress } from "../../lib/ip/address.ts";
+import { contains, formatPrefix, type Prefix, parseAddress } from "../../lib/ip/address.ts";
 import { itemAt, textAt } from "../../lib/lists.ts";
 import type { Datapath } from "../../lib/overlay/mtu.ts";
-import { PeerTable } from "../../lib/overlay/peer-table.ts";
-import { type Reject, readNetwork, readPodCidr } from "../../lib/overlay/peers.ts";
-import { readFields } from "../../lib/overlay/record.ts";
-import type { OverlaySettings, PeerSource } from "../../lib/overlay/settings.ts";
+import { readNetwork, readPodCidr } from "../../lib/overlay/peers.ts";
+import type { OverlaySettings } from "../../lib/overlay/settings.ts";
+import { readSource } from "../../lib/overlay/sources/sources.ts";
 import { clip } from "../../lib/text.ts";
 
 const DEFAULT_VNI = 1;
-/** 24 bits (RFC 7348 section 5); 0 is taken for "none" by the kernel's tools. */
+/** 24 bits (RFC 7348 section 5); 0 means "none" to iproute2. */
 const MAX_VNI = 0xffffff;
-/** What Linux and Flannel use; 4789 is the registered one, and 4790 VXLAN-GPE's. */
+/** The default of Linux and Flannel; 4789 is the registered port, 4790 that of VXLAN-GPE. */
 const DEFAULT_PORT = 8472;
 const MAX_PORT = 65535;
 const MIN_MTU = 68;
@@ -50,13 +49,6 @@ export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
   if (masquerade && clusterCidrs.length === 0) {
     throw fields.invalid("clusterCIDRs", '"masquerade" needs the networks of all pods, which must not be translated');
   }
-  const peers = fields.find("peers");
-  const text = [
-    ...[name, vni, port, datapath, underlay, directRouting, given, pathMtuDiscovery, source.file, source.directory],
-    ...[peersOnly, notrack, firewall, masquerade, checksumOffload],
-    ...formatPrefixes([...podCidrs, ...exempt]),
-    peers === null ? "" : formatJson(peers),
-  ].join("\n");
   return {
     network: name,
     vni,
@@ -74,12 +66,11 @@ export function readOverlayConfig(config: NetworkConfig): OverlaySettings {
     firewall,
     masquerade,
     exempt,
-    text,
     record: recordOf(fields),
   };
 }
 
-/** What of the configuration is about one call, or for others. */
+/** Members of the configuration that are about one call, or for other plugins. */
 const NOT_RECORDED = ["prevResult", "runtimeConfig", "args", "delegate", "ipam", "dns", "capabilities"];
 
 function recordOf(fields: Fields): string {
@@ -90,7 +81,7 @@ function recordOf(fields: Fields): string {
     const item = itemAt(items, i);
     if (item !== null && !NOT_RECORDED.includes(key) && !key.startsWith("cni.dev/")) json.with(key, item);
   }
-  /* On one line: a line break in a text is an escape. */
+  /* On one line. A line break in a string is an escape, so no string is changed. */
   const parts: string[] = [];
   for (const line of formatJson(json).split("\n")) parts.push(line.trimStart());
   return parts.join("");
@@ -110,7 +101,7 @@ function readChecksumOffload(fields: Fields): boolean | null {
   throw fields.invalid("txChecksumOffload", `unrecognized "${clip(given)}": expected "on" or "off"`);
 }
 
-/** An address or a link's name. */
+/** An address, or the name of a link. */
 function readUnderlay(fields: Fields): string {
   const given = fields.string("underlay", "");
   if (given === "" || parseAddress(given) !== null) return given;
@@ -130,7 +121,7 @@ function readCidrs(fields: Fields, key: string): Prefix[] {
   return cidrs;
 }
 
-/** The cluster's networks hold this node's own, or its pods would be translated on the way to other nodes'. */
+/** The cluster's networks must contain this node's own: else other nodes' packets to its pods would be masqueraded. */
 function requireWithin(fields: Fields, cluster: readonly Prefix[], own: readonly Prefix[]): void {
   if (cluster.length === 0) return;
   for (const cidr of own) {
@@ -149,29 +140,4 @@ function readOwnCidrs(fields: Fields): Prefix[] {
   const cidrs: Prefix[] = [];
   for (const text of texts) cidrs.push(readPodCidr(fields, `podCIDRs[${cidrs.length}]`, text));
   return cidrs;
-}
-
-function readSource(fields: Fields): PeerSource {
-  const given: string[] = [];
-  for (const name of ["peers", "peersFile", "peersDir"]) if (fields.has(name)) given.push(name);
-  const key = textAt(given, 0);
-  const second = textAt(given, 1);
-  if (key === "") {
-    throw fields.invalid("peersFile", 'one of "peersFile", "peersDir" and "peers" must tell where the other nodes are');
-  }
-  if (second !== "") throw fields.invalid(second, `"${key}" tells already where the peers are`);
-  if (key === "peers") {
-    const peers = new PeerTable("", 0);
-    const rejects: Reject[] = [];
-    for (const entry of fields.objects("peers")) {
-      const { peer, reject } = readFields(entry, entry.path);
-      if (peer !== null) peers.add(peer, 0);
-      if (reject !== null) rejects.push(reject);
-    }
-    /* Whoever edits the configuration of a node has seen what is in it. */
-    return { inline: { generation: 0, force: true, peers, rejects }, file: "", directory: "" };
-  }
-  const path = fields.string(key, "");
-  if (!path.startsWith("/")) throw fields.invalid(key, `"${clip(path)}" is no absolute path`);
-  return { inline: null, file: key === "peersFile" ? path : "", directory: key === "peersDir" ? path : "" };
 }

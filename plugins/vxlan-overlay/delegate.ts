@@ -1,6 +1,6 @@
 /**
- * With "delegate" the plugin stands alone: it has the pod's interface made by another plugin, mostly `bridge` with
- * `host-local`, which it calls with a configuration made from its own.
+ * With "delegate" another plugin makes the pod's interface, mostly `bridge` with `host-local`. It is called with a configuration
+ * made from this plugin's own, so that one block is a whole network.
  */
 
 import { type NetworkConfig, readConfig } from "../../lib/cni/config.ts";
@@ -11,19 +11,19 @@ import { itemAt, textAt } from "../../lib/lists.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
 import { clash } from "./masquerade.ts";
 
-/** The plugin to delegate to: its name, and the call as it gets it. */
+/** The plugin to delegate to, and the call that it gets. */
 export interface Delegation {
   readonly type: string;
   readonly call: Call;
 }
 
-/** What `delegate` may leave out: a bridge that is the pods' gateway, with this node's networks. */
+/** The default: a bridge that is the pods' gateway, with this node's networks. */
 const DEFAULT_TYPE = "bridge";
 
 /**
  * The delegation, or null if the plugin is one of a chain.
- * @param settings null for DEL and GC, which a configuration that is wrong by now must not stop
- * @param mtu of the interfaces to make; 0 leaves that to the delegate
+ * @param settings null for DEL and GC, which must work with a configuration that is wrong by now
+ * @param mtu of the interfaces to make; 0 for the delegate's default
  * @throws CniError 7
  */
 export function delegationOf(call: Call, settings: OverlaySettings | null, mtu: number): Delegation | null {
@@ -35,7 +35,7 @@ export function delegationOf(call: Call, settings: OverlaySettings | null, mtu: 
   return { type, call: { request: call.request, config, delegates: call.delegates.withConfig(config) } };
 }
 
-/** Our configuration with the delegate's members in place of ours, and defaults where it has none. */
+/** Our configuration with the delegate's members in place of ours, and defaults for what it does not have. */
 function delegateConfig(config: NetworkConfig, given: Fields, type: string, mtu: number): NetworkConfig {
   const json = jsonObject();
   const { keys, items } = config.fields.json;

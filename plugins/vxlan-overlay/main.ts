@@ -8,17 +8,16 @@ import { warn } from "../../lib/host/io.ts";
 import { anyContains, formatPrefix, formatPrefixes } from "../../lib/ip/address.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../../lib/netlink/link.ts";
 import { writeLinkMtu } from "../../lib/netlink/vxlan.ts";
-import type { Outcome } from "../../lib/overlay/reconcile.ts";
+import type { OverlayStatus } from "../../lib/overlay/reconcile.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
 import { hostEndOf } from "../../lib/state/host-end.ts";
 import { attempting, Kernel, type Where } from "../../lib/state/kernel.ts";
 import { readOverlayConfig } from "./config.ts";
 import { type Delegation, delegationOf } from "./delegate.ts";
 import { refuseMasquerade } from "./masquerade.ts";
-import { reconciled } from "./reconciled.ts";
+import { reconcileNode } from "./node.ts";
 import { repair } from "./repair.ts";
 
-/** Where vxlan-overlay belongs. */
 const ADVICE =
   'vxlan-overlay joins the nodes\' networks of pods; put it behind bridge in the list of plugins, or let it call bridge with "delegate": {}';
 
@@ -39,18 +38,18 @@ function add(call: Call): Result {
   if (delegationOf(call, settings, 0) === null) requireFitting(call, settings, requirePrevious(call, ADVICE));
   const kernel = Kernel.forContainer(call.request.netns);
   try {
-    const outcome = reconciled(kernel, settings, "quick");
-    tell(outcome);
-    const delegation = delegationOf(call, settings, outcome.mtu);
+    const node = reconcileNode(kernel, settings, "quick");
+    report(node);
+    const delegation = delegationOf(call, settings, node.mtu);
     if (delegation !== null) return delegated(delegation, settings);
-    narrow(kernel, podLinks(kernel, call), outcome.mtu);
-    return withMtu(requirePrevious(call, ADVICE), outcome.mtu);
+    narrow(kernel, podLinks(kernel, call), node.mtu);
+    return withMtu(requirePrevious(call, ADVICE), node.mtu);
   } finally {
     kernel.close();
   }
 }
 
-/** The delegate makes the interface with the overlay's MTU; if it cannot be used, it is taken back. */
+/** The delegate makes the interface with the overlay's MTU. If its result cannot be used, its DEL is called. */
 function delegated(delegation: Delegation, settings: OverlaySettings): Result {
   const { type, call } = delegation;
   const result = call.delegates.add(type);
@@ -70,15 +69,15 @@ function check(call: Call): void {
   if (delegation !== null) delegation.call.delegates.check(delegation.type);
   const kernel = Kernel.forContainer(call.request.netns);
   try {
-    const outcome = reconciled(kernel, settings, "full");
-    for (const note of outcome.notes) warn(`vxlan-overlay: ${note}\n`);
-    if (outcome.problem !== "") throw new CniError(CHECK_FAILED, outcome.problem, "the peers known before were kept");
+    const node = reconcileNode(kernel, settings, "full");
+    for (const note of node.notes) warn(`vxlan-overlay: ${note}\n`);
+    if (node.problem !== "") throw new CniError(CHECK_FAILED, node.problem, "the peers known before were kept");
     for (const { where, link } of podLinks(kernel, call)) {
-      if (link.mtu <= outcome.mtu) continue;
+      if (link.mtu <= node.mtu) continue;
       throw new CniError(
         CHECK_FAILED,
-        `${where === "host" ? "host" : "container"} link ${link.name} has MTU ${link.mtu}, which should be ${outcome.mtu}`,
-        `larger packets do not fit into ${outcome.name}: ip link set ${link.name} mtu ${outcome.mtu}`,
+        `${where === "host" ? "host" : "container"} link ${link.name} has MTU ${link.mtu}, which should be ${node.mtu}`,
+        `larger packets do not fit into ${node.name}: ip link set ${link.name} mtu ${node.mtu}`,
       );
     }
   } finally {
@@ -86,35 +85,35 @@ function check(call: Call): void {
   }
 }
 
-/** Nothing of the overlay's belongs to one pod: the device and the peers are the node's. */
+/** Nothing of the overlay belongs to one pod: device and entries are the node's. */
 function del(call: Call): void {
   const delegation = delegationOf(call, null, 0);
   if (delegation !== null) delegation.call.delegates.del(delegation.type);
 }
 
-/** Compares everything with the kernel, and puts right what is missing or too much. */
+/** Compares everything with the kernel, and repairs what is missing or superfluous. */
 function gc(call: Call): void {
   const delegation = delegationOf(call, null, 0);
   if (delegation !== null) delegation.call.delegates.gc(delegation.type);
   const settings = readOverlayConfig(call.config);
   const kernel = Kernel.forHost();
   try {
-    tell(reconciled(kernel, settings, "full"));
+    report(reconcileNode(kernel, settings, "full"));
   } finally {
     kernel.close();
   }
 }
 
 /**
- * Fails only where no pod could be added for a reason of this node: what a runtime makes of a failure is that the node is
- * not ready, and its pods are evicted. All else is a note.
+ * Fails only if no pod could be added, for a reason of this node: after a failure the runtime reports the node as not ready, and
+ * its pods are evicted. All else is a note on standard error.
  */
 function status(call: Call): void {
   const settings = readOverlayConfig(call.config);
   const delegation = delegationOf(call, settings, 0);
   const kernel = Kernel.forHost();
   try {
-    tell(reconciled(kernel, settings, "close"));
+    report(reconcileNode(kernel, settings, "close"));
   } catch (error) {
     if (error instanceof CniError) throw new CniError(NOT_AVAILABLE, error.message, error.details);
     throw error;
@@ -124,8 +123,8 @@ function status(call: Call): void {
   if (delegation !== null) delegation.call.delegates.status(delegation.type);
 }
 
-/** Says on standard error what a person should know. */
-function tell({ problem, hasPeers, notes }: Outcome): void {
+/** Writes to standard error what a person should know. */
+function report({ problem, hasPeers, notes }: OverlayStatus): void {
   const effect = hasPeers ? "what was known of the peers is kept" : "no other node is reached";
   if (problem !== "") warn(`vxlan-overlay: ${problem}; ${effect}\n`);
   for (const note of notes) warn(`vxlan-overlay: ${note}\n`);
@@ -136,7 +135,7 @@ function requireFitting(call: Call, settings: OverlaySettings, previous: Result)
   refuseMasquerade(call, settings.exempt);
 }
 
-/** A pod whose address is not of this node's networks would never get an answer: other nodes look for it elsewhere. */
+/** A pod with an address outside of this node's networks would get no answer: other nodes send to its address elsewhere. */
 function requireOwnAddresses(call: Call, settings: OverlaySettings, previous: Result): void {
   for (const { address } of previous.ips) {
     const { family } = address.address;
@@ -155,7 +154,7 @@ interface PodLink {
   readonly link: Link;
 }
 
-/** The pod's interface, the other end of it, and the bridge that this is a port of, as far as they are there. */
+/** The pod's interface, its other end, and the bridge that this is a port of, as far as they exist. */
 function podLinks(kernel: Kernel, call: Call): PodLink[] {
   const links: PodLink[] = [];
   const inside = getLinkByName(kernel.container, call.request.ifname);
@@ -169,7 +168,7 @@ function podLinks(kernel: Kernel, call: Call): PodLink[] {
   return links;
 }
 
-/** Lets no link carry more than fits into the overlay. */
+/** Lowers the MTU of links to what fits into the overlay. */
 function narrow(kernel: Kernel, links: readonly PodLink[], mtu: number): void {
   for (const { where, link } of links) {
     if (link.mtu <= mtu) continue;

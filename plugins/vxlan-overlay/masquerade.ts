@@ -1,4 +1,4 @@
-/** A plugin in front that masquerades pods must leave out the cluster, or pods of other nodes see the node's address. */
+/** A plugin before this one that masquerades pods must exempt the cluster, or pods of other nodes see the node's address. */
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
 import { type FilterOwner, type FilterRecord, recordName } from "../../lib/filter/record.ts";
@@ -27,7 +27,7 @@ export function refuseMasquerade(call: Call, cluster: readonly Prefix[]): void {
   throw clash(cluster);
 }
 
-/** The error for a bridge that masquerades without leaving out the cluster. */
+/** The error for a bridge that masquerades without exempting the cluster. */
 export function clash(cluster: readonly Prefix[]): CniError {
   const names: string[] = [];
   for (const cidr of cluster) names.push(`"${formatPrefix(cidr)}"`);
@@ -48,7 +48,7 @@ function masquerades(record: FilterRecord): boolean {
   return record.iptables.length > 0 || record.elements.some((element) => element.set.startsWith("masquerade"));
 }
 
-/** Whether one of the networks that the record's rules name holds another one. */
+/** Whether one of the networks in the record's rules contains another one. */
 function isExempt(record: FilterRecord, cidr: Prefix): boolean {
   for (const line of formatRecord(record).split("\n")) {
     for (const word of line.split(" ")) {

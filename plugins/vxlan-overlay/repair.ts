@@ -1,32 +1,32 @@
-/** `vxlan-overlay repair [FILE...]`: for a timer, which has no configuration at hand, or only where it is. */
+/** `vxlan-overlay repair [FILE...]`: for a timer, which has no configuration, or the path of a network's file. */
 import { MAX_CONFIG_BYTES, readConfig } from "../../lib/cni/config.ts";
 import { Fields } from "../../lib/cni/fields.ts";
 import { formatJson, JsonError, jsonString, parseJson } from "../../lib/cni/json.ts";
 import { CniError, INVALID_CONFIG, IO_FAILURE, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { readAll, warn } from "../../lib/host/io.ts";
 import { deviceName, type OverlaySettings } from "../../lib/overlay/settings.ts";
-import { remembered } from "../../lib/overlay/state-file.ts";
+import { recordedConfigurations } from "../../lib/overlay/state-file.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { errnoText } from "../../lib/sys/errno.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { readOverlayConfig } from "./config.ts";
-import { reconciled } from "./reconciled.ts";
+import { reconcileNode } from "./node.ts";
 
-/** Where the files stand among the words that the program was started with. */
+/** The index of the first file in the command line. */
 const FIRST_FILE = 3;
 
 /**
- * Compares overlays with the kernel and their peers, and puts right what is different: those of the configurations in the
- * files, which may not have been made yet, and every other one that was made in this network namespace since the node came
- * up, by the configuration that the last call had.
+ * Compares overlays with the kernel and their peers, and repairs what is different: those of the configurations in the files,
+ * which may not exist yet, and every other one that was made in this network namespace since the node started, by the
+ * configuration of the last call.
  * @returns whether anything was different
- * @throws CniError the first of the overlays' problems, when all have been looked at
+ * @throws CniError the first problem, after all overlays were looked at
  */
 export function repair(): boolean {
   const run = new Run();
   try {
     for (const file of process.argv.slice(FIRST_FILE)) run.attempt(() => run.all(configurationsIn(file)));
-    run.all(remembered());
+    run.all(recordedConfigurations());
   } finally {
     run.kernel.close();
   }
@@ -38,7 +38,7 @@ class Run {
   readonly kernel = Kernel.forHost();
   changed = false;
   failure: CniError | null = null;
-  /** The devices that were looked at. */
+  /** The devices that were repaired. */
   readonly #done: string[] = [];
 
   all(configurations: readonly string[]): void {
@@ -47,7 +47,7 @@ class Run {
     }
   }
 
-  /** Does something whose failure keeps nothing else from being done. */
+  /** Runs an action; after a failure the others are run nevertheless. */
   attempt(action: () => void): void {
     try {
       action();
@@ -61,14 +61,14 @@ class Run {
     const device = deviceName(settings);
     if (this.#done.includes(device)) return;
     this.#done.push(device);
-    const outcome = reconciled(this.kernel, settings, "full");
+    const outcome = reconcileNode(this.kernel, settings, "full");
     this.changed = outcome.changed || this.changed;
     for (const note of outcome.notes) warn(`vxlan-overlay: ${device}: ${note}\n`);
     if (outcome.problem !== "") throw new CniError(NOT_AVAILABLE, `${device}: ${outcome.problem}`, "");
   }
 }
 
-/** The overlays' configurations in a list of plugins, or in a configuration of one, as a runtime hands them over. */
+/** The overlays' configurations in a list of plugins or in the configuration of one, as JSON with `cniVersion` and `name`. */
 function configurationsIn(file: string): string[] {
   const fields = readList(file);
   const plugins = fields.has("plugins") ? fields.objects("plugins") : [fields];

@@ -1,26 +1,15 @@
 /**
- * Entries that somebody has put down for good, where the kernel would otherwise have to ask or learn: neighbours (which
- * Ethernet address an IP address has) and forwarding entries of a VXLAN device (behind which host an Ethernet address is).
- * include/uapi/linux/neighbour.h
+ * Permanent neighbours (which MAC an IP address has), and permanent forwarding entries of a VXLAN device (behind which host a
+ * MAC is): with them the kernel neither asks nor learns. Both are messages of one type (include/uapi/linux/neighbour.h).
  */
-import type { Family } from "../ip/address.ts";
-import { ADDRESS_WORDS, isIpv4At } from "../ip/words.ts";
-import { type MessageWriter, NLM_F_CREATE } from "./codec.ts";
-import {
-  addressWords,
-  type EntryTable,
-  FLAGS,
-  FORWARDING,
-  GATEWAY,
-  HOST,
-  KEY,
-  NEIGHBOUR,
-  PERMANENT,
-  ROW_WORDS,
-} from "./entry-table.ts";
-import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, readIpRow, typeOf } from "./rows.ts";
-import { AF_INET, AF_INET6, NDA_DST, NLM_F_REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from "./rtnetlink.ts";
-import type { NetlinkSocket } from "./socket.ts";
+import type { Family } from "../../ip/address.ts";
+import { ADDRESS_WORDS, isIpv4At } from "../../ip/words.ts";
+import { type MessageWriter, NLM_F_CREATE } from "../codec.ts";
+import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, readIpRow, typeOf } from "../rows.ts";
+import { AF_INET, AF_INET6, NDA_DST, NLM_F_REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from "../rtnetlink.ts";
+import type { NetlinkSocket } from "../socket.ts";
+import { ADDRESS, ENTRY_WORDS, FDB_MAC, FLAGS, HOST, NEIGHBOUR_MAC, PERMANENT } from "./layout.ts";
+import { type EntryTable, FDB, NEIGHBOUR } from "./table.ts";
 
 const AF_BRIDGE = 7;
 
@@ -36,8 +25,13 @@ const NTF_SELF = 0x02;
 const NDMSG_WORDS = 3;
 const STATE = 2;
 
-/** Writes a request for a row of either kind, permanent, which replaces what is known of its address. */
-export function writePermanent(
+/**
+ * Writes a request that adds a neighbour or a forwarding entry, in place of what is known of its address:
+ * `ip neigh replace ADDRESS lladdr MAC dev LINK nud permanent protocol PROTOCOL`,
+ * `bridge fdb replace MAC dev LINK dst HOST self permanent`.
+ * @param link the index of the VXLAN device
+ */
+export function writeReplaceNeighbour(
   socket: NetlinkSocket,
   link: number,
   table: EntryTable,
@@ -47,31 +41,31 @@ export function writePermanent(
   writeRow(socket.request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE), link, table, row, protocol);
 }
 
-/** Writes a request that takes a row of either kind away; refused with ENOENT if it is not there. */
-export function writeDeletePermanent(socket: NetlinkSocket, link: number, table: EntryTable, row: number): void {
+/** Writes a request that removes a neighbour or a forwarding entry. Refused with ENOENT if it does not exist. */
+export function writeDeleteNeighbour(socket: NetlinkSocket, link: number, table: EntryTable, row: number): void {
   writeRow(socket.request(RTM_DELNEIGH, 0), link, table, row, 0);
 }
 
-/** @param protocol who makes it (RTPROT_*); 0 for nobody, which is how a neighbour is named that is to go */
+/** @param protocol who makes a neighbour (RTPROT_*); 0 in a request that removes one */
 function writeRow(writer: MessageWriter, link: number, table: EntryTable, row: number, protocol: number): void {
   const { words } = table;
-  const at = row * ROW_WORDS;
-  if (table.kind(row) === FORWARDING) {
+  const at = row * ENTRY_WORDS;
+  if (table.kind(row) === FDB) {
     writeHeader(writer, AF_BRIDGE, link, NUD_PERMANENT | NUD_NOARP, NTF_SELF);
-    writeMac(writer, words, at + KEY + 2);
+    writeMac(writer, words, at + FDB_MAC);
     writeIp(writer, words, at + HOST);
   } else {
-    const isIpv4 = isIpv4At(words, at + KEY);
+    const isIpv4 = isIpv4At(words, at + ADDRESS);
     writeHeader(writer, isIpv4 ? AF_INET : AF_INET6, link, protocol === 0 ? 0 : NUD_PERMANENT, 0);
-    writeIp(writer, words, at + KEY);
-    if (protocol !== 0) writeMac(writer, words, at + GATEWAY);
+    writeIp(writer, words, at + ADDRESS);
+    if (protocol !== 0) writeMac(writer, words, at + NEIGHBOUR_MAC);
     if (protocol !== 0) writer.attributeU8(NDA_PROTOCOL, protocol);
   }
   writer.end();
 }
 
 function writeIp(writer: MessageWriter, words: Int32Array, at: number): void {
-  const count = addressWords(isIpv4At(words, at));
+  const count = isIpv4At(words, at) ? 1 : ADDRESS_WORDS;
   writer.attributeWords(NDA_DST, words, at + ADDRESS_WORDS - count, count);
 }
 
@@ -84,7 +78,7 @@ function writeMac(writer: MessageWriter, words: Int32Array, at: number): void {
 
 /**
  * Adds the neighbours of a family on a link to a table: those that are permanent or made by `protocol`, not those that the
- * kernel has learned. @throws NetlinkError
+ * kernel has learned. `ip -4 neigh show dev LINK`. @throws NetlinkError
  */
 export function listNeighbours(
   socket: NetlinkSocket,
@@ -113,8 +107,8 @@ export function listNeighbours(
   );
 }
 
-/** Adds the forwarding entries of a VXLAN device that lead to a host to a table. @throws NetlinkError */
-export function listForwarding(socket: NetlinkSocket, link: number, table: EntryTable): void {
+/** Adds the forwarding entries of a VXLAN device that lead to a host: `bridge fdb show dev LINK`. @throws NetlinkError */
+export function listFdb(socket: NetlinkSocket, link: number, table: EntryTable): void {
   const before = table.count;
   socket.dumpRows(
     RTM_GETNEIGH,
@@ -125,7 +119,7 @@ export function listForwarding(socket: NetlinkSocket, link: number, table: Entry
     (words, from, to) => {
       for (let at = from; at < to; ) {
         const next = behindMessage(words, at, to);
-        if (isOnLink(words, at, next, link)) decodeForwarding(words, at + HEADER_WORDS, next, table);
+        if (isOnLink(words, at, next, link)) decodeFdb(words, at + HEADER_WORDS, next, table);
         at = next;
       }
     },
@@ -138,8 +132,8 @@ function isOnLink(words: Int32Array, message: number, end: number, link: number)
 }
 
 /**
- * Adds what the body of an RTM_NEWNEIGH message, the words [at, end), says, if it is about an IP address and permanent or made
- * by `wanted`. @throws NetlinkFormatError
+ * Adds the neighbour that the body of an RTM_NEWNEIGH message has, the words [at, end), if it is permanent or made by `wanted`
+ * (RTPROT_*). @throws NetlinkFormatError
  */
 export function decodeNeighbour(words: Int32Array, at: number, end: number, wanted: number, table: EntryTable): void {
   if (at + NDMSG_WORDS > end) return;
@@ -154,8 +148,8 @@ export function decodeNeighbour(words: Int32Array, at: number, end: number, want
     const head = words[attribute] ?? 0;
     next = behindAttribute(head, attribute, end);
     const type = typeOf(head);
-    if (type === NDA_DST) found = readIpRow(words, attribute, target, row + KEY);
-    else if (type === NDA_LLADDR) readMac(words, attribute, target, row + GATEWAY);
+    if (type === NDA_DST) found = readIpRow(words, attribute, target, row + ADDRESS);
+    else if (type === NDA_LLADDR) readMac(words, attribute, target, row + NEIGHBOUR_MAC);
     else if (type === NDA_PROTOCOL && next > attribute + 1) protocol = (words[attribute + 1] ?? 0) & 0xff;
   }
   const permanent = ((words[at + STATE] ?? 0) & NUD_PERMANENT) !== 0;
@@ -165,10 +159,10 @@ export function decodeNeighbour(words: Int32Array, at: number, end: number, want
 }
 
 /**
- * Adds what the body of an RTM_NEWNEIGH message, the words [at, end), says, if it is a forwarding entry to a host.
+ * Adds the forwarding entry that the body of an RTM_NEWNEIGH message has, the words [at, end), if it leads to a host.
  * @throws NetlinkFormatError
  */
-export function decodeForwarding(words: Int32Array, at: number, end: number, table: EntryTable): void {
+export function decodeFdb(words: Int32Array, at: number, end: number, table: EntryTable): void {
   if (at + NDMSG_WORDS > end || ((words[at] ?? 0) & 0xff) !== AF_BRIDGE) return;
   const row = table.begin();
   const target = table.words;
@@ -179,9 +173,9 @@ export function decodeForwarding(words: Int32Array, at: number, end: number, tab
     next = behindAttribute(head, attribute, end);
     const type = typeOf(head);
     if (type === NDA_DST) found = readIpRow(words, attribute, target, row + HOST);
-    else if (type === NDA_LLADDR) readMac(words, attribute, target, row + KEY + 2);
+    else if (type === NDA_LLADDR) readMac(words, attribute, target, row + FDB_MAC);
   }
-  target[row] = FORWARDING;
+  target[row] = FDB;
   target[row + FLAGS] = ((words[at + STATE] ?? 0) & NUD_PERMANENT) === 0 ? 0 : PERMANENT;
   if (found) table.end();
 }

@@ -5,7 +5,7 @@ import { CniError } from "../errors.ts";
 import { type Address, formatAddress, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { type PeerList, vtepMac } from "./peers.ts";
 import { parsePeersFile } from "./peers-file.ts";
-import { type OwnNode, ownRowOf, type Sound, soundPeers } from "./sound.ts";
+import { type OwnNode, ownRowOf, type ValidPeers, validPeers } from "./valid-peers.ts";
 
 const address = (text: string): Address => parseAddress(text) as Address;
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
@@ -37,12 +37,12 @@ function listOf(records: readonly Record[]): PeerList {
   return parsePeersFile(new TextEncoder().encode(text), "peers.ndjson");
 }
 
-function sound(records: readonly Record[], own = OWN): Sound {
+function sound(records: readonly Record[], own = OWN): ValidPeers {
   const list = listOf(records);
-  return soundPeers(list, ownRowOf(list.peers, own.nodeIp, own.podCidrs), own);
+  return validPeers(list, ownRowOf(list.peers, own.nodeIp, own.podCidrs), own);
 }
 
-const usedOf = ({ peers }: Sound): string[] =>
+const usedOf = ({ peers }: ValidPeers): string[] =>
   Array.from({ length: peers.count }, (_, row) => formatAddress(peers.host(row)).replace("192.0.2.", ""));
 
 describe("a list", () => {

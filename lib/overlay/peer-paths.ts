@@ -1,38 +1,31 @@
-/** How this node reaches the others: asked of the kernel once for all that share a route. */
+/** The paths from this node to the others: the kernel is asked once for all peers that share a route. */
 import { type Address, parseAddress } from "../ip/address.ts";
-import { ADDRESS_WORDS, addressAt, isIpv4At, putAddress } from "../ip/words.ts";
+import { AddressColumn } from "../ip/columns.ts";
+import { IPV4_LENGTH } from "../ip/words.ts";
+import { numberAt } from "../lists.ts";
 import type { PlacedAddress } from "../netlink/address.ts";
-import {
-  type EntryTable,
-  FLAGS,
-  FOREIGN,
-  GATEWAY,
-  HAS_GATEWAY,
-  HEAD,
-  KEY,
-  LINK,
-  ROW_WORDS,
-} from "../netlink/entry-table.ts";
+import type { EntryTable } from "../netlink/entries/table.ts";
 import { getLinkByIndex, getLinkByName, type Link } from "../netlink/link.ts";
 import { findPaths, type Path } from "../netlink/path.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { overlayMtu, type PathMtu } from "./mtu.ts";
+import { FOREIGN } from "./ownership.ts";
 import type { PeerTable } from "./peer-table.ts";
 import type { OverlaySettings } from "./settings.ts";
 import { chooseUnderlay, LOOPBACK_IFINDEX, sameRoutes, type Underlay } from "./underlay.ts";
 
-/** The ways to all peers, each once. */
-export interface Ways {
-  /** For each peer which of `paths` is its own. */
+/** The paths to all peers, each once. */
+export interface PeerPaths {
+  /** For each peer the index of its path in `paths`. */
   readonly of: Int32Array;
-  /** Null for one to which there is none. */
+  /** Null where the kernel has no route. */
   readonly paths: readonly (Path | null)[];
-  /** For each path a peer that is reached by it. */
+  /** For each path a peer that it leads to. */
   readonly peers: readonly number[];
 }
 
-/** @param routes what the main table holds, told apart */
-export function waysTo(socket: NetlinkSocket, peers: PeerTable, ownRow: number, routes: EntryTable): Ways {
+/** Asks the kernel for the paths. @param routes of the main routing table, with marks */
+export function pathsTo(socket: NetlinkSocket, peers: PeerTable, ownRow: number, routes: EntryTable): PeerPaths {
   const shared = sameRoutes(peers, routes, ownRow);
   const of = new Int32Array(peers.count);
   const asked: number[] = [];
@@ -73,7 +66,7 @@ export function underlayOf(
   });
 }
 
-/** The addresses that no peer's pods may have: this node's on the link between the nodes, and those of routers there. */
+/** The addresses that no peer's pods may have: this node's own on the link between the nodes, and those of routers there. */
 export function addressesNear(
   underlay: Underlay,
   addresses: readonly PlacedAddress[],
@@ -81,11 +74,9 @@ export function addressesNear(
 ): readonly Address[] {
   const near = [underlay.address];
   for (const { link, prefix } of addresses) if (link === underlay.link) near.push(prefix.address);
-  const { words } = routes;
   for (let row = 0; row < routes.count && near.length < MAX_NEAR; row += 1) {
-    const at = row * ROW_WORDS;
-    if (routes.kind(row) !== FOREIGN || words[at + LINK] !== underlay.link) continue;
-    if (((words[at + FLAGS] ?? 0) & HAS_GATEWAY) !== 0) near.push(addressAt(words, at + GATEWAY));
+    if (routes.mark(row) !== FOREIGN || routes.link(row) !== underlay.link) continue;
+    if (routes.hasGateway(row)) near.push(routes.gateways.address(row));
   }
   return near;
 }
@@ -95,29 +86,24 @@ const MAX_NEAR = 256;
 
 /** The peers that have some of a node's addresses, in their order. */
 function listedOf(addresses: readonly PlacedAddress[], peers: PeerTable): number[] {
-  const words = new Int32Array(ADDRESS_WORDS);
   const rows: number[] = [];
   for (const { prefix } of addresses) {
-    putAddress(words, 0, prefix.address);
-    const row = peers.find(words, 0);
+    const row = peers.find(AddressColumn.of(prefix.address), 0);
     if (row >= 0) rows.push(row);
   }
   return rows.sort((a, b) => a - b);
 }
 
+/** The index of the link of the first default route, 0 if there is none. */
 function defaultLinkOf(routes: EntryTable): number {
-  const { words } = routes;
   for (let row = 0; row < routes.count; row += 1) {
-    const at = row * ROW_WORDS;
-    const wide = (words[at + HEAD] ?? 0) >>> 8;
-    const link = words[at + LINK] ?? 0;
-    if (routes.kind(row) !== FOREIGN || link === 0) continue;
-    if (wide === 0 || (wide === IPV4_DEFAULT && isIpv4At(words, at + KEY))) return link;
+    const link = routes.link(row);
+    if (routes.mark(row) !== FOREIGN || link === 0) continue;
+    const length = routes.length(row);
+    if (length === 0 || (length === IPV4_LENGTH && routes.addresses.isIpv4(row))) return link;
   }
   return 0;
 }
-
-const IPV4_DEFAULT = 96;
 
 /** The MTU that the overlay's device should have. @param lower the underlay's link, null if it is gone */
 export function mtuFor(
@@ -126,9 +112,9 @@ export function mtuFor(
   underlay: Underlay,
   lower: Link | null,
   peers: PeerTable,
-  ways: Ways,
+  paths: PeerPaths,
 ): number {
-  /* What lo carries says nothing of the ways out. */
+  /* The MTU of lo says nothing about the links to other nodes. */
   const widest = underlay.link === LOOPBACK_IFINDEX ? USUAL_MTU : (lower?.mtu ?? 0);
   const links = [underlay.link];
   const mtus = [widest];
@@ -141,11 +127,11 @@ export function mtuFor(
     return mtu;
   };
   const narrow: PathMtu[] = [];
-  for (let i = 0; i < ways.paths.length; i += 1) {
-    const path = ways.paths[i] ?? null;
+  for (let i = 0; i < paths.paths.length; i += 1) {
+    const path = paths.paths[i] ?? null;
     if (path === null || path.local) continue;
     const linkMtu = mtuOf(path.link);
-    const family = isIpv4At(peers.hosts, (ways.peers[i] ?? 0) * ADDRESS_WORDS) ? 4 : 6;
+    const family = peers.hosts.isIpv4(numberAt(paths.peers, i)) ? 4 : 6;
     narrow.push({ mtu: path.mtu > 0 ? Math.min(path.mtu, linkMtu) : linkMtu, underlay: family });
   }
   return overlayMtu(settings.datapath, underlay.address.family, widest, narrow, settings.mtu);
@@ -154,14 +140,14 @@ export function mtuFor(
 /** Ethernet's. */
 const USUAL_MTU = 1500;
 
-/** For each peer the link on which it can be reached without a tunnel, 0 if it cannot or is not to be. */
-export function directLinks(settings: OverlaySettings, device: number, ways: Ways): Int32Array {
-  const direct = new Int32Array(ways.of.length);
+/** For each peer the index of the link on which it is reached without a tunnel; 0 for those behind the tunnel. */
+export function directLinks(settings: OverlaySettings, device: number, paths: PeerPaths): Int32Array {
+  const direct = new Int32Array(paths.of.length);
   if (!settings.directRouting) return direct;
-  const links = ways.paths.map((path) => {
+  const links = paths.paths.map((path) => {
     if (path === null || path.gateway !== null || path.local || path.link === device) return 0;
     return path.link;
   });
-  for (let row = 0; row < direct.length; row += 1) direct[row] = links[ways.of[row] ?? 0] ?? 0;
+  for (let row = 0; row < direct.length; row += 1) direct[row] = links[paths.of[row] ?? 0] ?? 0;
   return direct;
 }

@@ -1,27 +1,11 @@
 /**
- * Routes of the main table that lead to other nodes (include/uapi/linux/rtnetlink.h, lwtunnel.h): through a gateway that the
- * neighbour table knows, or straight into a tunnel whose other end the route itself names.
+ * Routes of the main table that lead to other nodes (include/uapi/linux/rtnetlink.h, lwtunnel.h): by way of a gateway, or into
+ * a tunnel whose other end the route itself names.
  */
-import type { Family } from "../ip/address.ts";
-import { ADDRESS_WORDS, IPV4_LENGTH, isIpv4At, putIpv4 } from "../ip/words.ts";
-import { type MessageWriter, NLM_F_CREATE } from "./codec.ts";
-import {
-  addressWords,
-  type EntryTable,
-  FLAGS,
-  GATEWAY,
-  HAS_GATEWAY,
-  HAS_TUNNEL,
-  HOST,
-  KEY,
-  LINK,
-  METRIC,
-  ONLINK,
-  ROUTE,
-  ROW_WORDS,
-  VNI,
-} from "./entry-table.ts";
-import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, numberIn, readIpRow, typeOf } from "./rows.ts";
+import type { Family } from "../../ip/address.ts";
+import { ADDRESS_WORDS, IPV4_LENGTH, isIpv4At, putIpv4 } from "../../ip/words.ts";
+import { type MessageWriter, NLM_F_CREATE } from "../codec.ts";
+import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, numberIn, readIpRow, typeOf } from "../rows.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -37,8 +21,23 @@ import {
   RTM_NEWROUTE,
   RTN_UNICAST,
   RTNH_F_ONLINK,
-} from "./rtnetlink.ts";
-import type { NetlinkSocket } from "./socket.ts";
+} from "../rtnetlink.ts";
+import type { NetlinkSocket } from "../socket.ts";
+import {
+  ADDRESS,
+  ENTRY_WORDS,
+  FLAGS,
+  GATEWAY,
+  HAS_GATEWAY,
+  HAS_TUNNEL,
+  HOST,
+  LINK,
+  METRIC,
+  ONLINK,
+  REST,
+  VNI,
+} from "./layout.ts";
+import { type EntryTable, ROUTE } from "./table.ts";
 
 const RTA_ENCAP_TYPE = 21;
 const RTA_ENCAP = 22;
@@ -56,26 +55,29 @@ const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_LINK = 253;
 const RT_SCOPE_NOWHERE = 255;
 
-/** Writes a request for a route, which replaces the one with its prefix and priority. */
-export function writeTunnelRoute(socket: NetlinkSocket, table: EntryTable, row: number): void {
+/**
+ * Writes a request that adds a route, in place of the one with its prefix and metric:
+ * `ip route replace PREFIX [encap ip id VNI dst HOST] [via GATEWAY [onlink]] dev LINK proto PROTOCOL metric METRIC`.
+ */
+export function writeReplaceRoute(socket: NetlinkSocket, table: EntryTable, row: number): void {
   const writer = socket.request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
-  const at = row * ROW_WORDS;
+  const at = row * ENTRY_WORDS;
   const hasGateway = ((table.words[at + FLAGS] ?? 0) & HAS_GATEWAY) !== 0;
-  const isIpv4 = isIpv4At(table.words, at + KEY);
+  const isIpv4 = isIpv4At(table.words, at + ADDRESS);
   writeRoute(writer, table.words, at, isIpv4 && !hasGateway ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE, RTN_UNICAST);
 }
 
-/** Writes a request that removes a route; refused with ESRCH if it is not there. */
-export function writeDeleteTunnelRoute(socket: NetlinkSocket, table: EntryTable, row: number): void {
+/** Writes a request that removes a route: `ip route del PREFIX ...`. Refused with ESRCH if the route does not exist. */
+export function writeDeleteRoute(socket: NetlinkSocket, table: EntryTable, row: number): void {
   const writer = socket.request(RTM_DELROUTE, 0);
-  const at = row * ROW_WORDS;
-  const scope = isIpv4At(table.words, at + KEY) ? RT_SCOPE_NOWHERE : RT_SCOPE_UNIVERSE;
+  const at = row * ENTRY_WORDS;
+  const scope = isIpv4At(table.words, at + ADDRESS) ? RT_SCOPE_NOWHERE : RT_SCOPE_UNIVERSE;
   writeRoute(writer, table.words, at, scope, RTN_UNSPEC);
 }
 
 /** struct rtmsg: family, destination and source length, TOS, table, protocol, scope, type, flags. */
 function writeRoute(writer: MessageWriter, words: Int32Array, at: number, scope: number, type: number): void {
-  const isIpv4 = isIpv4At(words, at + KEY);
+  const isIpv4 = isIpv4At(words, at + ADDRESS);
   const flags = words[at + FLAGS] ?? 0;
   const length = ((words[at] ?? 0) >>> 8) - (isIpv4 ? IPV4_LENGTH : 0);
   writer.u8(isIpv4 ? AF_INET : AF_INET6);
@@ -85,8 +87,8 @@ function writeRoute(writer: MessageWriter, words: Int32Array, at: number, scope:
   writer.u8(flags >>> 8);
   writer.u8(scope);
   writer.u8(type);
-  writer.u32(words[at + ONLINK] === 1 ? RTNH_F_ONLINK : 0);
-  if (length > 0) writeIp(writer, RTA_DST, words, at + KEY);
+  writer.u32(((words[at + REST] ?? 0) & ONLINK) !== 0 ? RTNH_F_ONLINK : 0);
+  if (length > 0) writeIp(writer, RTA_DST, words, at + ADDRESS);
   if ((flags & HAS_GATEWAY) !== 0) writeIp(writer, RTA_GATEWAY, words, at + GATEWAY);
   if ((flags & HAS_TUNNEL) !== 0) writeEncapsulation(writer, words, at);
   const priority = (words[at + METRIC] ?? 0) >>> 0;
@@ -96,7 +98,7 @@ function writeRoute(writer: MessageWriter, words: Int32Array, at: number, scope:
 }
 
 function writeIp(writer: MessageWriter, type: number, words: Int32Array, at: number): void {
-  const count = addressWords(isIpv4At(words, at));
+  const count = isIpv4At(words, at) ? 1 : ADDRESS_WORDS;
   writer.attributeWords(type, words, at + ADDRESS_WORDS - count, count);
 }
 
@@ -114,8 +116,8 @@ function writeEncapsulation(writer: MessageWriter, words: Int32Array, at: number
   writer.attributeU16(RTA_ENCAP_TYPE, isIpv4 ? LWTUNNEL_ENCAP_IP : LWTUNNEL_ENCAP_IP6);
 }
 
-/** Adds all unicast routes of the main table to a table. @throws NetlinkError */
-export function listTunnelRoutes(socket: NetlinkSocket, family: Family, table: EntryTable): void {
+/** Adds all unicast routes of the main routing table to a table of entries: `ip -4 route show`. @throws NetlinkError */
+export function listRoutes(socket: NetlinkSocket, family: Family, table: EntryTable): void {
   const before = table.count;
   socket.dumpRows(
     RTM_GETROUTE,
@@ -130,7 +132,7 @@ export function listTunnelRoutes(socket: NetlinkSocket, family: Family, table: E
     (words, from, to) => {
       for (let at = from; at < to; ) {
         const next = behindMessage(words, at, to);
-        decodeTunnelRoute(words, at + HEADER_WORDS, next, table);
+        decodeRoute(words, at + HEADER_WORDS, next, table);
         at = next;
       }
     },
@@ -142,11 +144,11 @@ export function listTunnelRoutes(socket: NetlinkSocket, family: Family, table: E
 const RTMSG_WORDS = 3;
 
 /**
- * Adds what the body of an RTM_NEWROUTE message, the words [at, end), says, if it is a unicast IP route of the main table.
- * IPv6 routes to ::ffff:0:0/96, which nobody has, are left out: here these addresses stand for IPv4.
+ * Adds the route that the body of an RTM_NEWROUTE message has, the words [at, end), if it is a unicast route of the main
+ * routing table. IPv6 routes to ::ffff:0:0/96 are skipped: in a table of entries these addresses stand for IPv4.
  * @throws NetlinkFormatError
  */
-export function decodeTunnelRoute(words: Int32Array, at: number, end: number, table: EntryTable): void {
+export function decodeRoute(words: Int32Array, at: number, end: number, table: EntryTable): void {
   if (at + RTMSG_WORDS > end) return;
   const first = words[at] ?? 0;
   const second = words[at + 1] ?? 0;
@@ -156,14 +158,14 @@ export function decodeTunnelRoute(words: Int32Array, at: number, end: number, ta
   const isIpv4 = family === AF_INET;
   const row = table.begin();
   const target = table.words;
-  if (isIpv4) putIpv4(target, row + KEY, 0);
+  if (isIpv4) putIpv4(target, row + ADDRESS, 0);
   let flags = second & 0xff00;
   for (let next = at + RTMSG_WORDS; next < end; ) {
     const attribute = next;
     const head = words[attribute] ?? 0;
     next = behindAttribute(head, attribute, end);
     const type = typeOf(head);
-    if (type === RTA_DST) readIpRow(words, attribute, target, row + KEY);
+    if (type === RTA_DST) readIpRow(words, attribute, target, row + ADDRESS);
     else if (type === RTA_GATEWAY) flags |= readIpRow(words, attribute, target, row + GATEWAY) ? HAS_GATEWAY : 0;
     else if (type === RTA_OIF) target[row + LINK] = numberIn(words, attribute);
     else if (type === RTA_PRIORITY) target[row + METRIC] = numberIn(words, attribute);
@@ -172,8 +174,8 @@ export function decodeTunnelRoute(words: Int32Array, at: number, end: number, ta
   const length = ((first >>> 8) & 0xff) + (isIpv4 ? IPV4_LENGTH : 0);
   target[row] = ROUTE | (length << 8);
   target[row + FLAGS] = flags;
-  target[row + ONLINK] = ((words[at + 2] ?? 0) & RTNH_F_ONLINK) === 0 ? 0 : 1;
-  if (isIpv4At(target, row + KEY) === isIpv4) table.end();
+  target[row + REST] = ((words[at + 2] ?? 0) & RTNH_F_ONLINK) === 0 ? 0 : ONLINK;
+  if (isIpv4At(target, row + ADDRESS) === isIpv4) table.end();
 }
 
 function decodeEncapsulation(words: Int32Array, at: number, end: number, target: Int32Array, row: number): boolean {
@@ -184,7 +186,7 @@ function decodeEncapsulation(words: Int32Array, at: number, end: number, target:
     next = behindAttribute(head, attribute, end);
     const type = typeOf(head);
     if (type === LWTUNNEL_IP_DST) found = readIpRow(words, attribute, target, row + HOST);
-    /* 64 bits, of which a VNI takes the last. */ else if (type === LWTUNNEL_IP_ID && next > attribute + 2)
+    /* 64 bits; the VNI is in the last 24. */ else if (type === LWTUNNEL_IP_ID && next > attribute + 2)
       target[row + VNI] = networkOrder(words[attribute + 2] ?? 0);
   }
   return found;

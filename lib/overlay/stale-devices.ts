@@ -1,4 +1,4 @@
-/** What an overlay left under another VNI: the configuration has changed, and the device is named after it. */
+/** Devices that this network had under other VNIs: the VNI was changed in the configuration, and the device is named after it. */
 import { bits, type Prefix, sameAddress } from "../ip/address.ts";
 import { listAddresses } from "../netlink/address.ts";
 import { writeDeleteLink } from "../netlink/link.ts";
@@ -10,24 +10,24 @@ import { ENOENT, SystemError } from "../sys/errno.ts";
 import { DEVICE_PREFIX, deviceAlias, deviceName, type OverlaySettings, TABLE_PREFIX } from "./settings.ts";
 
 /**
- * Removes the devices that this network had under other VNIs, with their tables: they have the addresses and the routes
- * that the new device is to have. A second overlay of the network, for other pods, has neither.
+ * Removes the stale devices with their tables: they have the addresses and routes that the new device needs. A second overlay
+ * of the network, for other pods, has other addresses and stays.
  * @throws NetlinkError
  */
-export function removeFormer(socket: NetlinkSocket, settings: OverlaySettings): void {
+export function removeStaleDevices(socket: NetlinkSocket, settings: OverlaySettings): void {
   for (const device of listVxlans(socket)) {
     const { name, alias, index } = device.link;
-    /* No network has a space in its name; what follows one in the alias is of no concern here. */
+    /* The first two words of the alias are the owner: no network has a space in its name. */
     if (name === deviceName(settings) || alias.split(" ", 2).join(" ") !== deviceAlias(settings)) continue;
-    if (!name.startsWith(DEVICE_PREFIX) || !hasOurs(socket, device, settings.podCidrs)) continue;
+    if (!name.startsWith(DEVICE_PREFIX) || !hasOwnAddress(socket, device, settings.podCidrs)) continue;
     writeDeleteLink(socket, index);
     socket.run();
     removeTable(TABLE_PREFIX + name.slice(DEVICE_PREFIX.length));
   }
 }
 
-/** Whether a device has the first address of one of our networks. */
-function hasOurs(socket: NetlinkSocket, device: Vxlan, podCidrs: readonly Prefix[]): boolean {
+/** Whether a device has the first address of one of this node's networks. */
+function hasOwnAddress(socket: NetlinkSocket, device: Vxlan, podCidrs: readonly Prefix[]): boolean {
   for (const { prefix } of listAddresses(socket, device.link.index)) {
     for (const { address } of podCidrs) {
       if (prefix.length === bits(address.family) && sameAddress(prefix.address, address)) return true;
@@ -36,7 +36,7 @@ function hasOurs(socket: NetlinkSocket, device: Vxlan, podCidrs: readonly Prefix
   return false;
 }
 
-/** Removes a table of an overlay's, if it is there; without nf_tables it is not. @throws NetlinkError */
+/** Removes a table, if it exists: `nft delete table inet NAME`. A kernel without nf_tables has none. @throws NetlinkError */
 export function removeTable(name: string): void {
   let socket: NetlinkSocket | null = null;
   try {

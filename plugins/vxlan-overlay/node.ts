@@ -1,23 +1,23 @@
-/** Brings the node up to date for a verb. */
+/** What every verb does on the node: the overlay, forwarding, and a look at the firewalls of other programs. */
 import type { Family } from "../../lib/ip/address.ts";
 import { NetlinkError } from "../../lib/netlink/socket.ts";
 import { lookAtFirewalls } from "../../lib/overlay/firewall.ts";
-import { type Depth, type Outcome, reconcile } from "../../lib/overlay/reconcile.ts";
+import { type Depth, type OverlayStatus, reconcileOverlay } from "../../lib/overlay/reconcile.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
 import { apply } from "../../lib/state/apply.ts";
 import { type Kernel, kernelRefused } from "../../lib/state/kernel.ts";
 import { differenceInForwarding, type ForwardingObject } from "../../lib/state/kinds/forwarding.ts";
 
-/** @throws CniError if the overlay cannot be had, or the node does not forward and cannot be made to */
-export function reconciled(kernel: Kernel, settings: OverlaySettings, depth: Depth): Outcome {
+/** @throws CniError if the overlay cannot be made, or forwarding cannot be turned on */
+export function reconcileNode(kernel: Kernel, settings: OverlaySettings, depth: Depth): OverlayStatus {
   try {
-    const outcome = reconcile(kernel.host, settings, depth);
+    const status = reconcileOverlay(kernel.host, settings, depth);
     const plan = forwarding(settings);
     const isOff = depth === "full" && plan.some((object) => differenceInForwarding(kernel, object) !== null);
     apply(kernel, plan);
-    /* Where nothing is to do nobody waits for a look at other people's rules. */
-    const firewalls = depth === "full" || outcome.changed ? lookAtFirewalls(kernel.host, settings) : [];
-    return { ...outcome, notes: [...outcome.notes, ...firewalls], changed: outcome.changed || isOff };
+    /* Reading all rules takes time: a call that changes nothing does without. */
+    const firewalls = depth === "full" || status.changed ? lookAtFirewalls(kernel.host, settings) : [];
+    return { ...status, notes: [...status.notes, ...firewalls], changed: status.changed || isOff };
   } catch (error) {
     if (error instanceof NetlinkError) throw kernelRefused(error, "cannot set up the overlay", "");
     throw error;
