@@ -266,10 +266,7 @@ export class PrefixList {
   /** Copies the rows [from, to) of another list to the rows from `row` on. */
   copyRows(row: number, list: PrefixList, from: number, to: number): void {
     const { words } = list.addresses;
-    this.addresses.words.set(
-      words.subarray(from * ADDRESS_WORDS, to * ADDRESS_WORDS),
-      row * ADDRESS_WORDS,
-    );
+    this.addresses.words.set(words.subarray(from * ADDRESS_WORDS, to * ADDRESS_WORDS), row * ADDRESS_WORDS);
     this.lengths.set(list.lengths.subarray(from, to), row);
   }
 

@@ -183,11 +183,7 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
     "ip -6 route del fd44:0:0:2::/64 dev overlay1 proto 112 metric 77",
     ROUTE,
     (socket) =>
-      writeDeleteRoute(
-        socket,
-        EntryTable.of([{ kind: "route", route: { ...VIA6, gateway: null, onlink: false } }]),
-        0,
-      ),
+      writeDeleteRoute(socket, EntryTable.of([{ kind: "route", route: { ...VIA6, gateway: null, onlink: false } }]), 0),
   ],
 ];
 

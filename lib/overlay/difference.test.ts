@@ -13,7 +13,7 @@ import {
   tooManyLost as tooManyLostOf,
 } from "./difference.ts";
 import { describeEntry, entriesFor as entriesOf } from "./entries.ts";
-import { FOREIGN, markRoutes, metricOf as metricIn, type Overlay, OURS, STAMP } from "./ownership.ts";
+import { FOREIGN, markRoutes, metricOf as metricIn, OURS, type Overlay, STAMP } from "./ownership.ts";
 import type { Peer } from "./peer.ts";
 import { PeerTable } from "./peer-table.ts";
 import { vtepMac } from "./peers.ts";
@@ -257,7 +257,11 @@ describe("a change that takes away many nodes at once", () => {
     const nodes = (list: readonly Entry[]) => hostsOf(EntryTable.of(list)).count;
     expect(nodes(entries(3))).toBe(3);
     expect(nodes(entriesFor(GPE, [peer(1), peer(2)], [0, 0]))).toBe(2);
-    expect(hostsOf(EntryTable.of(entries(9)), 4).words()).toEqual(hostsOf(EntryTable.of(entries(9))).words().subarray(0, 16));
+    expect(hostsOf(EntryTable.of(entries(9)), 4).words()).toEqual(
+      hostsOf(EntryTable.of(entries(9)))
+        .words()
+        .subarray(0, 16),
+    );
   });
 });
 

@@ -15,7 +15,7 @@ const SETTINGS: OverlaySettings = {
   datapath: "classic",
   underlay: "",
   podCidrs: [prefix("10.244.1.0/24"), prefix("fd44:0:0:1::/64")],
-  source: { inline: null, file: "/peers", directory: "" },
+  source: new FileSource("peersFile", "/peers"),
   directRouting: false,
   mtu: 0,
   checksumOffload: null,

@@ -1,12 +1,8 @@
 /** An overlay's entries in the kernel: listing, putting and removing them. */
-import {
-  listFdb,
-  listNeighbours,
-  writeDeleteNeighbour,
-  writeReplaceNeighbour,
-} from "../netlink/entries/neighbours.ts";
-import { listRoutes, writeDeleteRoute, writeReplaceRoute } from "../netlink/entries/routes.ts";
+
 import type { TunnelRoute } from "../netlink/entries/entry.ts";
+import { listFdb, listNeighbours, writeDeleteNeighbour, writeReplaceNeighbour } from "../netlink/entries/neighbours.ts";
+import { listRoutes, writeDeleteRoute, writeReplaceRoute } from "../netlink/entries/routes.ts";
 import { EntryTable, ROUTE } from "../netlink/entries/table.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { ENOENT, ESRCH, errnoText } from "../sys/errno.ts";
@@ -49,13 +45,7 @@ export function removeRows(socket: NetlinkSocket, overlay: Overlay, table: Entry
   return send(socket, overlay, table, rows, true);
 }
 
-function send(
-  socket: NetlinkSocket,
-  overlay: Overlay,
-  table: EntryTable,
-  rows: Int32Array,
-  remove: boolean,
-): string[] {
+function send(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, rows: Int32Array, remove: boolean): string[] {
   const refused: string[] = [];
   for (let from = 0; from < rows.length; from += AT_ONCE) {
     const end = Math.min(from + AT_ONCE, rows.length);

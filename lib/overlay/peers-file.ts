@@ -66,7 +66,8 @@ export function parsePeersFile(bytes: Uint8Array, name: string): PeerList {
   }
   if (generation < 0) throw new PeersUnavailable(`${name} is empty`);
   const count = peers.count + rejects.length;
-  if (count < announced) throw new PeersUnavailable(`${name} says it holds ${announced} peers, but ends after ${count}`);
+  if (count < announced)
+    throw new PeersUnavailable(`${name} says it holds ${announced} peers, but ends after ${count}`);
   return { generation, force, peers, rejects };
 }
 

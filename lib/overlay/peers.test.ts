@@ -97,7 +97,9 @@ describe("a peers file", () => {
   test("cut off after any byte but the last newline is not taken for a whole one", () => {
     const bytes = new TextEncoder().encode(file(TWO));
     for (let length = 0; length < bytes.length - 1; length += 1) {
-      expect(() => parsePeersFile(bytes.subarray(0, length), "peers.ndjson"), `${length} bytes`).toThrow(PeersUnavailable);
+      expect(() => parsePeersFile(bytes.subarray(0, length), "peers.ndjson"), `${length} bytes`).toThrow(
+        PeersUnavailable,
+      );
     }
     expect(parsePeersFile(bytes.subarray(0, bytes.length - 1), "peers.ndjson").peers.count).toBe(2);
   });
@@ -200,7 +202,8 @@ describe("records of the usual kind, which are read without making objects", () 
         const { nodeIp, podCidrs, mac } = action();
         return [formatAddress(nodeIp), formatMac(mac), ...podCidrs.map(formatPrefix)].join(" ");
       } catch (error) {
-        if (error instanceof CniError || error instanceof PeersUnavailable || error instanceof JsonError) return "refused";
+        if (error instanceof CniError || error instanceof PeersUnavailable || error instanceof JsonError)
+          return "refused";
         throw error;
       }
     };

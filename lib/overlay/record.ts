@@ -18,7 +18,8 @@ export interface ReadRecord {
 export function readRecord(bytes: Uint8Array, place: string): ReadRecord {
   let fields: Fields;
   try {
-    if (bytes.length > MAX_RECORD_BYTES) throw new PeersUnavailable(`${place} is longer than ${MAX_RECORD_BYTES} bytes`);
+    if (bytes.length > MAX_RECORD_BYTES)
+      throw new PeersUnavailable(`${place} is longer than ${MAX_RECORD_BYTES} bytes`);
     fields = parseRecord(bytes, place);
   } catch (error) {
     if (!(error instanceof PeersUnavailable)) throw error;

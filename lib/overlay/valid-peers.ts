@@ -180,13 +180,7 @@ function compareNetworks(peers: PeerTable, networks: PodNetworks, conflicts: Con
 }
 
 /** Finds nodes, and addresses on the link between them, inside of networks of pods. */
-function findInside(
-  peers: PeerTable,
-  ownRow: number,
-  own: OwnNode,
-  networks: PodNetworks,
-  conflicts: Conflicts,
-): void {
+function findInside(peers: PeerTable, ownRow: number, own: OwnNode, networks: PodNetworks, conflicts: Conflicts): void {
   for (let row = 0; row < peers.count; row += 1) {
     const network = row === ownRow ? -1 : networks.networkOf(peers.hosts, row);
     if (network < 0) continue;

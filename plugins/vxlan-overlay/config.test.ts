@@ -63,7 +63,9 @@ describe("the options' text", () => {
     const [, section = ""] = page.split("\n## Options\n");
     const [table = ""] = section.split("\n## ");
     const rows = table.split("\n").filter((line) => line.startsWith("| `"));
-    const options = rows.flatMap((line) => [...(line.split("|")[1] ?? "").matchAll(/`(\w+)`/g)].map(([, name]) => name));
+    const options = rows.flatMap((line) =>
+      [...(line.split("|")[1] ?? "").matchAll(/`(\w+)`/g)].map(([, name]) => name),
+    );
     /* What `delegate` says is another plugin's configuration. */
     expect(["name", ...options.filter((name) => name !== "delegate")].sort()).toEqual(Object.keys(CHANGES).sort());
 
@@ -74,7 +76,11 @@ describe("the options' text", () => {
     });
     const before = shown(read({}));
     const others = Object.keys(CHANGES).map((option) => shown(read(changed(option))));
-    for (const key of Object.keys(before)) expect(others.some((other) => other[key] !== before[key]), key).toBe(true);
+    for (const key of Object.keys(before))
+      expect(
+        others.some((other) => other[key] !== before[key]),
+        key,
+      ).toBe(true);
   });
 
   test("changes if a network is moved from one list to the other", () => {
@@ -83,7 +89,10 @@ describe("the options' text", () => {
     const other = read({ podCIDRs: nodes.slice(0, 1), clusterCIDRs: [...nodes.slice(1), "10.244.0.0/16"] });
     expect(optionsText(one)).not.toBe(optionsText(other));
     const dual = read({});
-    const single = read({ podCIDRs: ["10.244.1.0/24"], clusterCIDRs: ["fd44:0:0:1::/64", "10.244.0.0/16", "fd44::/48"] });
+    const single = read({
+      podCIDRs: ["10.244.1.0/24"],
+      clusterCIDRs: ["fd44:0:0:1::/64", "10.244.0.0/16", "fd44::/48"],
+    });
     expect(optionsText(dual)).not.toBe(optionsText(single));
   });
 
@@ -99,7 +108,9 @@ describe("the options' text", () => {
     expect(optionsText(inline).split("\n")).toEqual([
       ...["pods", "1", "8472", "classic", "", "false", "0", "false", "", ""],
       ...["true", "true", "false", "false", "", "10.244.1.0/24"],
-      ...JSON.stringify(peers, null, 4).split("\n").map((line) => expect.stringContaining(line.trim())),
+      ...JSON.stringify(peers, null, 4)
+        .split("\n")
+        .map((line) => expect.stringContaining(line.trim())),
     ]);
   });
 });

@@ -41,5 +41,10 @@ export function inlineSource(option: string, fields: Fields): PeerSource {
     if (reject !== null) rejects.push(reject);
   }
   /* `force`: who removes many peers from the node's own configuration means that. */
-  return new InlineSource(option, value === null ? "" : formatJson(value), { generation: 0, force: true, peers, rejects });
+  return new InlineSource(option, value === null ? "" : formatJson(value), {
+    generation: 0,
+    force: true,
+    peers,
+    rejects,
+  });
 }
