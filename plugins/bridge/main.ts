@@ -279,7 +279,7 @@ function expectedGateways(call: Call, config: BridgeConfig): { all: Prefix[]; ce
   const certain: Prefix[] = [];
   if (config.ipam !== "host-local") return { all, certain };
   try {
-    for (const { ranges } of readHostLocal(call.config, "").pools) {
+    for (const { ranges } of readHostLocal(call.config, "").sets) {
       for (const { gateway, subnet } of ranges) {
         const prefix: Prefix = { address: gateway, length: subnet.length };
         all.push(prefix);
