@@ -1,6 +1,6 @@
 /**
- * Lease files in every form that has been written: container ID and interface, or the container ID alone, as before CNI 0.7
- * and as some programs write them. Whoever holds the lease by its record, or by the file alone, every verb takes it for its.
+ * Lease files in all existing formats: container ID and interface name, or only the container ID, as before CNI 0.7 and as
+ * some programs write them. Every verb finds the owner, by the record or by the lease file.
  */
 import { rm, utimes } from "node:fs/promises";
 import { join } from "node:path";
@@ -16,14 +16,14 @@ const VALID = { more: { "cni.dev/valid-attachments": [{ containerID: "c1", ifnam
 const FORMS: readonly (readonly [string, string])[] = [
   ["the container ID", "c1"],
   ["the container ID and a new line", "c1\n"],
-  ["the container ID and a new line of DOS", "c1\r\n"],
+  ["the container ID and CR LF", "c1\r\n"],
   ["both", "c1\neth0"],
   ["both, and a new line at the end", "c1\neth0\n"],
-  ["both, with a new line of DOS", "c1\r\neth0"],
-  ["both, with new lines of DOS", "c1\r\neth0\r\n"],
+  ["both, separated by CR LF", "c1\r\neth0"],
+  ["both, each with CR LF", "c1\r\neth0\r\n"],
 ];
 
-/** What else is known of the lease. */
+/** The state of the other files. */
 const SITUATIONS = {
   "and its record and the index are as ADD left them": async () => {},
   "and the directory has changed since": async (network: Network) => utimes(network.leases, new Date(), new Date()),
@@ -42,20 +42,20 @@ describe.each(FORMS)("a lease file that holds %s", (_form, content) => {
         await test(network);
         expect(await network.addresses()).toEqual([]);
         expect(await network.records()).toEqual({});
-        /* It is free for the next one. */
+        /* The address is free again. */
         expect(await network.addOne("c2", { args: `IP=${ADDRESS}` })).toBe(ADDRESS);
       });
 
-    it("goes with DEL", () => withLease((network) => network.del("c1")));
+    it("is removed by DEL", () => withLease((network) => network.del("c1")));
 
-    it("goes with GC, and stays while its attachment is valid", () =>
+    it("is removed by GC, unless its attachment is valid", () =>
       withLease(async (network) => {
         expectSuccess(await network.call("GC", "", VALID));
         expect(await network.addresses()).toEqual([ADDRESS]);
         expectSuccess(await network.call("GC", "", GC_ALL));
       }));
 
-    it("is the attachment's for CHECK, and ADD again gives the same address", () =>
+    it("belongs to the attachment for CHECK, and ADD again returns the same address", () =>
       withLease(async (network) => {
         expectSuccess(await network.call("CHECK", "c1"));
         expect(await network.addOne("c1")).toBe(ADDRESS);
@@ -64,14 +64,14 @@ describe.each(FORMS)("a lease file that holds %s", (_form, content) => {
         await network.del("c1");
       }));
 
-    it("leaves its attachment when ADD asks for another address", () =>
+    it("is removed when ADD requests another address", () =>
       withLease(async (network) => {
         expect(await network.addOne("c1", { args: "IP=10.9.0.77" })).toBe("10.9.0.77");
         expect(await network.addresses()).toEqual(["10.9.0.77"]);
         await network.del("c1");
       }));
 
-    it("is of no concern to another container, or to another interface of it that has its own", () =>
+    it("is not changed by another container, or by another interface of the container with its own lease", () =>
       withLease(async (network) => {
         const other = await network.addOne("c1", { ifname: "net1" });
         await network.del("c1", { ifname: "net1" });

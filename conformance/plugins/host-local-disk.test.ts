@@ -1,4 +1,4 @@
-/** What host-local leaves on disk: shared with the reference plugin, healed after kills and reboots, safe from links. */
+/** host-local's files: shared with the reference plugin, repaired after kills and reboots, safe from links. */
 import {
   access,
   chmod,
@@ -33,7 +33,7 @@ describe.skipIf(!hasReference)("with the reference plugin", () => {
       const reference = { plugin: REFERENCE };
       for (const id of ["r1", "r2", "r3"]) await network.add(id, reference);
       await network.del("r2", reference);
-      /* Goes on after the address given last, and gives none that is held. */
+      /* It continues after the address allocated last, and allocates no leased one. */
       expect(await network.addOne("c1")).toBe("10.9.0.5");
       expectSuccess(await network.call("CHECK", "r1"));
       await network.del("r1");
@@ -44,7 +44,7 @@ describe.skipIf(!hasReference)("with the reference plugin", () => {
     });
   });
 
-  it("serves DEL, CHECK and GC in a directory that has only been its", async () => {
+  it("serves DEL, CHECK and GC in a directory that only the reference has used", async () => {
     await withNetwork(SUBNET, async (network) => {
       for (const id of ["r1", "r2", "r3"]) await network.add(id, { plugin: REFERENCE });
       expectSuccess(await network.call("CHECK", "r1"));
@@ -58,7 +58,7 @@ describe.skipIf(!hasReference)("with the reference plugin", () => {
     });
   });
 
-  it("hands its own directory over", async () => {
+  it("leaves a directory that the reference can use", async () => {
     await withNetwork(smallRange(6), async (network) => {
       const reference = { plugin: REFERENCE, cniVersion: "1.0.0" };
       for (const id of ["c1", "c2", "c3"]) await network.add(id);
@@ -76,7 +76,7 @@ describe.skipIf(!hasReference)("with the reference plugin", () => {
     });
   });
 
-  it("can be used in turn with it: no address twice, none lost", async () => {
+  it("can alternate with it: no address is allocated twice, none is lost", async () => {
     await withNetwork(smallRange(21), async (network) => {
       const held = new Map<string, string>();
       for (let i = 0; i < 60; i += 1) {
@@ -121,7 +121,7 @@ it("removes leases that name only the container, as before CNI 0.7", async () =>
   });
 });
 
-it("gives 100 containers at once 100 addresses, ten times [LIFE-3]", async () => {
+it("allocates 100 addresses to 100 containers at once, ten times [LIFE-3]", async () => {
   await withNetwork(smallRange(101), async (network) => {
     const ids = Array.from({ length: 100 }, (_, i) => `c${i}`);
     for (let round = 0; round < 10; round += 1) {
@@ -166,7 +166,7 @@ describe("symbolic links", () => {
     });
   });
 
-  it("are followed to a network's leases if root has put them where nobody else can write", async () => {
+  it("are followed to a network's leases if root made them where nobody else can write", async () => {
     await withNetwork(SUBNET, async (network) => {
       const elsewhere = join(network.directory, "volume");
       await mkdir(elsewhere);
@@ -191,7 +191,7 @@ describe("symbolic links", () => {
     });
   });
 
-  it("are not followed for directories otherwise, but lead to the data directory", async () => {
+  it("are not followed for other directories, but may lead to the data directory", async () => {
     await withNetwork(SUBNET, async (network) => {
       const elsewhere = join(network.directory, "elsewhere");
       await mkdir(elsewhere);
@@ -217,8 +217,8 @@ describe("symbolic links", () => {
   });
 });
 
-describe("leases that nobody can use any more", () => {
-  it("of an earlier boot are given when there is nothing else, and not before", async () => {
+describe("leases of dead attachments", () => {
+  it("of an earlier boot are reclaimed only if no address is free", async () => {
     await withNetwork(smallRange(5), async (network) => {
       await network.add("old1");
       await network.add("old2");
@@ -235,20 +235,20 @@ describe("leases that nobody can use any more", () => {
     });
   });
 
-  it("are kept for a container of the same name, with its address of before", async () => {
+  it("are kept for a container of the same ID, with the same address", async () => {
     await withNetwork(SUBNET, async (network) => {
       await network.add("static", { args: "IP=10.9.0.77" });
       await network.changeRecord("static", { boot: "00000000-0000-0000-0000-000000000000" });
       expect(await network.addOne("static")).toBe("10.9.0.77");
       await network.changeRecord("static", { boot: "00000000-0000-0000-0000-000000000000" });
-      /* The container was made anew, with another ID but the same address. */
+      /* The container was created again, with another ID but the same requested address. */
       expect(await network.addOne("anew", { args: "IP=10.9.0.77" })).toBe("10.9.0.77");
       await network.del("static");
       expect(await network.leaseFiles()).toEqual({ "10.9.0.77": "anew\r\neth0" });
     });
   });
 
-  it("written by the reference before this boot are among them, later ones are not", async () => {
+  it("include those that the reference wrote before this boot, not later ones", async () => {
     await withNetwork(smallRange(3), async (network) => {
       await network.writeLease("10.9.0.2", "r1\r\neth0");
       await network.writeLease("10.9.0.3", "r2\r\neth0");
@@ -260,7 +260,7 @@ describe("leases that nobody can use any more", () => {
     });
   });
 
-  it("have a namespace that is gone, for longer than the grace period", async () => {
+  it("include those whose namespace is gone after the grace period", async () => {
     await withNetwork(smallRange(4), async (network) => {
       const alive = await Netns.create();
       const gone = await Netns.create();
@@ -276,7 +276,7 @@ describe("leases that nobody can use any more", () => {
         }
         await gone.remove();
         await execa("umount", [held.path]);
-        /* The kernel may give the number to a namespace that is made meanwhile; this one it gives to none. */
+        /* The kernel may reuse the namespace's inode number; it never uses this one. */
         await network.changeRecord("gone", { netns: `4 1 ${gone.path}` });
         const old = { "since-boot-ms": "1" };
         expectError(await network.call("ADD", "c1"), {
@@ -300,7 +300,7 @@ describe("leases that nobody can use any more", () => {
   });
 });
 
-it("a namespace that is gone is not taken for a later one with its number", async () => {
+it("a namespace that is gone is not confused with a later one of the same inode number", async () => {
   await withNetwork(smallRange(3), async (network) => {
     const pod = await Netns.create();
     try {
@@ -318,7 +318,7 @@ it("a namespace that is gone is not taken for a later one with its number", asyn
 });
 
 describe("the lock", () => {
-  /** Holds the lock for some seconds, or until it is told to stop. */
+  /** Holds the lock for some seconds, or until `stop` is called. */
   const hold = async (network: Network, seconds: number) => {
     await network.add("c0");
     const holder = execa("flock", ["--no-fork", join(network.leases, "lock"), "sleep", String(seconds)], {
@@ -339,7 +339,7 @@ describe("the lock", () => {
     });
   });
 
-  it("is not waited for longer than 20 s: then the holder is named", async () => {
+  it("is waited for at most 20 s; then the error names the holder", async () => {
     await withNetwork(SUBNET, async (network) => {
       const holder = await hold(network, 40);
       try {
@@ -357,10 +357,10 @@ describe("the lock", () => {
     });
   });
 
-  it("is not waited for longer in all, however often a call needs it", async () => {
+  it("is waited for at most 20 s in all if a call needs it several times", async () => {
     await withNetwork(SUBNET, async (network) => {
       const first = await hold(network, 12);
-      /* For an attachment that holds an address ADD gives the lock back to look into its namespace, and takes it again. */
+      /* If the attachment holds an address, ADD releases the lock while it opens the namespace, then locks again. */
       const netns = "/run/netns/none";
       const slowly = ["/usr/bin/strace", "-o", "/dev/null", "-P", netns, "-e", "inject=openat:delay_enter=5000000"];
       const config = network.config();
@@ -369,7 +369,7 @@ describe("the lock", () => {
       await first.ended();
       const second = execa("flock", ["--no-fork", join(network.leases, "lock"), "sleep", "60"], { reject: false });
       try {
-        /* Of twenty seconds those are left that the first one did not take. */
+        /* The second wait has what the first one left of the 20 seconds. */
         expectError(await waiting, { code: 11, details: /^waited [1-9] s;/ });
       } finally {
         second.kill("SIGKILL");
@@ -380,7 +380,7 @@ describe("the lock", () => {
     });
   });
 
-  it("ends for a call that is told to stop", async () => {
+  it("is not waited for after a signal", async () => {
     await withNetwork(SUBNET, async (network) => {
       const holder = await hold(network, 3);
       const waiting = execa(HOST_LOCAL, {
@@ -399,7 +399,7 @@ describe("the lock", () => {
   });
 });
 
-it("costs the same with many leases: no call lists a directory", async () => {
+it("takes the same time with many leases: no call lists a directory", async () => {
   await withNetwork({ subnet: "10.9.0.0/20" }, async (network) => {
     await network.add("first");
     for (let i = 0; i < 300; i += 1) await network.writeLease(`10.9.1.${i % 250}`, `r${i}\r\neth0`);

@@ -1,4 +1,4 @@
-/** host-local after kills at any system call, damaged files and full disks: no lease lost, none in the way. */
+/** host-local after kills at each system call, damaged files and full disks: no lease is lost, none blocks an address. */
 import { mkdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -9,7 +9,7 @@ import { expectConsistent, killPoints, smallRange, trace, withNetwork } from "./
 const SUBNET = { subnet: "10.9.0.0/24" };
 const HOST_LOCAL = join(binDirectory, "host-local");
 
-describe("killed at any system call", () => {
+describe("killed at each system call", () => {
   it("ADD loses no lease and blocks none", async () => {
     await withNetwork(smallRange(5), async (network) => {
       const live = await network.addOne("live");
@@ -19,7 +19,7 @@ describe("killed at any system call", () => {
       for (const [i, point] of points.entries()) {
         const { killed } = await trace(network, "ADD", "victim", point);
         expect(killed, point.join(" ")).toBe(true);
-        /* The runtime tries again, or gives up; both by turns. */
+        /* In every second case the runtime tries again, in the others it gives up. */
         if (i % 2 === 0) {
           const again = await network.addOne("victim");
           expect(again).not.toBe(live);
@@ -57,7 +57,7 @@ describe("killed at any system call", () => {
     });
   });
 
-  it("the first ADD of a network leaves nothing in the way of the next", async () => {
+  it("the first ADD of a network does not block the next", async () => {
     const points: string[][] = [];
     await withNetwork(SUBNET, async (network) => {
       points.push(...killPoints((await trace(network, "ADD", "victim")).lines));
@@ -73,7 +73,7 @@ describe("killed at any system call", () => {
     }
   });
 
-  it("an ADD that nobody takes back gives its address to nobody else, until GC", async () => {
+  it("the address of an ADD without DEL is not allocated again until GC", async () => {
     await withNetwork(smallRange(201), async (network) => {
       await network.add("first");
       const points = killPoints((await trace(network, "ADD", "second")).lines);
@@ -97,8 +97,8 @@ describe("damage", () => {
   it.each([
     ["empty", ""],
     ["torn", "\0\0\0\0\0\0\0\0"],
-    ["of no use", "/ / /"],
-  ])("a lease file that is %s occupies no address", async (_name, content) => {
+    ["invalid", "/ / /"],
+  ])("a lease file that is %s does not block its address", async (_name, content) => {
     await withNetwork(smallRange(4), async (network) => {
       await network.writeLease("10.9.0.2", content);
       await network.writeLease("10.9.0.4", content);
@@ -108,7 +108,7 @@ describe("damage", () => {
     });
   });
 
-  it("a lease file that loses its content is no lease any more", async () => {
+  it("a lease file that was truncated is no lease", async () => {
     await withNetwork(smallRange(3), async (network) => {
       await network.add("c1");
       await network.add("c2");
@@ -123,7 +123,7 @@ describe("damage", () => {
     ["empty", ""],
     ["torn", "podwire host-local index 1\nboot "],
     ["nonsense", "x".repeat(5000)],
-  ])("an index that is %s costs nothing but a look at the directory", async (_name, text) => {
+  ])("an index that is %s is replaced after a search of the directory", async (_name, text) => {
     await withNetwork(SUBNET, async (network) => {
       await network.add("c1");
       await network.add("c2");
@@ -134,7 +134,7 @@ describe("damage", () => {
     });
   });
 
-  it("a record that is torn leaves its lease to be found", async () => {
+  it("a lease whose record is damaged is still found", async () => {
     await withNetwork(SUBNET, async (network) => {
       await network.add("c1");
       const [name] = Object.keys(await network.records());
@@ -146,7 +146,7 @@ describe("damage", () => {
     });
   });
 
-  it("records and leases that were removed by hand are forgotten", async () => {
+  it("records and leases may be removed by hand", async () => {
     await withNetwork(SUBNET, async (network) => {
       await network.add("c1");
       await network.add("c2");
@@ -161,11 +161,11 @@ describe("damage", () => {
   });
 });
 
-it("serves DEL on a full disk, and leaves nothing of an ADD that finds no room", async () => {
+it("serves DEL on a full disk, and an ADD that fails there leaves nothing", async () => {
   await withNetwork(SUBNET, async (network) => {
     await mkdir(network.dataDir);
     await writeFile(join(network.directory, "config"), JSON.stringify(network.config()));
-    /* The mount is seen by this shell only, and goes with it. */
+    /* The mount is in a mount namespace of this shell. */
     const script = `
       set -e
       mount -t tmpfs -o size=64k none "$DATA"

@@ -1,4 +1,4 @@
-/** For the suites of host-local: one network with a data directory of its own, and the verbs called on it. */
+/** For the suites of host-local: a network with its own data directory, and calls of the verbs on it. */
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -16,14 +16,14 @@ import {
 
 export const REFERENCE = join(referenceDirectory, "host-local");
 
-/** What differs from the plain call. */
+/** Differences from the default call. */
 export interface Variation {
   readonly ifname?: string;
   readonly netns?: string;
   readonly args?: string;
   readonly plugin?: string;
   readonly cniVersion?: string;
-  /** Takes the place of the network's own `ipam` part (without type and dataDir, which are added). */
+  /** Replaces the network's `ipam` object (without type and dataDir, which are added). */
   readonly ipam?: JsonObject;
   /** Further members of the configuration. */
   readonly more?: JsonObject;
@@ -31,7 +31,7 @@ export interface Variation {
   readonly timeoutMs?: number;
 }
 
-/** What our record of an attachment holds. */
+/** The fields of a record. */
 export interface RecordFile {
   readonly container: string;
   readonly ifname: string;
@@ -75,7 +75,7 @@ export class Network {
     return join(this.dataDir, this.name);
   }
 
-  /** The directory of our own records. */
+  /** The directory of Podwire's records. */
   get own(): string {
     return join(this.dataDir, ".podwire", this.name);
   }
@@ -145,7 +145,7 @@ export class Network {
     return records;
   }
 
-  /** Rewrites the record of a container, as if it had been made at another time. */
+  /** Changes fields in the records of a container. */
   async changeRecord(id: string, change: Partial<RecordFile>): Promise<void> {
     for (const [name, record] of Object.entries(await this.records())) {
       if (record.container !== id) continue;
@@ -164,7 +164,7 @@ export function addressesOf(result: JsonObject): string[] {
   return (result.ips as { address: string }[]).map((ip) => ip.address.split("/")[0] ?? "");
 }
 
-/** Everything about a network must be in order: each lease has one owner and a record, each record a lease. */
+/** Each lease must have one owner and a record, each record a lease, and there must be no temporary file. */
 export async function expectConsistent(network: Network): Promise<void> {
   const leases = await network.leaseFiles();
   const recorded: Record<string, string> = {};
@@ -185,7 +185,7 @@ export async function withNetwork(ipam: JsonObject, test: (network: Network) => 
   }
 }
 
-/** A network of one range that gives 10.9.0.2 to 10.9.0.<last>. */
+/** A network with one range, 10.9.0.2 to 10.9.0.<last>. */
 export function smallRange(last: number): JsonObject {
   return { ranges: [[{ subnet: "10.9.0.0/24", rangeStart: "10.9.0.2", rangeEnd: `10.9.0.${last}` }]] };
 }

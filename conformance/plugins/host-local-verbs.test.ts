@@ -1,4 +1,4 @@
-/** DEL, CHECK, GC and STATUS of host-local from outside. */
+/** DEL, CHECK, GC and STATUS of host-local as a user sees them. */
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -8,7 +8,7 @@ import { type Network, smallRange, withNetwork } from "./host-local-harness.ts";
 const SUBNET = { subnet: "10.9.0.0/24" };
 
 describe("DEL", () => {
-  it("removes what the attachment holds and no more, and knows nothing of unknown ones", async () => {
+  it("removes only what the attachment holds, and succeeds for an unknown one", async () => {
     await withNetwork(SUBNET, async (network) => {
       await network.add("c1");
       await network.add("c1", { ifname: "net1" });
@@ -35,7 +35,7 @@ describe("DEL", () => {
     });
   });
 
-  it("makes no directories, and neither do CHECK, STATUS and GC", async () => {
+  it("creates no directories, and neither do CHECK, STATUS and GC", async () => {
     await withNetwork(SUBNET, async (network) => {
       await network.del("c1");
       expectError(await network.call("CHECK", "c1", { more: { prevResult: { cniVersion: "1.1.0" } } }), { code: 101 });
@@ -69,7 +69,7 @@ describe.each(versionsFrom("0.4.0"))("CHECK at CNI %s", (cniVersion) => {
 });
 
 describe("GC", () => {
-  it("keeps the valid attachments and deletes nothing if it is not told which those are", async () => {
+  it("keeps the valid attachments, and removes nothing without a list of them", async () => {
     await withNetwork(SUBNET, async (network) => {
       for (const id of ["c1", "c2", "c3"]) await network.add(id);
       await network.add("c1", { ifname: "net1" });
@@ -102,7 +102,7 @@ describe("GC", () => {
 describe("STATUS", () => {
   const strict = (network: Network) => ({ ipam: { ...network.ipam, statusFailsWhenExhausted: true } });
 
-  it("tells that a range set is exhausted, with the counts", async () => {
+  it("warns that a range set is exhausted, with the counts", async () => {
     await withNetwork(smallRange(4), async (network) => {
       expectSuccess(await network.call("STATUS", "x"));
       for (const id of ["c1", "c2", "c3"]) {
@@ -130,7 +130,7 @@ describe("STATUS", () => {
     });
   });
 
-  it("tells that the data directory cannot be written", async () => {
+  it("fails if the data directory cannot be written", async () => {
     await withNetwork(SUBNET, async (network) => {
       await writeFile(join(network.directory, "file"), "");
       const under = (dataDir: string) => ({ ...SUBNET, dataDir });

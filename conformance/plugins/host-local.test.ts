@@ -1,4 +1,4 @@
-/** host-local from outside: what it gives, what it refuses and how it says so. */
+/** host-local as a user sees it: which addresses it allocates, which requests it refuses, and its errors. */
 import { stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -42,7 +42,7 @@ describe("ADD", () => {
     });
   });
 
-  it("goes on from one range of a set to the next, each with its own gateway", async () => {
+  it("continues from one range of a set to the next, each with its own gateway", async () => {
     const ranges = [[{ subnet: "10.9.0.0/30" }, { subnet: "10.10.0.0/30", gateway: "10.10.0.2" }]];
     await withNetwork({ ranges }, async (network) => {
       expect(await network.addOne("c1")).toBe("10.9.0.2");
@@ -56,7 +56,7 @@ describe("ADD", () => {
     });
   });
 
-  it("never gives the network's own or the broadcast address, whatever the range says", async () => {
+  it("never allocates the network or broadcast address, even if the range includes it", async () => {
     const ipam = { subnet: "10.9.0.0/29", rangeStart: "10.9.0.0", rangeEnd: "10.9.0.7" };
     await withNetwork(ipam, async (network) => {
       const given = [];
@@ -66,7 +66,7 @@ describe("ADD", () => {
     });
   });
 
-  it("makes directories and files for root alone", async () => {
+  it("creates directories and files for root alone", async () => {
     await withNetwork(SUBNET, async (network) => {
       await network.add("c1");
       const mode = async (path: string) => ((await stat(path)).mode & 0o777).toString(8);
@@ -103,7 +103,7 @@ describe("ADD", () => {
 describe("requested addresses", () => {
   const ranges = [[{ subnet: "10.9.0.0/24" }], [{ subnet: "fd00:9::/64" }], [{ subnet: "10.8.0.0/24" }]];
 
-  it("come from all three places, prefix length or not, each to the set it fits", async () => {
+  it("come from all three sources, with or without prefix length, each for the set that holds it", async () => {
     await withNetwork({ ranges }, async (network) => {
       const more = { args: { cni: { ips: ["fd00:9::50/64"] } }, runtimeConfig: { ips: ["10.8.0.8/24", "10.9.0.99"] } };
       const variation = { args: "IgnoreUnknown=1;IP=10.9.0.99/16", more };
@@ -112,7 +112,7 @@ describe("requested addresses", () => {
     });
   });
 
-  it("that fit nowhere are told before anything is allocated", async () => {
+  it("that no set holds are refused before anything is allocated", async () => {
     await withNetwork({ ranges }, async (network) => {
       const more = { runtimeConfig: { ips: ["10.9.0.5", "10.9.0.6", "172.16.0.1"] } };
       expectError(await network.call("ADD", "c1", { more }), {
@@ -250,7 +250,7 @@ describe("configuration errors name the field", () => {
 });
 
 describe("repeated ADD", () => {
-  it("returns the same addresses while the interface is gone, and is an error while it is there", async () => {
+  it("returns the same addresses if the interface is gone, and is an error if it exists", async () => {
     await withNetwork({ ranges: [[SUBNET], [{ subnet: "fd00:9::/64" }]] }, async (network) => {
       const pod = await Netns.create();
       try {
@@ -284,7 +284,7 @@ describe("repeated ADD", () => {
   });
 });
 
-it("gives an address no earlier again than all others have been given", async () => {
+it("reuses an address only after all others were allocated", async () => {
   await withNetwork(smallRange(6), async (network) => {
     const given: string[] = [];
     for (let i = 0; i < 7; i += 1) {
@@ -292,7 +292,7 @@ it("gives an address no earlier again than all others have been given", async ()
       await network.del(`a${i}`);
     }
     expect(given).toEqual([2, 3, 4, 5, 6, 2, 3].map((last) => `10.9.0.${last}`));
-    /* Now the order of release counts. */
+    /* From here on the order of release decides. */
     const held: string[] = [];
     for (const id of ["b1", "b2", "b3"]) held.push(await network.addOne(id));
     expect(held).toEqual(["10.9.0.4", "10.9.0.5", "10.9.0.6"]);
@@ -303,7 +303,7 @@ it("gives an address no earlier again than all others have been given", async ()
   });
 });
 
-it("does not give an address again at once that was asked for before the lap came to it", async () => {
+it("does not reuse a requested address at once when the pass reaches it", async () => {
   await withNetwork(smallRange(6), async (network) => {
     await network.add("c1", { args: "IP=10.9.0.2" });
     await network.del("c1");

@@ -26,7 +26,7 @@ async function repair(node: Node, ...files: readonly string[]): Promise<Said> {
 }
 
 const NOTHING: Said = { exitCode: 0, said: "" };
-const MENDED: Said = { exitCode: 0, said: "vxlan-overlay: something was missing; it was put back" };
+const MENDED: Said = { exitCode: 0, said: "vxlan-overlay: something was missing; it was restored" };
 
 describe.each(DATAPATHS)("the link between the nodes (%s)", (datapath) => {
   const room = datapath === "classic" ? 50 : 36;

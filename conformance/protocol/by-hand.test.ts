@@ -37,7 +37,7 @@ describe.each(PLUGINS)("%s by hand", (plugin) => {
       `CNI ${plugin} plugin v${version}`,
       `CNI protocol versions supported: ${VERSIONS.join(", ")}`,
     ]);
-    expect(lines.slice(2)).toEqual([`Podwire; "${plugin} --help" tells more`, ""]);
+    expect(lines.slice(2)).toEqual([`Podwire; "${plugin} --help" prints more`, ""]);
   };
 
   test.each([{}, { command: "" }, ...["version", "--version", "-v"].map((word) => ({ words: [word] }))])(

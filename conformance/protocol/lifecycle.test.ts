@@ -213,7 +213,7 @@ describe.each(PLUGINS)("%s", (plugin) => {
           const untold = await item.call("GC");
           expect(untold).toMatchObject({ exitCode: 0, stdout: "" });
           expect(untold.stderr).toBe(
-            `${plugin}: the configuration has no "cni.dev/valid-attachments", so no attachment was taken for stale\n`,
+            `${plugin}: the configuration has no "cni.dev/valid-attachments", so GC removed nothing\n`,
           );
           expect(await item.call("CHECK", { prevResult })).toMatchObject(SILENT);
           expect(await item.call("GC", { [key]: list })).toMatchObject(SILENT);

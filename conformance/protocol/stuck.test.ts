@@ -141,7 +141,7 @@ describe("a reader that does not read", () => {
     const result = await stuck.ended;
     expect(result).toMatchObject({ exitCode: 1, signal: null });
     expect(result.stderr).toBe(
-      "interrupted by signal 15; standard output holds a part of a result that is no longer true\n",
+      "interrupted by signal 15; standard output has a part of a result, which is not valid\n",
     );
     expect(await leases()).toEqual([]);
     const part = pipe.contents();

@@ -1,4 +1,4 @@
-/** ADD: one address from each pool, all of them or none, under one hold of the lock. */
+/** ADD: allocates one address from each range set, all of them or none, in one transaction. */
 
 import { CniError, CONFLICT } from "../../lib/errors.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
@@ -8,38 +8,39 @@ import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.
 import { formatSpans, isGateway, type Range, spanIndex, usableAddresses } from "../../lib/ip/range.ts";
 import { itemAt, textAt } from "../../lib/lists.ts";
 import * as sys from "../../lib/sys/sys.ts";
-import type { Pool } from "./config.ts";
-import { type Attachment, describeOwner, mayBeHeldBy, type Owner, residentOf, sameOwner } from "./lease.ts";
-import { type Lap, lapOf, nextFree, refill } from "./order.ts";
+import { type Attachment, describeOwner, type Owner, ownsLease, residentOf, sameOwner } from "./attachment.ts";
+import type { RangeSet } from "./config.ts";
+import { type Ring, refill, takeFree } from "./ring.ts";
 import type { Store } from "./store.ts";
-import { exhausted, holderOf, reclaim, type Survey, survey } from "./survey.ts";
+import { countUsage, exhausted, reclaim, type Usage } from "./usage.ts";
 
-/** A set found exhausted is not counted again within this time unless an address of it is released. */
+/** How long an exhausted set is not counted again, unless one of its addresses is released. */
 const EXHAUSTED_MS = 5_000;
 
 /**
- * Leases an address of each pool to an attachment. One that holds addresses already gets the same again if its interface
- * is gone.
+ * Leases an address of each set to an attachment. An attachment that holds addresses gets the same ones again if its
+ * interface is gone.
  * @param netnsPath CNI_NETNS
- * @throws CniError 102 if the attachment exists or an address asked for is taken, 103 if a pool is exhausted, 11 if the
- *   directory stays locked; then nothing has been leased
+ * @returns the addresses in the order of the sets
+ * @throws CniError 102 if the attachment exists or a requested address is taken, 103 if a set is exhausted, 11 if the
+ *   directory stays locked; SystemError. Then nothing was leased
  */
-export function allocate(store: Store, pools: readonly Pool[], owner: Owner, netnsPath: string): Address[] {
+export function allocate(store: Store, sets: readonly RangeSet[], owner: Owner, netnsPath: string): Address[] {
   const netns = identify(netnsPath);
-  let known = "";
+  let checked = "";
   for (;;) {
     store.lock(true);
     try {
       const held = heldBy(store, owner);
-      if (held === null || held.boot !== store.boot) return allocateLocked(store, pools, owner, netns, held);
+      if (held === null || held.boot !== store.boot) return allocateLocked(store, sets, owner, netns, held);
       const description = `${held.timeMs} ${held.addresses.join(" ")}`;
-      if (description === known) return allocateLocked(store, pools, owner, netns, held);
-      /* Another call for the same attachment has come in between. */
-      if (known !== "" || held.owner.ifname === "") throw duplicate(pools, held);
-      known = description;
-      /* The lock is given back while the namespace is asked: that is not a matter of the directory. */
+      if (description === checked) return allocateLocked(store, sets, owner, netns, held);
+      /* Another call for the same attachment has changed it in the meantime. */
+      if (checked !== "" || held.owner.ifname === "") throw duplicate(sets, held);
+      checked = description;
+      /* Opening the namespace may take long, and other calls need the lock. */
       store.unlock();
-      if (hasInterface(netnsPath, owner.ifname)) throw duplicate(pools, held);
+      if (hasInterface(netnsPath, owner.ifname)) throw duplicate(sets, held);
     } finally {
       store.unlock();
     }
@@ -56,24 +57,24 @@ function hasInterface(netnsPath: string, ifname: string): boolean {
   }
 }
 
-/** The attachment as recorded, with the addresses that it really holds; null if that is none. */
+/** The recorded attachment with those of its addresses that it still has leases of; null if there are none. */
 function heldBy(store: Store, owner: Owner): Attachment | null {
-  const record = store.record(owner) ?? store.record({ containerId: owner.containerId, ifname: "" });
+  const record = store.records.read(owner) ?? store.records.read({ containerId: owner.containerId, ifname: "" });
   if (record === null) return null;
   const addresses = record.addresses.filter((address) => {
-    const holder = store.leaseOwner(address);
-    return holder !== null && mayBeHeldBy(holder, record.owner);
+    const leaseOwner = store.leases.owner(address);
+    return leaseOwner !== null && ownsLease(record.owner, leaseOwner);
   });
   const { netns, boot, timeMs } = record;
   return addresses.length === 0 ? null : { owner: record.owner, netns, boot, timeMs, addresses };
 }
 
-function duplicate(pools: readonly Pool[], held: Attachment): CniError {
+function duplicate(sets: readonly RangeSet[], held: Attachment): CniError {
   let index = 0;
   let address = textAt(held.addresses, 0);
-  for (let i = pools.length - 1; i >= 0; i -= 1) {
-    const pool = itemAt(pools, i);
-    const text = pool === null ? null : heldFrom(pool, held);
+  for (let i = sets.length - 1; i >= 0; i -= 1) {
+    const set = itemAt(sets, i);
+    const text = set === null ? null : heldFrom(set, held);
     if (text === null) continue;
     index = i;
     address = text;
@@ -88,115 +89,131 @@ function duplicate(pools: readonly Pool[], held: Attachment): CniError {
   );
 }
 
-/** The first of an attachment's addresses that is the pool's; null if none is. */
-function heldFrom(pool: Pool, held: Attachment): string | null {
+/** The first of an attachment's addresses that the set can allocate; null if there is none. */
+function heldFrom(set: RangeSet, held: Attachment): string | null {
   for (const text of held.addresses) {
-    if (poolHolds(pool, text)) return text;
+    if (canAllocate(set, text)) return text;
   }
   return null;
 }
 
-function poolHolds(pool: Pool, text: string): boolean {
+function canAllocate(set: RangeSet, text: string): boolean {
   const address = parseAddress(text);
-  return address !== null && spanIndex(pool.ranges, address) >= 0 && !isGateway(pool.ranges, address);
+  return address !== null && spanIndex(set.ranges, address) >= 0 && !isGateway(set.ranges, address);
 }
 
-/** Chooses all addresses, then writes the record, then the leases: a kill in between leaves no lease without an owner. */
+/** The addresses of an attachment, chosen but not yet leased. The three lists have an item for each set. */
+interface Choice {
+  readonly addresses: Address[];
+  /** In their printed form. */
+  readonly texts: string[];
+  /** Whether an address was allocated in order: neither requested nor held before. */
+  readonly inOrder: boolean[];
+}
+
+/**
+ * Chooses all addresses, then writes the record, then the leases. So a call that is killed in between leaves no lease
+ * without a record.
+ */
 function allocateLocked(
   store: Store,
-  pools: readonly Pool[],
+  sets: readonly RangeSet[],
   owner: Owner,
   netns: NamespaceIdentity,
   before: Attachment | null,
 ): Address[] {
   const held = before !== null && sameOwner(before.owner, owner) ? before : null;
-  const chosen: Address[] = [];
-  const automatic: boolean[] = [];
-  const texts: string[] = [];
-  for (const pool of pools) {
-    const kept = keptFrom(pool, held);
-    const address = kept ?? choose(store, pool, chosen.length);
-    automatic.push(kept === null && pool.wanted === null);
-    chosen.push(address);
-    texts.push(formatAddress(address));
-  }
+  const choice = chooseAll(store, sets, held);
   const old = held === null ? [] : held.addresses;
-  /* Until the new leases stand the record names the old ones too, so that none is left without a record. */
-  const leaving = old.filter((address) => !texts.includes(address));
+  /* The record names the old addresses until their leases are removed: a lease must always have a record. */
+  const surplus = old.filter((address) => !choice.texts.includes(address));
   const attachment = { owner, netns, boot: store.boot, timeMs: sinceBootMs() };
-  store.putRecord({ ...attachment, addresses: [...texts, ...leaving] });
-  const made: string[] = [];
+  store.records.write({ ...attachment, addresses: [...choice.texts, ...surplus] });
+  const created: string[] = [];
   try {
-    for (const text of texts) {
+    for (const text of choice.texts) {
       if (old.includes(text)) continue;
-      if (!store.putLease(text, owner)) throw taken(text, 0, []);
-      made.push(text);
+      if (!store.createLease(text, owner)) throw taken(text, 0, []);
+      created.push(text);
     }
-    for (let i = 0; i < texts.length; i += 1) {
-      if (automatic[i] === true) store.setLastReserved(i, textAt(texts, i));
+    for (let i = 0; i < choice.texts.length; i += 1) {
+      if (choice.inOrder[i] === true) store.leases.setLastReserved(i, textAt(choice.texts, i));
     }
   } catch (error) {
-    for (const text of made) store.dropLease(text, owner);
+    for (const text of created) store.releaseLease(text, owner);
     if (held === null) store.release({ ...attachment, addresses: [] });
     throw error;
   }
-  if (leaving.length > 0) {
-    for (const address of leaving) store.dropLease(address, owner);
-    store.putRecord({ ...attachment, addresses: texts });
+  if (surplus.length > 0) {
+    for (const address of surplus) store.releaseLease(address, owner);
+    store.records.write({ ...attachment, addresses: choice.texts });
   }
-  return chosen;
+  return choice.addresses;
 }
 
-/** The address of the pool that the attachment holds already, unless another one is asked for. */
-function keptFrom(pool: Pool, held: Attachment | null): Address | null {
+function chooseAll(store: Store, sets: readonly RangeSet[], held: Attachment | null): Choice {
+  const choice: Choice = { addresses: [], texts: [], inOrder: [] };
+  for (const set of sets) {
+    const kept = keptFrom(set, held);
+    const address = kept ?? choose(store, set, choice.addresses.length);
+    choice.inOrder.push(kept === null && set.requested === null);
+    choice.addresses.push(address);
+    choice.texts.push(formatAddress(address));
+  }
+  return choice;
+}
+
+/** The address of the set that the attachment holds already, unless another one is requested. */
+function keptFrom(set: RangeSet, held: Attachment | null): Address | null {
   if (held === null) return null;
-  const text = heldFrom(pool, held);
+  const text = heldFrom(set, held);
   const address = text === null ? null : parseAddress(text);
-  if (address === null || (pool.wanted !== null && formatAddress(pool.wanted) !== text)) return null;
+  if (address === null || (set.requested !== null && formatAddress(set.requested) !== text)) return null;
   return address;
 }
 
-function choose(store: Store, pool: Pool, number: number): Address {
-  const { ranges, wanted } = pool;
-  /* Also for an address that is asked for: the lap is to pass it by when it comes back. */
-  const lap = lapOf(store.laps, ranges, store.lapOf(ranges) === null ? store.lastReserved(number) : null);
-  if (wanted === null) return automaticAddress(store, ranges, number, lap);
-  const text = formatAddress(wanted);
-  if (!store.inUse(wanted)) return wanted;
-  const holder = holderOf(store, text);
-  if (new LivenessTest(store.boot).of(residentOf(holder)) !== "dead") throw taken(text, number, ranges, holder);
+/** @param setNumber the index of the set. @throws CniError 102, 103 */
+function choose(store: Store, set: RangeSet, setNumber: number): Address {
+  const { ranges, requested } = set;
+  /* The ring is needed for a requested address as well: it must skip that address after its release. */
+  const ring = store.order.use(ranges, setNumber);
+  if (requested === null) return nextInOrder(store, ranges, setNumber, ring);
+  const text = formatAddress(requested);
+  if (!store.leases.has(requested)) return requested;
+  const holder = store.attachmentAt(text);
+  if (new LivenessTest(store.boot).of(residentOf(holder)) !== "dead") throw taken(text, setNumber, ranges, holder);
   store.release(holder);
-  return wanted;
+  return requested;
 }
 
-function taken(text: string, number: number, ranges: readonly Range[], holder: Attachment | null = null): CniError {
+function taken(text: string, setNumber: number, ranges: readonly Range[], holder: Attachment | null = null): CniError {
   const who = holder === null ? "another container" : describeOwner(holder.owner);
   return new CniError(
     CONFLICT,
-    `failed to allocate for range ${number}: requested IP address ${text} is not available in range set ${formatSpans(ranges)}`,
+    `failed to allocate for range ${setNumber}: requested IP address ${text} is not available in range set ${formatSpans(ranges)}`,
     `${who} holds it; nothing was allocated`,
   );
 }
 
 /**
- * The next free address of a set; its dead leases are freed only when there is no other.
+ * The next free address of a set. Leases of dead attachments are reclaimed only if there is no free address.
  * @throws CniError 103
  */
-function automaticAddress(store: Store, ranges: readonly Range[], number: number, lap: Lap): Address {
+function nextInOrder(store: Store, ranges: readonly Range[], setNumber: number, ring: Ring): Address {
   const gateways = ranges.map((range) => range.gateway);
-  const address = nextFree(lap, store, gateways);
+  const address = takeFree(ring, store.order, gateways);
   if (address !== null) return address;
   const now = sinceBootMs();
   const total = usableAddresses(ranges);
-  let found: Survey = { total, used: total, dead: [], fresh: 0 };
-  if (lap.fullMs === 0 || now - lap.fullMs >= EXHAUSTED_MS) {
-    found = survey(store, ranges);
-    if (found.used < total) refill(lap, store, gateways, store.lastReserved(number) ?? lap.start);
-    else if (found.dead.length > 0) reclaim(store, found);
-    else lap.fullMs = now;
-    store.touch();
-    const freed = nextFree(lap, store, gateways);
+  let usage: Usage = { total, used: total, reclaimable: [], inGracePeriod: 0 };
+  if (ring.exhaustedMs === 0 || now - ring.exhaustedMs >= EXHAUSTED_MS) {
+    usage = countUsage(store, ranges);
+    if (usage.used < total) refill(ring, store.order, gateways, store.leases.lastReserved(setNumber) ?? ring.start);
+    else if (usage.reclaimable.length > 0) reclaim(store, usage);
+    else ring.exhaustedMs = now;
+    store.order.markChanged();
+    const freed = takeFree(ring, store.order, gateways);
     if (freed !== null) return freed;
   }
-  throw exhausted(store, ranges, found, `failed to allocate for range ${number}: `);
+  throw exhausted(store, ranges, usage, `failed to allocate for range ${setNumber}: `);
 }

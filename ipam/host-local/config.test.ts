@@ -11,11 +11,11 @@ function config(ipam: unknown, more: object = {}) {
 }
 
 function sets(ipam: unknown, more: object = {}): string[] {
-  return readHostLocal(config(ipam, more), "").pools.map((pool) => formatSpans(pool.ranges));
+  return readHostLocal(config(ipam, more), "").sets.map((set) => formatSpans(set.ranges));
 }
 
 describe("ranges", () => {
-  it("default to all of the network but its own and its broadcast address", () => {
+  it("default to all of the network except the network and broadcast addresses", () => {
     expect(sets({ subnet: "10.0.0.0/30" })).toEqual(["10.0.0.1-10.0.0.2"]);
     expect(sets({ subnet: "fd00::/126" })).toEqual(["fd00::1-fd00::3"]);
     expect(sets({ SUBNET: "10.0.0.0/24", rangestart: "10.0.0.0", RangeEnd: "10.0.0.255" })).toEqual([
@@ -26,23 +26,23 @@ describe("ranges", () => {
     );
   });
 
-  it("are a thousand at most, in however many sets", () => {
+  it("are at most a thousand in all sets together", () => {
     const range = (i: number) => ({ subnet: `10.${i >> 8}.${i & 255}.0/24` });
     const ranges = (count: number) => Array.from({ length: count }, (_, i) => range(i));
     expect(sets({ ranges: [ranges(1000)] })).toHaveLength(1);
-    const tooMany = "there are 1001 ranges of at most 1000";
+    const tooMany = "there are 1001 ranges, at most 1000 are allowed";
     expect(() => sets({ ranges: [ranges(1001)] })).toThrow(tooMany);
     expect(() => sets({ ranges: ranges(1001).map((one) => [one]) })).toThrow(tooMany);
   });
 
-  it("stay within any network, as ipaddr.js has it", () => {
+  it("stay within any network, as ipaddr.js computes it", () => {
     const networks = fc.tuple(fc.ipV4(), fc.integer({ min: 1, max: 30 }));
     fc.assert(
       fc.property(networks, ([address, length]) => {
         const network = ipaddr.IPv4.networkAddressFromCIDR(`${address}/${length}`).toString();
         const broadcast = ipaddr.IPv4.broadcastAddressFromCIDR(`${address}/${length}`).toString();
-        const [pool] = readHostLocal(config({ subnet: `${network}/${length}` }), "").pools;
-        const range = pool?.ranges[0];
+        const [set] = readHostLocal(config({ subnet: `${network}/${length}` }), "").sets;
+        const range = set?.ranges[0];
         if (range === undefined) throw new Error("no range");
         const number = (text: string) => ipaddr.IPv4.parse(text).octets.reduce((sum, octet) => sum * 256 + octet, 0);
         expect(number(formatAddress(range.first))).toBe(number(network) + 1);
@@ -52,7 +52,7 @@ describe("ranges", () => {
     );
   });
 
-  it("come in the order runtime, old keys, new keys", () => {
+  it("are in the order ipRanges, keys directly under ipam, ranges", () => {
     const more = { runtimeConfig: { ipRanges: [[{ subnet: "10.3.0.0/24" }]] } };
     const ipam = { ranges: [[{ subnet: "10.1.0.0/24" }, { subnet: "10.4.0.0/24" }]], subnet: "10.2.0.0/24" };
     expect(sets(ipam, more)).toEqual([
@@ -63,12 +63,14 @@ describe("ranges", () => {
   });
 });
 
-describe("addresses asked for", () => {
-  it("are each given to the set they fit, and once if asked for twice", () => {
+describe("requested addresses", () => {
+  it("are assigned to the set that holds them; a duplicate counts once", () => {
     const ipam = { ranges: [[{ subnet: "10.1.0.0/24" }], [{ subnet: "fd00::/64" }], [{ subnet: "10.2.0.0/24" }]] };
     const more = { runtimeConfig: { ips: ["fd00::5", "10.2.0.9/8"] }, args: { cni: { ips: ["10.2.0.9"] } } };
-    const pools = readHostLocal(config(ipam, more), "MAC=02:00:00:00:00:01;IP=10.2.0.9").pools;
-    expect(pools.map((pool) => (pool.wanted === null ? null : formatAddress(pool.wanted)))).toEqual([
+    const requested = readHostLocal(config(ipam, more), "MAC=02:00:00:00:00:01;IP=10.2.0.9").sets.map(
+      (set) => set.requested,
+    );
+    expect(requested.map((address) => (address === null ? null : formatAddress(address)))).toEqual([
       null,
       "fd00::5",
       "10.2.0.9",
@@ -82,7 +84,7 @@ describe("the data directory", () => {
     expect(() => readHostLocal(relative, "")).toThrow(/"ipam\.dataDir": expected an absolute path, found "leases"/);
   });
 
-  it("is found in whatever configuration", () => {
+  it("is read from an invalid configuration as well", () => {
     expect(dataDirOf(config({ dataDir: "/x", ranges: 5 }))).toBe("/x");
     for (const ipam of [undefined, null, "text", {}, { dataDir: 7 }, { dataDir: "" }, { dataDir: null }]) {
       expect(dataDirOf(config(ipam))).toBe("/var/lib/cni/networks");

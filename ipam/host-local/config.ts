@@ -1,6 +1,6 @@
 /**
- * The `ipam` part of a network configuration: range sets, one address of each to be given, and what the caller asks for.
- * Everything is read and checked before anything is touched. Pure.
+ * The `ipam` part of a network configuration: the range sets, and the addresses that the caller requests from them.
+ * Everything is checked before anything changes. Pure.
  */
 
 import { readArgs } from "../../lib/cni/args.ts";
@@ -30,28 +30,29 @@ import { clip } from "../../lib/text.ts";
 
 const DEFAULT_DATA_DIR = "/var/lib/cni/networks";
 
-/** A pool of addresses of one family, and the address asked for from it; null if any will do. */
-export interface Pool {
+/** Ranges of one address family. ADD allocates one address from each set. */
+export interface RangeSet {
   readonly ranges: readonly Range[];
-  readonly wanted: Address | null;
+  /** The address that the caller requests from the set; null for any. */
+  readonly requested: Address | null;
 }
 
 export interface HostLocalConfig {
   /** The directory that holds one directory for each network. */
   readonly dataDir: string;
   /** At least one. Their order is the order of the addresses in the result. */
-  readonly pools: readonly Pool[];
+  readonly sets: readonly RangeSet[];
   readonly routes: readonly ResultRoute[];
-  /** A resolv.conf to take the result's DNS from; "" for none. */
+  /** The path of a resolv.conf for the result's DNS; "" for none. */
   readonly resolvConf: string;
-  /** Whether STATUS fails while a set has no address left. */
+  /** Whether STATUS fails while a set has no free address. */
   readonly statusFailsWhenExhausted: boolean;
 }
 
 /**
  * Reads the configuration.
  * @param args CNI_ARGS
- * @throws CniError 7 for a field, 4 for CNI_ARGS
+ * @throws CniError 7 for an invalid field, 4 for invalid CNI_ARGS
  */
 export function readHostLocal(config: NetworkConfig, args: string): HostLocalConfig {
   const ipam = ipamOf(config);
@@ -62,24 +63,24 @@ export function readHostLocal(config: NetworkConfig, args: string): HostLocalCon
   checkRouteFamilies(routes);
   return {
     dataDir: dataDirOf(config),
-    pools: assignWanted(sets, readWanted(config, args)),
+    sets: assignRequests(sets, readRequests(config, args)),
     routes,
     resolvConf: ipam.string("resolvConf", ""),
     statusFailsWhenExhausted: ipam.boolean("statusFailsWhenExhausted", false),
   };
 }
 
-/** Each is compared with all others; nobody's node comes near. */
+/** Each range is compared with all others, so their number is limited. */
 const MAX_RANGES = 1000;
 
-/** The data directory, whatever else the configuration holds: all that DEL and GC need. */
+/** The data directory. DEL and GC need no more, so an error elsewhere in the configuration does not stop them. */
 export function dataDirOf(config: NetworkConfig): string {
   const ipam = config.fields.find("ipam");
   const value = ipam === null ? null : new Fields(ipam, "ipam").find("dataDir");
   return value === null || value.kind !== "string" || value.text === "" ? DEFAULT_DATA_DIR : value.text;
 }
 
-/** Below whatever directory the runtime happens to work in nobody would find the leases again. @throws CniError 7 */
+/** A relative path would depend on the working directory of the runtime. @throws CniError 7 */
 function checkDataDir(ipam: Fields): void {
   const path = ipam.string("dataDir", "");
   if (path === "" || path.startsWith("/")) return;
@@ -92,7 +93,7 @@ function ipamOf(config: NetworkConfig): Fields {
   throw new CniError(INVALID_CONFIG, "IPAM config missing 'ipam' key", 'the configuration needs an "ipam" object');
 }
 
-/** The sets in their order: those of the runtime, the one of the old keys, those of `ranges`. */
+/** The sets in their order: those of the runtime (`ipRanges`), the one directly under `ipam`, those of `ranges`. */
 function readRangeSets(config: NetworkConfig, ipam: Fields): Range[][] {
   const written: Fields[][] = setsUnder(config.runtimeConfig(), "ipRanges");
   if (ipam.has("subnet")) written.push([ipam]);
@@ -106,7 +107,7 @@ function readRangeSets(config: NetworkConfig, ipam: Fields): Range[][] {
   }
   let count = 0;
   for (const fields of written) count += fields.length;
-  if (count > MAX_RANGES) throw ipam.invalid("ranges", `there are ${count} ranges of at most ${MAX_RANGES}`);
+  if (count > MAX_RANGES) throw ipam.invalid("ranges", `there are ${count} ranges, at most ${MAX_RANGES} are allowed`);
   const sets: Range[][] = [];
   for (const fields of written) {
     const set = readRangeSet(fields, sets.length);
@@ -126,14 +127,14 @@ function readRangeSets(config: NetworkConfig, ipam: Fields): Range[][] {
   return sets;
 }
 
-/** Where a set begins in the configuration. */
+/** The path of a set's first range in the configuration. */
 function pathOfSet(written: readonly (readonly Fields[])[], index: number): string {
   const set = itemAt(written, index);
   const first = set === null ? null : itemAt(set, 0);
   return first === null ? "" : first.path;
 }
 
-/** The ranges written under a key, an array of arrays of objects. */
+/** The ranges under a key whose value is an array of arrays of objects. */
 function setsUnder(fields: Fields, key: string): Fields[][] {
   const sets: Fields[][] = [];
   for (const set of fields.array(key)) {
@@ -156,7 +157,11 @@ function readRangeSet(written: readonly Fields[], number: number): Range[] {
     const range = readRange(fields, number);
     const first = itemAt(ranges, 0) ?? range;
     if (first.first.family !== range.first.family) {
-      throw invalidSet(number, "mixed address families", `${fields.path}.subnet: give each family a set of its own`);
+      throw invalidSet(
+        number,
+        "mixed address families",
+        `${fields.path}.subnet: each address family needs its own set`,
+      );
     }
     for (const other of ranges) {
       if (!rangesMeet(other, range)) continue;
@@ -167,7 +172,7 @@ function readRangeSet(written: readonly Fields[], number: number): Range[] {
   return ranges;
 }
 
-/** One range with its defaults: all of the network but its own address and, for IPv4, the broadcast address. */
+/** One range with its defaults: all of the subnet except the network address and, for IPv4, the broadcast address. */
 function readRange(fields: Fields, number: number): Range {
   if (!fields.has("subnet")) throw invalidSet(number, "subnet is missing", fields.pathOf("subnet"));
   const subnet = prefixField(fields, "subnet");
@@ -201,7 +206,11 @@ function readRange(fields: Fields, number: number): Range {
   const last = end === null || compareAddresses(end, highest) > 0 ? highest : end;
   if (compareAddresses(first, last) > 0) {
     const problem = `no usable address in network ${formatPrefix(subnet)} within the range`;
-    throw invalidSet(number, problem, `${fields.path}: the network's own and its broadcast address are never given`);
+    throw invalidSet(
+      number,
+      problem,
+      `${fields.path}: the network address and the broadcast address are never allocated`,
+    );
   }
   return { subnet, first, last, gateway: addressField(fields, "gateway") ?? lowest };
 }
@@ -217,7 +226,7 @@ function invalidSet(number: number, problem: string, details: string): CniError 
   return new CniError(INVALID_CONFIG, `invalid range set ${number}: ${problem}`, details);
 }
 
-/** Results before 0.3.0 hold one address of each family. */
+/** A result before CNI 0.3.0 has room for one address of each family. */
 function checkFamilies(sets: readonly Range[][], version: string): void {
   if (compareVersions(version, "0.3.0") >= 0) return;
   for (const family of [4, 6]) {
@@ -230,22 +239,22 @@ function checkFamilies(sets: readonly Range[][], version: string): void {
   }
 }
 
-interface Wanted {
+interface Request {
   readonly address: Address;
   readonly path: string;
 }
 
-/** The addresses asked for in all three places, each once. A prefix length has to be possible, and means nothing. */
-function readWanted(config: NetworkConfig, args: string): Wanted[] {
-  const wanted: Wanted[] = [];
+/** The requested addresses of all three sources, without duplicates. A prefix length must be valid and is ignored. */
+function readRequests(config: NetworkConfig, args: string): Request[] {
+  const requests: Request[] = [];
   const add = (text: string, path: string): void => {
     const address = text.includes("/") ? (parsePrefix(text)?.address ?? null) : parseAddress(text);
     if (address === null)
       throw invalidField(path, `"${clip(text)}" is not an IP address, nor one with a prefix length`);
-    for (const other of wanted) if (sameAddress(other.address, address)) return;
-    wanted.push({ address, path });
+    for (const other of requests) if (sameAddress(other.address, address)) return;
+    requests.push({ address, path });
   };
-  /* MAC is the interface plugin's key, which reads the same variable. */
+  /* The interface plugin reads the same variable, where MAC is its key. */
   const ip = readArgs(args, ["IP", "MAC"]).get("IP") ?? "";
   if (ip !== "") add(ip, "IP in CNI_ARGS");
   for (const fields of [config.cniArgs(), config.runtimeConfig()]) {
@@ -255,25 +264,25 @@ function readWanted(config: NetworkConfig, args: string): Wanted[] {
       i += 1;
     }
   }
-  return wanted;
+  return requests;
 }
 
 /**
- * Gives every set the address asked for from it. Sets share no address, so at most one fits; of several for one set the
- * first is taken and the others fit nowhere, which is told before anything is allocated.
+ * Finds the set of each requested address. Sets do not overlap, so at most one holds it. A set allocates one address, so a
+ * second request for the same set is an error, like one that no set holds.
  */
-function assignWanted(sets: readonly Range[][], wanted: readonly Wanted[]): Pool[] {
-  const left: Wanted[] = [];
+function assignRequests(sets: readonly Range[][], requests: readonly Request[]): RangeSet[] {
+  const left: Request[] = [];
   const chosen: (Address | null)[] = sets.map(() => null);
-  for (const item of wanted) {
-    const index = setWith(sets, item.address);
+  for (const item of requests) {
+    const index = indexOfSet(sets, item.address);
     if (index < 0 || chosen[index] !== null) left.push(item);
     else chosen[index] = item.address;
   }
   if (left.length > 0) throw unassigned(sets, left);
-  const pools: Pool[] = [];
+  const assigned: RangeSet[] = [];
   for (const ranges of sets) {
-    const i = pools.length;
+    const i = assigned.length;
     const address = chosen[i] ?? null;
     if (address !== null && isGateway(ranges, address)) {
       throw new CniError(
@@ -282,12 +291,12 @@ function assignWanted(sets: readonly Range[][], wanted: readonly Wanted[]): Pool
         "nothing was allocated",
       );
     }
-    pools.push({ ranges, wanted: address });
+    assigned.push({ ranges, requested: address });
   }
-  return pools;
+  return assigned;
 }
 
-/* A range has more members than a span: what walks over ranges hands them to functions of ranges. */
+/* Functions for loops over ranges: a Range has more members than a Span, and its elements must not be boxed (lib/lists.ts). */
 
 function rangesMeet(a: Range, b: Range): boolean {
   return spansMeet(a, b);
@@ -301,8 +310,8 @@ function setHolds(set: readonly Range[], address: Address): boolean {
   return spanIndex(set, address) >= 0;
 }
 
-/** Which of the sets holds the address; -1 if none does. */
-function setWith(sets: readonly Range[][], address: Address): number {
+/** The index of the set that holds the address; -1 if none does. */
+function indexOfSet(sets: readonly Range[][], address: Address): number {
   let index = 0;
   for (const set of sets) {
     if (setHolds(set, address)) return index;
@@ -311,7 +320,7 @@ function setWith(sets: readonly Range[][], address: Address): number {
   return -1;
 }
 
-function unassigned(sets: readonly Range[][], left: readonly Wanted[]): CniError {
+function unassigned(sets: readonly Range[][], left: readonly Request[]): CniError {
   const addresses: string[] = [];
   const places: string[] = [];
   for (const { address, path } of left) {
@@ -323,6 +332,6 @@ function unassigned(sets: readonly Range[][], left: readonly Wanted[]): CniError
   return new CniError(
     INVALID_CONFIG,
     `failed to allocate all requested IPs: ${addresses.join(" ")}`,
-    `asked for by ${places.join(", ")}; nothing was allocated. Each range set gives one address: ${spans.join(" and ")}`,
+    `requested by ${places.join(", ")}; nothing was allocated. Each range set gives one address: ${spans.join(" and ")}`,
   );
 }

@@ -1,4 +1,4 @@
-/** host-local: addresses from ranges of this host, each lease a file in a directory (plugin of type "ipam"). */
+/** host-local, an IPAM plugin: allocates addresses from ranges of this host and keeps the leases as files. */
 
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { type Dns, EMPTY_DNS, type Result, type ResultIp } from "../../lib/cni/result.ts";
@@ -14,11 +14,11 @@ import { itemAt } from "../../lib/lists.ts";
 import { ENOENT, errnoText } from "../../lib/sys/errno.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { allocate } from "./allocate.ts";
-import { dataDirOf, type Pool, readHostLocal } from "./config.ts";
-import { describeOwner, mayBeHeldBy, type Owner, UNKNOWN_OWNER } from "./lease.ts";
+import { describeOwner, type Owner, ownsLease, UNKNOWN_OWNER } from "./attachment.ts";
+import { dataDirOf, type RangeSet, readHostLocal } from "./config.ts";
 import { parseResolvConf } from "./resolv-conf.ts";
 import { openStore, type Store } from "./store.ts";
-import { exhausted, survey } from "./survey.ts";
+import { countUsage, exhausted } from "./usage.ts";
 
 const MAX_RESOLV_CONF_BYTES = 65_536;
 
@@ -41,12 +41,12 @@ function add(call: Call): Result {
   const store = openStore(settings.dataDir, config.name, true);
   if (store === null) throw new CniError(IO_FAILURE, `cannot open ${settings.dataDir}/${config.name}`);
   try {
-    const addresses = allocate(store, settings.pools, ownerOf(call), request.netns);
+    const addresses = allocate(store, settings.sets, ownerOf(call), request.netns);
     const ips: ResultIp[] = [];
     for (const address of addresses) {
-      const pool = itemAt(settings.pools, ips.length);
-      const range = pool === null ? null : itemAt(pool.ranges, spanIndex(pool.ranges, address));
-      if (range === null) throw new Error("an address of no range was given");
+      const set = itemAt(settings.sets, ips.length);
+      const range = set === null ? null : itemAt(set.ranges, spanIndex(set.ranges, address));
+      if (range === null) throw new Error("an address outside of all ranges was allocated");
       ips.push({ interface: null, address: { address, length: range.subnet.length }, gateway: range.gateway });
     }
     return { interfaces: [], ips, routes: settings.routes, dns };
@@ -55,19 +55,19 @@ function add(call: Call): Result {
   }
 }
 
-/** The addresses are told by the one that delegates; here is what they become. */
+/** The addresses stand in the commands of the plugin that delegates. */
 function explain(call: Call): string[] {
   const path = `${dataDirOf(call.config)}/${call.config.name}`;
   if (call.request.command === "ADD") {
-    const sets = readHostLocal(call.config, call.request.args).pools.map(({ ranges }) => formatSpans(ranges));
+    const sets = readHostLocal(call.config, call.request.args).sets.map(({ ranges }) => formatSpans(ranges));
     return [`# host-local: the first free address of ${sets.join(" and of ")}, noted in ${path}`];
   }
   return [`# host-local: give the addresses in ${path} back`];
 }
 
-/** Whether one of the network's range sets holds the address. */
-function isOurs(pools: readonly Pool[], address: Address): boolean {
-  for (const pool of pools) if (spanIndex(pool.ranges, address) >= 0) return true;
+/** Whether one of the range sets holds the address. */
+function isConfigured(sets: readonly RangeSet[], address: Address): boolean {
+  for (const set of sets) if (spanIndex(set.ranges, address) >= 0) return true;
   return false;
 }
 
@@ -83,23 +83,23 @@ function readResolvConf(path: string): Dns {
   return parseResolvConf(text);
 }
 
-/** Every address that the attachment is recorded with, and every one of ours in the previous result, must be leased to it. */
+/** Every address in the attachment's record, and every one of the range sets in the previous result, must be leased to it. */
 function check(call: Call): void {
   const settings = readHostLocal(call.config, "");
   const owner = ownerOf(call);
   const store = openStore(settings.dataDir, call.config.name, false);
   if (store === null) throw notFound(owner, `there is no directory ${settings.dataDir}/${call.config.name}`);
   try {
-    const addresses = store.record(owner)?.addresses ?? leasesOf(store, owner);
+    const addresses = store.records.read(owner)?.addresses ?? leasesOf(store, owner);
     const expected = [...addresses];
     for (const ip of call.config.prevResult()?.ips ?? []) {
       const address = formatAddress(ip.address.address);
-      if (isOurs(settings.pools, ip.address.address) && !expected.includes(address)) expected.push(address);
+      if (isConfigured(settings.sets, ip.address.address) && !expected.includes(address)) expected.push(address);
     }
     for (const address of expected) {
-      const holder = store.leaseOwner(address);
-      if (holder !== null && mayBeHeldBy(holder, owner)) continue;
-      const found = holder === null ? "no lease" : `a lease of ${describeOwner(holder)}`;
+      const leaseOwner = store.leases.owner(address);
+      if (leaseOwner !== null && ownsLease(owner, leaseOwner)) continue;
+      const found = leaseOwner === null ? "no lease" : `a lease of ${describeOwner(leaseOwner)}`;
       throw notFound(owner, `${address}: expected its lease in ${store.path}, found ${found}`);
     }
     if (addresses.length === 0) throw notFound(owner, `it has no lease in ${store.path}`);
@@ -113,21 +113,24 @@ function notFound(owner: Owner, details: string): CniError {
   return new CniError(CHECK_FAILED, message, details);
 }
 
-/** The addresses of an attachment's leases, found by reading them all; those that name only the container if there are no others. */
+/**
+ * The addresses of an attachment's leases, found by reading all lease files. Those that name only the container count if
+ * there are no others.
+ */
 function leasesOf(store: Store, owner: Owner): string[] {
   const exact: string[] = [];
-  const bare: string[] = [];
-  for (const address of store.leaseNames()) {
-    const holder = store.leaseOwner(address);
-    if (holder === null || !mayBeHeldBy(holder, owner)) continue;
-    if (holder.ifname === owner.ifname) exact.push(address);
-    else bare.push(address);
+  const withoutInterface: string[] = [];
+  for (const address of store.leases.names()) {
+    const leaseOwner = store.leases.owner(address);
+    if (leaseOwner === null || !ownsLease(owner, leaseOwner)) continue;
+    if (leaseOwner.ifname === owner.ifname) exact.push(address);
+    else withoutInterface.push(address);
   }
-  return exact.length > 0 ? exact : bare;
+  return exact.length > 0 ? exact : withoutInterface;
 }
 
-/** Runs an action with the network's leases locked; not at all if there are none. */
-function withLock(call: Call, action: (store: Store) => void): void {
+/** Runs an action as a transaction on the network's leases; does nothing if there are none. */
+function inTransaction(call: Call, action: (store: Store) => void): void {
   const store = openStore(dataDirOf(call.config), call.config.name, false);
   if (store === null) return;
   try {
@@ -144,18 +147,18 @@ function withLock(call: Call, action: (store: Store) => void): void {
 
 function del(call: Call): void {
   const owner = ownerOf(call);
-  withLock(call, (store) => {
-    const record = store.record(owner) ?? store.record({ containerId: owner.containerId, ifname: "" });
-    if (record === null) store.tidy();
+  inTransaction(call, (store) => {
+    const record = store.records.read(owner) ?? store.records.read({ containerId: owner.containerId, ifname: "" });
+    if (record === null) store.records.removeTemporary();
     if (record !== null) store.release(record);
     else if (!store.complete) releaseUnrecorded(store, leasesOf(store, owner));
   });
 }
 
-/** Removes leases, each as its own file says whose it is. */
+/** Removes leases that may have no record. Each lease file names the owner. */
 function releaseUnrecorded(store: Store, addresses: readonly string[]): void {
   for (const address of addresses) {
-    const owner = store.leaseOwner(address);
+    const owner = store.leases.owner(address);
     if (owner !== null) store.release({ owner, netns: NO_NAMESPACE, boot: "", timeMs: 0, addresses: [address] });
   }
 }
@@ -166,20 +169,20 @@ function gc(call: Call): void {
   const attachments = new Set<string>();
   for (const item of valid) {
     attachments.add(`${item.containerId}/${item.ifname}`);
-    /* A lease that names no interface belongs to any of the container's. */
+    /* A lease that names no interface may be that of any interface of the container. */
     attachments.add(`${item.containerId}/`);
   }
   const isValid = (owner: Owner): boolean => attachments.has(`${owner.containerId}/${owner.ifname}`);
-  withLock(call, (store) => {
-    store.tidy();
-    for (const name of store.recordNames()) {
-      const record = store.recordNamed(name);
+  inTransaction(call, (store) => {
+    store.records.removeTemporary();
+    for (const name of store.records.names()) {
+      const record = store.records.readNamed(name);
       if (record !== null && !isValid(record.owner)) store.release(record);
     }
     if (store.complete) return;
     const stale: string[] = [];
-    for (const address of store.leaseNames()) {
-      const owner = store.leaseOwner(address);
+    for (const address of store.leases.names()) {
+      const owner = store.leases.owner(address);
       if (owner !== null && owner !== UNKNOWN_OWNER && !isValid(owner)) stale.push(address);
     }
     releaseUnrecorded(store, stale);
@@ -192,12 +195,12 @@ function status(call: Call): void {
   const store = openStore(settings.dataDir, call.config.name, false);
   if (store === null) return;
   try {
-    const known = store.readIndex(false);
-    for (const pool of settings.pools) {
-      const error = lackOf(store, pool, known);
+    const indexValid = store.readOrder(false);
+    for (const set of settings.sets) {
+      const error = exhaustionOf(store, set, indexValid);
       if (error === null) continue;
       if (settings.statusFailsWhenExhausted) throw new CniError(NOT_AVAILABLE, error.message, error.details);
-      /* The pods that hold the addresses are well, and a node that is not ready would lose them. */
+      /* A node whose STATUS fails becomes not ready and loses its pods, though the pods that hold the addresses work. */
       warn(`host-local: ${error.message}: ADD fails until one is released; ${error.details}\n`);
     }
   } finally {
@@ -205,24 +208,22 @@ function status(call: Call): void {
   }
 }
 
-/** The error of an ADD if the set has no address that is free or could be freed, else null. */
-function lackOf(store: Store, pool: Pool, known: boolean): CniError | null {
-  if (known && hasNext(store, pool.ranges)) return null;
-  const found = survey(store, pool.ranges);
-  if (found.used < found.total || found.dead.length > 0) return null;
-  return exhausted(store, pool.ranges, found, "");
+/** The error that ADD would report if the set has no address that is free or reclaimable; else null. */
+function exhaustionOf(store: Store, set: RangeSet, indexValid: boolean): CniError | null {
+  if (indexValid && isNextFree(store, set.ranges)) return null;
+  const usage = countUsage(store, set.ranges);
+  if (usage.used < usage.total || usage.reclaimable.length > 0) return null;
+  return exhausted(store, set.ranges, usage, "");
 }
 
-/** Whether the address that would be given next is free: then nothing needs to be counted. */
-function hasNext(store: Store, ranges: readonly Range[]): boolean {
-  const lap = store.lapOf(ranges);
-  if (lap === null) return false;
-  const family = ranges[0]?.first.family ?? 4;
-  const next = lap.cursor ?? (lap.count > 0 ? store.get(lap.slot, lap.head, family) : null);
-  return next !== null && lap.holds(next) && !isGateway(ranges, next) && !store.inUse(next);
+/** Whether the next address in order is free. Then the leases need not be counted. */
+function isNextFree(store: Store, ranges: readonly Range[]): boolean {
+  const ring = store.order.find(ranges);
+  const next = ring === null ? null : ring.peek(store.order);
+  return next !== null && !isGateway(ranges, next) && !store.leases.has(next);
 }
 
-/** @throws CniError 50 if nothing can be written at a path, or made in the nearest directory above it that exists */
+/** @throws CniError 50 if the directory, or the nearest existing one above it, cannot be written */
 function checkWritable(path: string): void {
   for (let at = path; ; at = at.slice(0, at.lastIndexOf("/"))) {
     const directory = at === "" ? "/" : at;

@@ -1,246 +1,171 @@
 /**
- * The order in which a range set's addresses are handed out, so that each comes back as late as possible: first one lap
- * through addresses that nobody has had, then the released ones, the one released longest ago first.
+ * The index file of a network, `<dataDir>/.podwire/<network>/index`: the allocation order of its range sets. The text of
+ * index-text.ts comes first, padded to one page; the queues of released addresses follow.
  *
- * This is only a hint. Whether an address is free is decided by its lease file; whatever is lost here costs a search.
+ * An index is valid if this boot wrote it and nobody has changed the lease directory since. For that each call that
+ * writes an index sets the directory's modification time, as its last change, to the time that the index names. Every later
+ * change to a lease, by the reference plugin, by hand or by a call that is killed, gives the directory another time.
  */
 
-import { type Address, formatAddress, holdsAddress, parseAddress, sameAddress } from "../../lib/ip/address.ts";
-import { formatSpans, isAhead, nextAddress, parseSpans, type Span, spanIndex } from "../../lib/ip/range.ts";
-import { numberAt, textAt } from "../../lib/lists.ts";
-import { isDigits } from "../../lib/text.ts";
+import { openOwnFile } from "../../lib/host/state-directory.ts";
+import { type Address, parseAddress } from "../../lib/ip/address.ts";
+import { formatSpans, type Span } from "../../lib/ip/range.ts";
+import { ELOOP, SystemError } from "../../lib/sys/errno.ts";
+import * as sys from "../../lib/sys/sys.ts";
+import { formatIndex, INDEX_BYTES, MAX_RINGS, parseIndex } from "./index-text.ts";
+import type { Leases } from "./leases.ts";
+import { beginRing, QUEUE_CAPACITY, type Ring, RingStorage } from "./ring.ts";
 
-/** Released addresses remembered for one set; the oldest gives way to the newest. */
-export const RING_CAPACITY = 65536;
-/** Sets of one network that are remembered: several only while configurations change, or with `ipRanges` by the runtime. */
-export const MAX_LAPS = 8;
-/** The index fits into one page, which the kernel writes whole or not at all whenever the writer is killed. */
-export const INDEX_BYTES = 4096;
-/** As many free addresses are noted by one search. */
-const REFILL = 1024;
-/** Addresses that lie before the lap's cursor but have been used, by request. */
-const MAX_SKIPPED = 24;
-const HEADER = "podwire host-local index 1";
+const NAME = "index";
+const ENTRY_BYTES = 16;
 
-/** Where the allocation from one range set stands. */
-export class Lap {
-  readonly spans: readonly Span[];
-  /** Which part of the index file holds the ring of its released addresses. */
-  readonly slot: number;
-  /** The address with which the lap began. */
-  start: Address;
-  /** The next address of the lap; null when it is over. */
-  cursor: Address | null;
-  /** The ring: the position of the address released longest ago, and how many there are. */
-  head = 0;
-  count = 0;
-  /** When the set was last searched and found exhausted, in milliseconds since boot; 0 if not since the last release. */
-  fullMs = 0;
-  skipped: Address[] = [];
-
-  constructor(spans: readonly Span[], slot: number, start: Address, cursor: Address | null) {
-    this.spans = spans;
-    this.slot = slot;
-    this.start = start;
-    this.cursor = cursor;
-  }
-
-  /** Whether the set holds the address. */
-  holds(address: Address): boolean {
-    return spanIndex(this.spans, address) >= 0;
-  }
-
-  /** Takes the next address of the lap; null when the lap is over. */
-  next(): Address | null {
-    while (this.cursor !== null) {
-      const address: Address = this.cursor;
-      const following = nextAddress(this.spans, address);
-      this.cursor = sameAddress(following, this.start) ? null : following;
-      if (!holdsAddress(this.skipped, address)) return address;
-      this.skipped = without(this.skipped, address);
-    }
-    return null;
-  }
-
-  /** Takes the address released longest ago; null if none is left. */
-  pop(ground: Ground): Address | null {
-    while (this.count > 0) {
-      const address = ground.get(this.slot, this.head, this.start.family);
-      this.head = (this.head + 1) % RING_CAPACITY;
-      this.count -= 1;
-      if (this.holds(address)) return address;
-    }
-    return null;
-  }
-
-  /** Notes that an address of this set has become free. */
-  push(address: Address, ground: Ground): void {
-    this.fullMs = 0;
-    if (this.cursor !== null && isAhead(this.spans, this.start, this.cursor, address)) {
-      /* Without room to note that it has been used it stays with the lap, which comes to it sooner. */
-      const known = holdsAddress(this.skipped, address);
-      if (!known && this.skipped.length >= MAX_SKIPPED) return;
-      if (!known) this.skipped.push(address);
-    }
-    if (this.count > 0) {
-      /* A container with an address of its own that comes and goes would fill the ring with it. */
-      const last = ground.get(this.slot, (this.head + this.count - 1) % RING_CAPACITY, address.family);
-      if (sameAddress(last, address)) return;
-    }
-    if (this.count === RING_CAPACITY) {
-      this.head = (this.head + 1) % RING_CAPACITY;
-      this.count -= 1;
-    }
-    ground.put(this.slot, (this.head + this.count) % RING_CAPACITY, address);
-    this.count += 1;
-  }
-}
-
-/** What the order needs to know and to keep. */
-export abstract class Ground {
-  /** An address in a ring of released ones. */
-  abstract get(slot: number, position: number, family: number): Address;
-  abstract put(slot: number, position: number, address: Address): void;
-  /** Whether an address is leased. */
-  abstract inUse(address: Address): boolean;
-}
-
-/**
- * A free address: the next of the lap, then the one released longest ago; null if the index knows of none.
- * @param excluded addresses never to be given: the gateways
- */
-export function nextFree(lap: Lap, ground: Ground, excluded: readonly Address[]): Address | null {
-  for (;;) {
-    const address = lap.next() ?? lap.pop(ground);
-    if (address === null) return null;
-    if (!holdsAddress(excluded, address) && !ground.inUse(address)) return address;
-  }
-}
-
-/**
- * Looks at every address of the set, beginning after the last one given, and fills the ring with the free ones: for when
- * the index knows of none. Ends the lap.
- */
-export function refill(lap: Lap, ground: Ground, excluded: readonly Address[], after: Address): void {
-  lap.cursor = null;
-  lap.skipped = [];
-  const first = nextAddress(lap.spans, after);
-  let address = first;
-  do {
-    if (!holdsAddress(excluded, address) && !ground.inUse(address)) lap.push(address, ground);
-    address = nextAddress(lap.spans, address);
-  } while (!sameAddress(address, first) && lap.count < REFILL);
-}
-
-function without(addresses: readonly Address[], address: Address): Address[] {
-  const left: Address[] = [];
-  for (const other of addresses) {
-    if (!sameAddress(other, address)) left.push(other);
-  }
-  return left;
-}
-
-/** What is remembered of a network between two calls. */
-export interface Index {
-  /** The boot in which it was written. */
-  readonly boot: string;
-  /** The lease directory's modification time as the last call left it, in nanoseconds. */
-  readonly mark: string;
+export class Order extends RingStorage {
+  /** The directory of the index; -1 if there is none: then nothing is read or written. */
+  readonly #directory: number;
+  readonly #leases: Leases;
+  readonly #boot: string;
+  #fd = -1;
   /** The one used last comes first. */
-  readonly laps: Lap[];
+  #rings: Ring[] = [];
+  #changed = false;
+  #failed = false;
+
+  constructor(directory: number, leases: Leases, boot: string) {
+    super();
+    this.#directory = directory;
+    this.#leases = leases;
+    this.#boot = boot;
+  }
+
+  close(): void {
+    sys.close(this.#fd);
+  }
+
+  /** Whether an entry of a queue could not be written, as on a full disk. */
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  /**
+   * Reads the index.
+   * @param write whether it is to be written as well: then the file is created if it is missing
+   * @returns whether it is valid; otherwise the order is what it was before
+   * @throws SystemError if the index is a symbolic link
+   */
+  read(write: boolean): boolean {
+    if (this.#directory < 0) return false;
+    if (this.#fd < 0) {
+      this.#fd = write
+        ? openOwnFile(this.#directory, NAME, sys.O_RDWR, `the index of ${this.#leases.path}`)
+        : sys.openat(this.#directory, NAME, sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0);
+      if (this.#fd === -ELOOP) throw new SystemError(ELOOP, `open the index of ${this.#leases.path}`);
+    }
+    const buffer = new Uint8Array(INDEX_BYTES);
+    const length = sys.pread(this.#fd, buffer, 0);
+    const index = length <= 0 ? null : parseIndex(new TextDecoder().decode(buffer.subarray(0, length)));
+    if (index === null || index.boot !== this.#boot || index.leasesModified !== this.#leases.modified()) return false;
+    this.#rings = index.rings;
+    return true;
+  }
+
+  /** Forgets all rings. */
+  clear(): void {
+    this.#rings = [];
+    this.#changed = true;
+  }
+
+  /** The index must be written: a ring or a lease has changed. */
+  markChanged(): void {
+    this.#changed = true;
+  }
+
+  /**
+   * Writes the index if it must be written.
+   * @param discard whether to leave the old one in place, so that the next call finds it invalid
+   */
+  write(discard: boolean): void {
+    if (!this.#changed) return;
+    this.#changed = false;
+    if (discard) return;
+    /*
+     * A time in the past, which no change to a lease gives the directory. It is even, since file systems may count in
+     * steps of two seconds (FAT).
+     */
+    const seconds = Math.floor(sys.clockMs(sys.CLOCK_REALTIME) / 2000) * 2 - 10;
+    const text = formatIndex({ boot: this.#boot, leasesModified: `${seconds}000000000`, rings: this.#rings });
+    /* The time comes last: a kill between the two leaves an index that is not valid. */
+    if (sys.pwrite(this.#fd, new TextEncoder().encode(text), 0) > 0) this.#leases.setModified(seconds);
+  }
+
+  /** The ring of a range set; null if the index has none. */
+  find(spans: readonly Span[]): Ring | null {
+    const name = formatSpans(spans);
+    return this.#rings.find((ring) => formatSpans(ring.spans) === name) ?? null;
+  }
+
+  /**
+   * The ring of a range set, for an allocation. If the index has none it begins one.
+   * @param setNumber the number of the set, for last_reserved_ip.N
+   */
+  use(spans: readonly Span[], setNumber: number): Ring {
+    const last = this.find(spans) === null ? this.#leases.lastReserved(setNumber) : null;
+    return useRing(this.#rings, spans, last);
+  }
+
+  /** Appends a released address to the queue of its range set. */
+  addReleased(address: string): void {
+    const parsed = parseAddress(address);
+    if (parsed === null || this.#directory < 0) return;
+    for (const ring of this.#rings) {
+      if (ring.holds(parsed)) ring.addReleased(parsed, this);
+    }
+  }
+
+  /* RingStorage */
+
+  readQueue(queue: number, position: number, family: number): Address {
+    const bytes = new Uint8Array(family === 4 ? 4 : ENTRY_BYTES);
+    sys.pread(this.#fd, bytes, entryOffset(queue, position));
+    return { family: family === 4 ? 4 : 6, bytes };
+  }
+
+  writeQueue(queue: number, position: number, address: Address): void {
+    const entry = new Uint8Array(ENTRY_BYTES);
+    entry.set(address.bytes);
+    if (sys.pwrite(this.#fd, entry, entryOffset(queue, position)) < 0) this.#failed = true;
+    this.#changed = true;
+  }
+
+  isLeased(address: Address): boolean {
+    return this.#leases.has(address);
+  }
 }
 
-/** A new lap through a set, after the address that was given last. */
-export function beginLap(spans: readonly Span[], slot: number, last: Address | null): Lap {
-  const first = spans[0]?.first ?? { family: 4, bytes: new Uint8Array(4) };
-  const start = last === null || spanIndex(spans, last) < 0 ? first : nextAddress(spans, last);
-  return new Lap(spans, slot, start, start);
+function entryOffset(queue: number, position: number): number {
+  return INDEX_BYTES + (queue * QUEUE_CAPACITY + position) * ENTRY_BYTES;
 }
 
-/** The lap of a set, moved to the front; a new one if there is none, in place of the one not used for longest. */
-export function lapOf(laps: Lap[], spans: readonly Span[], last: Address | null): Lap {
+/**
+ * Moves the ring of a range set to the front. If there is none a new one begins after `last`, and the ring that was not
+ * used for the longest time is dropped where MAX_RINGS are reached.
+ */
+export function useRing(rings: Ring[], spans: readonly Span[], last: Address | null): Ring {
   const name = formatSpans(spans);
   let index = 0;
-  const slots: number[] = [];
-  for (const lap of laps) {
-    if (formatSpans(lap.spans) === name) {
-      laps.splice(index, 1);
-      laps.unshift(lap);
-      return lap;
+  const queues: number[] = [];
+  for (const ring of rings) {
+    if (formatSpans(ring.spans) === name) {
+      rings.splice(index, 1);
+      rings.unshift(ring);
+      return ring;
     }
     index += 1;
-    if (index < MAX_LAPS) slots.push(lap.slot);
+    if (index < MAX_RINGS) queues.push(ring.queue);
   }
-  if (laps.length >= MAX_LAPS) laps.pop();
-  let slot = 0;
-  while (slots.includes(slot)) slot += 1;
-  const lap = beginLap(spans, slot, last);
-  laps.unshift(lap);
-  return lap;
-}
-
-/** The text of an index, ended by a line of its own: what follows in the file is left from a longer one. */
-export function formatIndex(index: Index): string {
-  let text = `${HEADER}\nboot ${index.boot}\nmark ${index.mark}\n`;
-  for (const lap of index.laps) {
-    const cursor = lap.cursor === null ? "-" : formatAddress(lap.cursor);
-    const skipped: string[] = [];
-    for (const address of lap.skipped) skipped.push(formatAddress(address));
-    const fields = [
-      formatSpans(lap.spans),
-      lap.slot,
-      formatAddress(lap.start),
-      cursor,
-      lap.head,
-      lap.count,
-      lap.fullMs,
-    ];
-    const line = `set ${fields.join(" ")} ${skipped.length === 0 ? "-" : skipped.join(",")}\n`;
-    /* A set whose description is too long is not remembered. */
-    if (text.length + line.length < INDEX_BYTES - 8) text += line;
-  }
-  return `${text}end\n`;
-}
-
-/** Reads an index; null if it is torn or no index. A set that makes no sense is left out. */
-export function parseIndex(text: string): Index | null {
-  const lines = text.split("\n");
-  const end = lines.indexOf("end");
-  const boot = textAt(lines, 1);
-  const mark = textAt(lines, 2);
-  if (lines[0] !== HEADER || end < 3 || !boot.startsWith("boot ") || !mark.startsWith("mark ")) return null;
-  const laps: Lap[] = [];
-  for (const line of lines.slice(3, end)) {
-    const lap = parseLap(line.split(" "));
-    if (lap !== null && laps.every((other) => other.slot !== lap.slot)) laps.push(lap);
-  }
-  return { boot: boot.slice(5), mark: mark.slice(5), laps };
-}
-
-function parseLap(fields: string[]): Lap | null {
-  if (fields.length !== 9 || fields[0] !== "set") return null;
-  const spans = parseSpans(textAt(fields, 1));
-  const start = parseAddress(textAt(fields, 3));
-  const cursor = parseAddress(textAt(fields, 4));
-  if (spans === null || start === null) return null;
-  const numbers: number[] = [];
-  for (const at of [2, 5, 6, 7]) {
-    const text = textAt(fields, at);
-    if (text.length >= 16 || !isDigits(text)) return null;
-    numbers.push(parseInt(text, 10));
-  }
-  const slot = numberAt(numbers, 0);
-  const head = numberAt(numbers, 1);
-  const count = numberAt(numbers, 2);
-  if (spanIndex(spans, start) < 0 || (cursor !== null && spanIndex(spans, cursor) < 0)) return null;
-  if (slot >= MAX_LAPS || head >= RING_CAPACITY || count > RING_CAPACITY) return null;
-  const lap = new Lap(spans, slot, start, cursor);
-  lap.head = head;
-  lap.count = count;
-  lap.fullMs = numberAt(numbers, 3);
-  for (const text of textAt(fields, 8).split(",")) {
-    const address = parseAddress(text);
-    if (address !== null && lap.skipped.length < MAX_SKIPPED) lap.skipped.push(address);
-  }
-  return lap;
+  if (rings.length >= MAX_RINGS) rings.pop();
+  let queue = 0;
+  while (queues.includes(queue)) queue += 1;
+  const ring = beginRing(spans, queue, last);
+  rings.unshift(ring);
+  return ring;
 }

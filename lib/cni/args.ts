@@ -1,15 +1,15 @@
-/** CNI_ARGS: "KEY=VALUE;KEY=VALUE", the oldest way to pass something to a plugin. */
+/** CNI_ARGS, "KEY=VALUE;KEY=VALUE": the oldest way to pass arguments to a plugin. */
 
 import { CniError, INVALID_ENVIRONMENT } from "../errors.ts";
 import { textAt } from "../lists.ts";
 import { asciiLower, clip } from "../text.ts";
 
 /**
- * Reads the keys that a plugin knows. Keys are case-sensitive.
+ * Parses CNI_ARGS. Keys are case-sensitive.
  * @param text the variable's value
- * @param known the keys the plugin understands, besides IgnoreUnknown
+ * @param known the keys that the plugin uses, besides IgnoreUnknown
  * @returns the value of each known key that is present
- * @throws CniError 4: a part that is not one KEY=VALUE pair (`ARGS: invalid pair`), an unknown key without IgnoreUnknown
+ * @throws CniError 4 for a part that is not one KEY=VALUE pair, and for an unknown key without IgnoreUnknown
  */
 export function readArgs(text: string, known: readonly string[]): Map<string, string> {
   const values = new Map<string, string>();
@@ -29,7 +29,7 @@ export function readArgs(text: string, known: readonly string[]): Map<string, st
     throw new CniError(
       INVALID_ENVIRONMENT,
       `ARGS: unknown args [${unknown.join(" ")}]`,
-      "add IgnoreUnknown=1 to CNI_ARGS to pass them over",
+      "add IgnoreUnknown=1 to CNI_ARGS to ignore them",
     );
   }
   return values;

@@ -1,4 +1,4 @@
-/** What a plugin does without CNI's environment: for people, timers, and programs that ask for its version. */
+/** Calls without CNI_COMMAND: by people, by timers (`repair`), and by programs that ask for the version. */
 import { CniError, INVALID_ENVIRONMENT } from "../errors.ts";
 import { print, warn } from "../host/io.ts";
 import { textAt } from "../lists.ts";
@@ -10,7 +10,7 @@ import type { Plugin } from "./plugin.ts";
  * Serves a call without CNI_COMMAND.
  * @param plugins all plugins of this executable
  * @param list the arguments
- * @throws CniError 4 for `repair` where there is nothing to repair, and what repairing throws
+ * @throws CniError 4 if the plugin has no `repair`, and what `repair` throws
  */
 export function runByHand(plugins: readonly Plugin[], plugin: Plugin, release: string, list: readonly string[]): void {
   const word = textAt(list, 0);
@@ -26,18 +26,18 @@ export function runByHand(plugins: readonly Plugin[], plugin: Plugin, release: s
 }
 
 /**
- * Programs read this text, in these ways: the first word that is a version (Nomad); the last or the fourth word of the
- * first line, or what stands behind its " v"; the first three numbers with dots anywhere. So the first line is the
- * reference's to the letter, with a version of ours that passes for one of the reference's, and nothing before it.
+ * Programs parse this text for the version: the first word that is a version (Nomad); the last or the fourth word of the
+ * first line, or what follows " v" there; the first three numbers with dots. So the first line must be exactly the
+ * reference's, with a version number that is valid for the reference, and nothing may precede it.
  */
 function aboutText({ name, versions }: Plugin, release: string): string {
-  return `CNI ${name} plugin v${release}\nCNI protocol versions supported: ${versions.join(", ")}\nPodwire; "${name} --help" tells more\n`;
+  return `CNI ${name} plugin v${release}\nCNI protocol versions supported: ${versions.join(", ")}\nPodwire; "${name} --help" prints more\n`;
 }
 
 function usage({ name, repair }: Plugin): string {
-  const repairing = repair === null ? "" : `  ${name} repair     put back what others have taken away\n`;
+  const repairing = repair === null ? "" : `  ${name} repair     restore what other programs have removed\n`;
   return `${name} is one of Podwire's CNI plugins. A container runtime starts it, with CNI_COMMAND and other variables in the
-environment and a network configuration on standard input. Then it ignores arguments. Otherwise:
+environment and a network configuration on standard input. Arguments are then ignored. Without CNI_COMMAND:
 
   ${name} explain [ADD|DEL|GC] < FILE
                      print what the call would do with the configuration in FILE, as commands; nothing is changed.
@@ -52,8 +52,8 @@ function repair({ name, repair }: Plugin): void {
     throw new CniError(
       INVALID_ENVIRONMENT,
       `${name} has nothing to repair`,
-      `${name} keeps nothing that others could flush; "${name} --help" lists what it can be asked`,
+      `${name} has no state that others could flush; "${name} --help" lists the commands`,
     );
   }
-  if (repair()) print(`${name}: something was missing; it was put back\n`);
+  if (repair()) print(`${name}: something was missing; it was restored\n`);
 }

@@ -1,4 +1,4 @@
-/** What every plugin's configuration has in common (specification section "Section 1: Network configuration format"). */
+/** The part of a configuration that all plugins share (specification section "Section 1: Network configuration format"). */
 
 import { CniError, DECODE_FAILURE, INVALID_CONFIG } from "../errors.ts";
 import { isValidName, MAX_NAME_LENGTH } from "./environment.ts";
@@ -8,18 +8,18 @@ import type { Dns, Result } from "./result.ts";
 import { decodeDns, decodeResult } from "./result-decode.ts";
 import { ALL_VERSIONS, DEFAULT_VERSION } from "./version.ts";
 
-/** More than any runtime sends (a GC of 20,000 attachments is 2 MiB) and read in a few milliseconds. */
+/** More than any runtime sends (a GC of 20,000 attachments is 2 MiB). So much is read in a few milliseconds. */
 export const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 
-/** An attachment that the runtime still knows. */
+/** An attachment that GC must keep. */
 export interface ValidAttachment {
   readonly containerId: string;
   readonly ifname: string;
 }
 
-/** The network configuration as one plugin gets it. */
+/** The network configuration that one plugin receives. */
 export class NetworkConfig {
-  /** The configuration's cniVersion, "0.1.0" if it has none; may be one we do not speak until `reconcile` has looked. */
+  /** The configuration's cniVersion, "0.1.0" if it has none. It may be one that the plugin does not support: run.ts checks it. */
   readonly cniVersion: string;
   readonly name: string;
   readonly fields: Fields;
@@ -40,13 +40,13 @@ export class NetworkConfig {
     return this.fields.string("type", "");
   }
 
-  /** What the previous plugin of the chain returned, or for CHECK and DEL what the last one did; null if absent. */
+  /** The result of the previous plugin of the chain; for CHECK and DEL that of the last plugin. Null if absent. @throws CniError 1, 7 */
   prevResult(): Result | null {
     const json = this.fields.find("prevResult");
     return json === null ? null : decodeResult(json, "prevResult", this.cniVersion);
   }
 
-  /** `prevResult` for DEL, which no configuration may stop: null also where it cannot be read. */
+  /** `prevResult` for DEL, which must not fail for an invalid configuration: null also if it is invalid. */
   previousIfAny(): Result | null {
     try {
       return this.prevResult();
@@ -56,12 +56,12 @@ export class NetworkConfig {
     }
   }
 
-  /** The capability arguments that the runtime passes; no members if there are none. */
+  /** The capability arguments of the runtime; without members if there are none. */
   runtimeConfig(): Fields {
     return this.fields.object("runtimeConfig") ?? new Fields(jsonObject(), "runtimeConfig");
   }
 
-  /** The members of `args.cni`; none if there are none. */
+  /** `args.cni`; without members if it is absent. */
   cniArgs(): Fields {
     return this.fields.object("args")?.object("cni") ?? new Fields(jsonObject(), "args.cni");
   }
@@ -76,8 +76,8 @@ export class NetworkConfig {
   }
 
   /**
-   * GC: the attachments to keep; empty if none is valid, which libcni writes as null. Null if the runtime did not say, which
-   * means: remove nothing.
+   * The attachments that GC must keep; empty if none is valid, which libcni writes as null. Null if the runtime sent no list:
+   * then GC must remove nothing.
    * @throws CniError 7
    */
   validAttachments(): readonly ValidAttachment[] | null {
@@ -87,7 +87,7 @@ export class NetworkConfig {
   }
 }
 
-/* libcni before 1.3 wrote the second spelling; later ones write both. Where they differ, what either names is kept. */
+/* libcni before 1.3 writes only the second key, later versions write both. If they differ, an attachment in either is kept. */
 const ATTACHMENT_KEYS = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 
 function readAttachments(fields: Fields): ValidAttachment[] | null {
@@ -99,7 +99,7 @@ function readAttachments(fields: Fields): ValidAttachment[] | null {
     for (const item of fields.objects(key)) {
       const containerId = item.string("containerID", "");
       const ifname = item.string("ifname", "");
-      /* Half a name would match nothing, and so remove what is to be kept. */
+      /* Without one of the two the attachment would match nothing, and GC would remove what it must keep. */
       if (containerId === "") throw item.invalid("containerID", "an attachment to keep needs one");
       if (ifname === "") throw item.invalid("ifname", "an attachment to keep needs one");
       attachments.push({ containerId, ifname });
@@ -109,7 +109,7 @@ function readAttachments(fields: Fields): ValidAttachment[] | null {
 }
 
 /**
- * Reads a configuration and checks what all plugins need of it.
+ * Parses a configuration and checks the part that all plugins share.
  * @throws CniError 6 if it is not JSON, 7 if it has no valid name
  */
 export function readConfig(bytes: Uint8Array): NetworkConfig {
@@ -134,7 +134,7 @@ export function readConfig(bytes: Uint8Array): NetworkConfig {
   return new NetworkConfig(fields, cniVersion === "" ? DEFAULT_VERSION : cniVersion, name, bytes);
 }
 
-/** The cniVersion to put on an error about a configuration that may not even be readable. */
+/** The cniVersion for an error object; `fallback` if the configuration is invalid or has an unknown version. */
 export function versionForErrors(bytes: Uint8Array, fallback: string): string {
   try {
     const found = new Fields(parse(bytes), "").string("cniVersion", "");

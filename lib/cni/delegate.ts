@@ -1,7 +1,7 @@
 /**
  * Delegation (specification section "Section 4: Plugin delegation"): a plugin calls another one, found in CNI_PATH, with
- * the same environment and configuration. A delegate that is this very executable under another name is called in the
- * process; any other file is started.
+ * the same environment and configuration. A delegate that is this executable under another name is called in the same
+ * process; any other executable is started.
  */
 
 import { CniError, DELEGATE_FAILED, INVALID_CONFIG, NOT_AVAILABLE } from "../errors.ts";
@@ -22,7 +22,7 @@ import { decodeForeignResult } from "./result-decode.ts";
 
 const MAX_PASSED_ON_BYTES = 65536;
 
-/** Plugins of this executable, called in the process, and others in CNI_PATH, started. */
+/** The delegates that CNI_PATH holds. */
 export class FoundDelegates extends Delegates {
   readonly #own: readonly Plugin[];
   readonly #request: Request;
@@ -68,7 +68,7 @@ export class FoundDelegates extends Delegates {
     if (own !== null) own.gc(this.#call("GC"));
   }
 
-  /** STATUS: a delegate that cannot be found or run is what makes the network unavailable (code 50). */
+  /** A delegate that cannot be found or started makes the network unavailable. @throws CniError 50 */
   override status(type: string): void {
     try {
       const own = this.#resolve(type, "STATUS");
@@ -85,7 +85,7 @@ export class FoundDelegates extends Delegates {
     return own.explain({ request: this.#request, config: this.#config, delegates: this });
   }
 
-  /** The delegate if it is in this process; otherwise runs it and returns null. */
+  /** The delegate if it is a plugin of this executable; otherwise runs it and returns null. */
   #resolve(type: string, verb: Verb): Plugin | null {
     const path = this.#find(type);
     const own = this.#same(path, type);
@@ -97,7 +97,7 @@ export class FoundDelegates extends Delegates {
     return { request: { ...this.#request, command }, config: this.#config, delegates: this };
   }
 
-  /** The first regular file of that name in CNI_PATH. The name must be bare (CVE-2021-20206). */
+  /** The path of the first regular file of that name in CNI_PATH. The name must have no slash (CVE-2021-20206). */
   #find(type: string): string {
     if (type === "") throw new CniError(INVALID_CONFIG, "no plugin name provided", 'the delegate\'s "type" is empty');
     if (type.includes("/") || type === "." || type === "..") {
@@ -108,7 +108,11 @@ export class FoundDelegates extends Delegates {
       );
     }
     if (type === this.#caller || this.#named(type)?.name === this.#caller) {
-      throw new CniError(INVALID_CONFIG, `plugin ${type} cannot delegate to itself`, "it would do so without end");
+      throw new CniError(
+        INVALID_CONFIG,
+        `plugin ${type} cannot delegate to itself`,
+        "it would call itself without end",
+      );
     }
     for (const directory of this.#request.path) {
       if (directory === "") continue;
@@ -123,7 +127,7 @@ export class FoundDelegates extends Delegates {
     );
   }
 
-  /** The one plugin of Podwire that an executable of it by that name would be. */
+  /** The plugin that this executable would be under that name; null if none or several. */
   #named(type: string): Plugin | null {
     const found = pluginsNamed(this.#own, type);
     return found.length === 1 ? itemAt(found, 0) : null;
@@ -137,11 +141,11 @@ export class FoundDelegates extends Delegates {
   }
 }
 
-/** Runs a plugin to its end: what it printed. @throws CniError with what it said if it failed */
+/** Runs a plugin and returns its standard output. @throws CniError: the error object that it printed, or 104 */
 function execute(path: string, type: string, verb: Verb, config: Uint8Array): Uint8Array {
   sys.must(sys.setenv("CNI_COMMAND", verb), "set CNI_COMMAND");
   const { status, output, errors } = runProgram(path, [], true, config);
-  /* What it says to people is for ours as well, within what a pipe takes when nobody reads. */
+  /* Its warnings are passed on. More than a pipe holds would block this process if nobody reads. */
   if (errors.length > 0) warnBytes(errors.subarray(0, MAX_PASSED_ON_BYTES));
   if (status < 0) {
     throw new CniError(
@@ -154,14 +158,14 @@ function execute(path: string, type: string, verb: Verb, config: Uint8Array): Ui
   return output;
 }
 
-/** What a delegate's ADD printed; `null` is taken for a result that says nothing. */
+/** Parses what a delegate's ADD printed; JSON `null` is an empty result. @throws CniError 104, 1 */
 function resultOf(output: Uint8Array, type: string, version: string): Result {
   try {
     const json = parseJson(output);
     return json.kind === "null" ? EMPTY_RESULT : decodeForeignResult(json, "result", version);
   } catch (error) {
     if (error instanceof JsonError) throw unusable(output, type, error.message);
-    /* A version that we do not know is told as such (code 1); a wrong field is the delegate's mistake. */
+    /* An unknown version keeps its code, 1. An invalid field is a fault of the delegate. */
     if (error instanceof CniError && error.code === INVALID_CONFIG) throw unusable(output, type, error.message);
     throw error;
   }

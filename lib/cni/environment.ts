@@ -1,13 +1,13 @@
-/** The CNI_* variables of a call: which each verb requires, and what each may hold (specification section "Parameters"). */
+/** The CNI_* variables of a call: which verb requires which, and their valid values (specification section "Parameters"). */
 import { CniError, INVALID_ENVIRONMENT } from "../errors.ts";
 import * as sys from "../sys/sys.ts";
 import { asciiLower } from "../text.ts";
 
 export type Verb = "ADD" | "CHECK" | "DEL" | "GC" | "STATUS" | "VERSION";
 
-/** The request of a runtime, validated as far as its verb requires. A variable that is not set is "". */
+/** The request of a runtime; the variables that its verb requires are validated. A variable that is not set is "". */
 export interface Request {
-  /** The verb, or whatever else CNI_COMMAND holds: that is refused only after the configuration has been read. */
+  /** CNI_COMMAND. An unknown verb is refused only after the configuration was read. */
   readonly command: string;
   readonly containerId: string;
   readonly netns: string;
@@ -15,7 +15,7 @@ export interface Request {
   readonly args: string;
   /** CNI_PATH, split. */
   readonly path: readonly string[];
-  /** CNI_NETNS_OVERRIDE: the caller knows that CNI_NETNS may be the plugin's own namespace. */
+  /** CNI_NETNS_OVERRIDE: CNI_NETNS may be the plugin's own namespace. */
   readonly netnsOverride: boolean;
 }
 
@@ -25,7 +25,7 @@ interface Variable {
   readonly validate: (value: string) => void;
 }
 
-/* In the order in which they are read and reported. */
+/* In the order in which they are checked and reported. */
 const VARIABLES: readonly Variable[] = [
   { name: "CNI_COMMAND", requiredBy: ["ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"], validate: acceptAny },
   { name: "CNI_CONTAINERID", requiredBy: ["ADD", "CHECK", "DEL"], validate: validateContainerId },
@@ -34,7 +34,7 @@ const VARIABLES: readonly Variable[] = [
   { name: "CNI_PATH", requiredBy: ["ADD", "CHECK", "DEL", "GC", "STATUS"], validate: acceptAny },
 ];
 
-/** File names end at 255 bytes; nothing that real runtimes use comes near. */
+/** A name becomes part of file names, which have at most 255 bytes. Runtimes use much shorter names. */
 export const MAX_NAME_LENGTH = 200;
 
 /** Reads one environment variable; "" if it is not set. */
@@ -44,7 +44,8 @@ export function environmentVariable(name: string): string {
 
 /**
  * Reads and validates the request.
- * @throws CniError 4: a required variable is malformed (at once) or missing (all of them in one message)
+ * @param read returns an environment variable's value, "" if it is not set
+ * @throws CniError 4 for the first invalid variable, or for all missing ones together
  */
 export function readRequest(read: (name: string) => string): Request {
   const command = read("CNI_COMMAND");
@@ -70,7 +71,7 @@ export function readRequest(read: (name: string) => string): Request {
   };
 }
 
-/** The specification wants the variable named; what the reference's library says of it does not, and is known as it is. */
+/** The message stays that of the reference's library, which does not name the variable; the details do, as specified. */
 function validate(variable: Variable, value: string): void {
   try {
     variable.validate(value);
@@ -81,7 +82,7 @@ function validate(variable: Variable, value: string): void {
   }
 }
 
-/** Whether a text may be a network name or container ID: letters, digits and, but not first, "_", "." and "-". */
+/** Whether a text may be a network name or container ID: letters, digits and, except as the first character, "_", "." and "-". */
 export function isValidName(text: string): boolean {
   for (let i = 0; i < text.length; i += 1) {
     const unit = text.charCodeAt(i);
@@ -106,7 +107,7 @@ function validateContainerId(value: string): void {
 }
 
 /**
- * An interface name as the kernel takes it (IFNAMSIZ, dev_valid_name in net/core/dev.c).
+ * Whether the kernel accepts an interface name (IFNAMSIZ, dev_valid_name in net/core/dev.c).
  * @throws CniError 4
  */
 export function validateInterfaceName(value: string): void {
@@ -125,7 +126,7 @@ export function validateInterfaceName(value: string): void {
   }
 }
 
-/* The code points above ASCII that Unicode calls white space. */
+/* Code points above ASCII that are white space in Unicode. */
 const WIDE_SPACES = [0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000];
 
 function hasForbiddenCharacter(value: string): boolean {

@@ -1,18 +1,18 @@
 /**
- * Typed reading of a configuration. Each read names the field it is about, so that an error says where to look:
- * code 7, "ipam.ranges[0][1].subnet". Names match exactly or, as configurations in the field rely on, in any case.
+ * Typed reading of a configuration. An error names the path of the field: code 7, "ipam.ranges[0][1].subnet". Names match
+ * regardless of case, as in the reference plugins.
  */
 import { CniError, INVALID_CONFIG } from "../errors.ts";
 import { itemAt, textAt } from "../lists.ts";
 import { asciiLower, clip, isDigits } from "../text.ts";
 import type { Json } from "./json.ts";
 
-/** The members of one JSON object, and where in the configuration it stands. */
+/** The members of one JSON object, and its path in the configuration. Every read throws CniError 7 for a wrong type. */
 export class Fields {
   readonly json: Json;
-  /** The path of this object, "" for the configuration itself. */
+  /** The path of the object; "" for the configuration itself. */
   readonly path: string;
-  /** The members that are not null by their names in small letters, as far as they were looked through. */
+  /** The members that are not null, by their names in lower case; the first `#indexed` members are in it. */
   readonly #index = new Map<string, Json>();
   #indexed = 0;
 
@@ -26,7 +26,7 @@ export class Fields {
     return this.path === "" ? key : `${this.path}.${key}`;
   }
 
-  /** A member's value; null if it is absent or null. Of several spellings the one written last counts. */
+  /** A member's value; null if it is absent or null. If several spellings are present the last one counts. */
   find(key: string): Json | null {
     const { keys, items } = this.json;
     for (; this.#indexed < keys.length; this.#indexed += 1) {
@@ -41,10 +41,10 @@ export class Fields {
     return this.find(key) !== null;
   }
 
-  /** Whether a member is there at all, be its value null. */
+  /** Whether a member is present, also if its value is null. */
   mentions(key: string): boolean {
-    const wanted = asciiLower(key);
-    for (const name of this.json.keys) if (asciiLower(name) === wanted) return true;
+    const lower = asciiLower(key);
+    for (const name of this.json.keys) if (asciiLower(name) === lower) return true;
     return false;
   }
 
@@ -103,19 +103,19 @@ export class Fields {
     return texts;
   }
 
-  /** An error about one member. */
+  /** An error for one member. */
   invalid(key: string, problem: string): CniError {
     return invalidField(this.pathOf(key), problem);
   }
 }
 
-/** The elements of a value that must be an array. */
+/** The elements of a value that must be an array. @throws CniError 7 */
 export function arrayOf(value: Json, path: string): readonly Json[] {
   if (value.kind !== "array") throw wrongType(path, "an array", value);
   return value.items;
 }
 
-/** A value that must be a whole number within [min, max]. */
+/** A value that must be a whole number within [min, max]. @throws CniError 7 */
 export function integerOf(value: Json, path: string, min: number, max: number): number {
   if (value.kind !== "number") throw wrongType(path, "a whole number", value);
   const digits = value.text.startsWith("-") ? value.text.slice(1) : value.text;
@@ -126,10 +126,10 @@ export function integerOf(value: Json, path: string, min: number, max: number): 
   return signed === 0 ? 0 : signed;
 }
 
-/** Problems quote what was found, and that may be megabytes. */
+/** A problem quotes the value that was found, which may be megabytes. */
 const MAX_PROBLEM_LENGTH = 400;
 
-/** Code 7 with the field's path in the message and the problem after it. */
+/** An error with code 7 whose message has the field's path, then the problem. */
 export function invalidField(path: string, problem: string): CniError {
   const shown = problem.length > MAX_PROBLEM_LENGTH ? `${problem.slice(0, MAX_PROBLEM_LENGTH)}...` : problem;
   return new CniError(INVALID_CONFIG, `invalid value for "${path}": ${shown}`);

@@ -1,6 +1,6 @@
 /**
- * JSON as CNI needs it: numbers keep their text (64-bit rates stay exact), members keep their order, depth and size are
- * limited, and an error says where it is. The runtime's own parser does none of that.
+ * JSON for CNI: numbers keep their text (64-bit rates stay exact), members keep their order, depth and size are limited,
+ * and an error has its position. The runtime's own parser has none of these.
  */
 import { itemAt, textAt } from "../lists.ts";
 import { decodeUtf8, hexNumber } from "../text.ts";
@@ -24,7 +24,7 @@ export class Json {
     this.keys = keys;
   }
 
-  /** The value under a name; where a name stands twice the last one counts. Null if absent or if this is no object. */
+  /** The value of a member; of a repeated name the last one. Null if it is absent or this is no object. */
   get(key: string): Json | null {
     let found = -1;
     let at = 0;
@@ -43,7 +43,7 @@ export class Json {
   }
 }
 
-/** What values have that are neither arrays nor objects. */
+/** The items and keys of values that are neither arrays nor objects. */
 const NO_ITEMS: Json[] = [];
 const NO_KEYS: string[] = [];
 
@@ -74,7 +74,7 @@ export function jsonObject(): Json {
   return new Json("object", "", [], []);
 }
 
-/** Text that is not JSON, or more than is accepted; `message` says what and where. */
+/** The text is not JSON or exceeds a limit; `message` says what is wrong and where. */
 export class JsonError extends Error {
   constructor(message: string) {
     super(message);
@@ -82,7 +82,7 @@ export class JsonError extends Error {
   }
 }
 
-/** A network configuration nests about six deep; the limit keeps hostile input from using up the stack. */
+/** A network configuration has about six levels. Without a limit hostile input could exhaust the stack. */
 const MAX_DEPTH = 64;
 
 const QUOTE = 0x22;
@@ -178,7 +178,7 @@ class Parser {
     }
     const unit = this.#hex4();
     if (unit < 0xd800 || unit > 0xdfff) return String.fromCharCode(unit);
-    /* Half of a pair alone stands for no character: the replacement character takes its place. */
+    /* A lone surrogate is no character: U+FFFD replaces it. */
     if (unit > 0xdbff || this.#byte(this.#at) !== BACKSLASH || this.#byte(this.#at + 1) !== 0x75) return "\ufffd";
     const back = this.#at;
     this.#at += 2;
@@ -232,7 +232,7 @@ class Parser {
     return true;
   }
 
-  /** The byte at an index, -1 past the end: compiled code ends at an index outside a typed array. */
+  /** The byte at an index; -1 past the end. An index outside of a typed array would end the compiled program. */
   #byte(index: number): number {
     return index < this.#bytes.length ? (this.#bytes[index] ?? -1) : -1;
   }
@@ -273,12 +273,12 @@ export function parseJson(bytes: Uint8Array): Json {
   return new Parser(bytes).document();
 }
 
-/** Writes a value as JSON, four spaces a level, as every CNI runtime is used to seeing it; no newline at the end. */
+/** Formats a value as JSON, indented by four spaces a level, as the reference plugins do; without a newline at the end. */
 export function formatJson(value: Json): string {
   return format(value, "\n");
 }
 
-/** Writes a value as JSON on one line. */
+/** Formats a value as JSON on one line. */
 export function formatJsonLine(value: Json): string {
   if (value.kind !== "array" && value.kind !== "object") return scalar(value);
   const parts: string[] = [];
@@ -323,9 +323,9 @@ function quote(text: string): string {
   return `${out}${text.slice(plain)}"`;
 }
 
-/* Loops over single bytes are functions of their own: a method counts a reference to its object at each step. */
+/* Loops over bytes are functions: in a method, the compiled code would count a reference to the object at each step. */
 
-/** Where the characters of a string end that stand for themselves. */
+/** The index of the first byte that ends a string or must be decoded: a quote, a backslash, a control character. */
 function endOfPlain(bytes: Uint8Array, from: number): number {
   let at = from;
   while (at < bytes.length) {

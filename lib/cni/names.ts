@@ -1,12 +1,12 @@
-/** Which plugin a file's name means. Projects ship plugins under names of their own: `buildkit-cni-bridge`, `cnv-bridge`. */
+/** Finds the plugin that a file name selects. Projects ship plugins under their own names: `buildkit-cni-bridge`, `cnv-bridge`. */
 import { CniError, INVALID_ENVIRONMENT } from "../errors.ts";
 import { itemAt } from "../lists.ts";
 import { clip } from "../text.ts";
 import type { Plugin } from "./plugin.ts";
 
 /**
- * The plugins that a file's name names: the one of exactly that name, or all whose names are parts of it. What stands before
- * and after a part is neither letter nor digit, as in `cnv-bridge`, `host-local.old` or `my_vxlan-overlay-v2`.
+ * The plugins that a file name selects: the one of exactly that name, or all whose names are words of it. No letter or digit
+ * is next to a word, as in `cnv-bridge`, `host-local.old` and `my_vxlan-overlay-v2`.
  */
 export function pluginsNamed(plugins: readonly Plugin[], fileName: string): Plugin[] {
   const found: Plugin[] = [];
@@ -18,11 +18,11 @@ export function pluginsNamed(plugins: readonly Plugin[], fileName: string): Plug
 }
 
 /**
- * The plugin that a process is, from the name it was started by and its file's: they differ behind a symbolic link. The name
- * itself comes first, then what it is a link to.
- * @param started the name it was started by
- * @param fileName tells its file's; "" if that cannot be told
- * @throws CniError 4 if no plugin is named, or several
+ * The plugin of this process. It was started under a name that may be a symbolic link to a file of another name: the name is
+ * used first, then the file's.
+ * @param started the name under which it was started
+ * @param fileName returns the name of its file; "" if that is not known
+ * @throws CniError 4 if no plugin is selected, or several
  */
 export function chosenPlugin(plugins: readonly Plugin[], started: string, fileName: () => string): Plugin {
   const byName = pluginsNamed(plugins, started);
@@ -41,7 +41,7 @@ export function chosenPlugin(plugins: readonly Plugin[], started: string, fileNa
     found.length === 0
       ? `started as ${which}, which names no plugin of Podwire`
       : `started as ${which}, which names several plugins of Podwire: ${names(found)}`,
-    `the executable's name picks the plugin; give it one of these, or a name with one of them in it, as "cnv-bridge": ${names(plugins)}`,
+    `the executable's name selects the plugin; use one of these, or a name with one of them in it, as "cnv-bridge": ${names(plugins)}`,
   );
 }
 
@@ -53,7 +53,7 @@ function holdsName(fileName: string, name: string): boolean {
   return false;
 }
 
-/** Whether a letter or digit stands there; every character beyond ASCII counts as a letter. */
+/** Whether a letter or digit is at an index. Every character beyond ASCII counts as a letter. */
 function isWordAt(text: string, index: number): boolean {
   const unit = text.charCodeAt(index);
   const lower = unit | 0x20;

@@ -1,18 +1,14 @@
-/** What a plugin is to the protocol. */
+/** The interface between the protocol and the plugins. */
 import type { NetworkConfig } from "./config.ts";
 import type { Request } from "./environment.ts";
 import type { Result } from "./result.ts";
 
-/** Other plugins, as a call can reach them. */
+/** Calls other plugins. Every verb throws the CniError of the delegate, or 7 / 104 if it cannot be found or started. */
 export abstract class Delegates {
-  /** The same for a delegate that gets another configuration. */
+  /** The same delegates, called with another configuration. */
   abstract withConfig(config: NetworkConfig): Delegates;
 
-  /**
-   * ADD by another plugin.
-   * @param type the delegate's name, from the configuration
-   * @throws CniError: the delegate's own, or 7 / 104 if it cannot be found or started
-   */
+  /** @param type the delegate's name, from the configuration */
   abstract add(type: string): Result;
   abstract check(type: string): void;
   abstract del(type: string): void;
@@ -22,24 +18,24 @@ export abstract class Delegates {
   abstract explain(type: string): string[];
 }
 
-/** One call of a verb: who is asking, with which configuration, and how to reach other plugins. */
+/** One call of a verb: the request, the configuration, and a way to call other plugins. */
 export interface Call {
   readonly request: Request;
   readonly config: NetworkConfig;
   readonly delegates: Delegates;
 }
 
-/** A plugin: its name, which is its executable's, the versions it speaks, and the verbs. Failures are thrown CniErrors. */
+/** A plugin: its name (that of its executable), the CNI versions that it supports, and the verbs. Every verb may throw CniError. */
 export interface Plugin {
   readonly name: string;
   readonly versions: readonly string[];
-  /** Makes the attachment and returns the result to print. */
+  /** Creates the attachment and returns the result to print. */
   add(call: Call): Result;
-  /** Returns if everything ADD made is still there and as it was. */
+  /** Returns if everything that ADD created exists and is unchanged. */
   check(call: Call): void;
-  /** Removes what the attachment owns; what is not there is no failure. */
+  /** Removes what the attachment owns. It is no error if something is missing. */
   del(call: Call): void;
-  /** Removes what the network owns for attachments that the runtime does not know any more. */
+  /** Removes what attachments of the network own that are not in `config.validAttachments()`. */
   gc(call: Call): void;
   /** Returns if an ADD could be served now. */
   status(call: Call): void;
@@ -48,6 +44,6 @@ export interface Plugin {
    * command is ADD, DEL or GC.
    */
   explain(call: Call): string[];
-  /** For `<plugin> repair`: puts back what others have flushed, and returns whether anything was missing. Null: no such command. */
+  /** `<plugin> repair`: restores what others have flushed, and returns whether anything was missing. Null: no such command. */
   readonly repair: (() => boolean) | null;
 }

@@ -1,4 +1,4 @@
-/** Reading a Result: the prevResult of a chain, or what a delegated plugin printed. */
+/** Decodes a Result: the prevResult of a chain, or the output of a delegate. */
 
 import { CniError, INCOMPATIBLE_VERSION, INVALID_CONFIG } from "../errors.ts";
 import {
@@ -17,10 +17,10 @@ import { type Dns, EMPTY_DNS, type Result, type ResultInterface, type ResultIp, 
 import { ALL_VERSIONS, type ResultGroup, resultGroup } from "./version.ts";
 
 /**
- * Reads a previous result, which the runtime gives in the configuration's version.
- * @param path where it stands in the configuration, for errors: "prevResult"
- * @param configVersion the configuration's version, which a result without one has
- * @throws CniError 1 if its version is of another group than the configuration's, 7 if a field is wrong
+ * Decodes a previous result, which the runtime sends in the configuration's version.
+ * @param path its path in the configuration, for errors: "prevResult"
+ * @param configVersion the configuration's version; also that of a result without `cniVersion`
+ * @throws CniError 1 if its version is of another group than the configuration's, 7 if a field is invalid
  */
 export function decodeResult(json: Json, path: string, configVersion: string): Result {
   const fields = objectAt(json, path);
@@ -31,8 +31,8 @@ export function decodeResult(json: Json, path: string, configVersion: string): R
 }
 
 /**
- * Reads what another plugin printed: in the version that it says itself, or the configuration's if it says none.
- * @throws CniError 1 if there is no such version, 7 if a field is wrong
+ * Decodes the output of another plugin, in the version that its `cniVersion` says, or in the configuration's without one.
+ * @throws CniError 1 if there is no such version, 7 if a field is invalid
  */
 export function decodeForeignResult(json: Json, path: string, configVersion: string): Result {
   const fields = objectAt(json, path);
@@ -69,7 +69,7 @@ function decodeGroup(fields: Fields, group: ResultGroup): Result {
   };
 }
 
-/** Reads the well-known `dns` object; nothing set if it is absent. */
+/** Decodes the `dns` object; EMPTY_DNS if it is absent. @throws CniError 7 */
 export function decodeDns(fields: Fields | null): Dns {
   if (fields === null) return EMPTY_DNS;
   return {
@@ -80,7 +80,7 @@ export function decodeDns(fields: Fields | null): Dns {
   };
 }
 
-/** Reads the `routes` of an object. @throws CniError 7 */
+/** Decodes the `routes` of an object. @throws CniError 7 */
 export function decodeRoutes(fields: Fields): ResultRoute[] {
   const routes: ResultRoute[] = [];
   for (const item of fields.objects("routes")) routes.push(decodeRoute(item));
@@ -88,8 +88,8 @@ export function decodeRoutes(fields: Fields): ResultRoute[] {
 }
 
 /**
- * Whether the addresses of each route are of one IP version (specification 0.3.0, "Routes"). Who hands a previous result on
- * need not ask; who makes routes must, or the kernel takes the first bytes of the other version's address.
+ * Checks that destination and gateway of each route are of one IP version (specification 0.3.0, "Routes"). Needed before
+ * routes are added: the kernel would use the first bytes of the other version's address. Not needed to pass a result on.
  * @throws CniError 7
  */
 export function checkRouteFamilies(routes: readonly ResultRoute[]): void {
@@ -103,7 +103,7 @@ export function checkRouteFamilies(routes: readonly ResultRoute[]): void {
   }
 }
 
-/** Reads one element of `routes`, in a configuration or a result. */
+/** Decodes one element of `routes`, of a configuration or a result. */
 function decodeRoute(fields: Fields): ResultRoute {
   return {
     dst: prefixField(fields, "dst"),
@@ -116,7 +116,7 @@ function decodeRoute(fields: Fields): ResultRoute {
   };
 }
 
-/** An address member; null if absent or empty. */
+/** A member that is an address; null if it is absent or empty. @throws CniError 7 */
 export function addressField(fields: Fields, key: string): Address | null {
   const text = fields.string(key, "");
   if (text === "") return null;
@@ -125,7 +125,7 @@ export function addressField(fields: Fields, key: string): Address | null {
   return address;
 }
 
-/** An "address/length" member that must be there. */
+/** A required member "address/length". @throws CniError 7 */
 export function prefixField(fields: Fields, key: string): Prefix {
   const text = fields.string(key, "");
   const prefix = parsePrefix(text);

@@ -1,6 +1,6 @@
 /**
- * The Result of ADD (specification section "Success"): one model that holds what every version can say, printed in the
- * shape of the version that the configuration asks for.
+ * The Result of ADD (specification section "Success"): one model for all versions, encoded in the format of the
+ * configuration's version.
  */
 
 import { CniError, INCOMPATIBLE_VERSION } from "../errors.ts";
@@ -19,13 +19,13 @@ export interface ResultInterface {
 }
 
 export interface ResultIp {
-  /** Index into `interfaces`; null if the result does not say. */
+  /** Index into `interfaces`; null if the result has none. */
   readonly interface: number | null;
   readonly address: Prefix;
   readonly gateway: Address | null;
 }
 
-/** `mtu`, `advmss` and `priority` are absent at 0; `table` and `scope` are absent at null, since 0 means something. */
+/** `mtu`, `advmss` and `priority` are absent if 0; `table` and `scope` are absent if null, since 0 is a valid value. */
 export interface ResultRoute {
   readonly dst: Prefix;
   readonly gw: Address | null;
@@ -53,7 +53,7 @@ export interface Result {
 export const EMPTY_DNS: Dns = { nameservers: [], domain: "", search: [], options: [] };
 export const EMPTY_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: EMPTY_DNS };
 
-/** An interface of which only name, MAC, MTU and namespace are to be told. */
+/** An interface with only name, MAC, MTU and namespace. */
 export function resultInterface(name: string, mac: string, mtu: number, sandbox: string): ResultInterface {
   return { name, mac, mtu, sandbox, socketPath: "", pciID: "" };
 }
@@ -64,9 +64,9 @@ export function resultRoute(dst: Prefix, gw: Address | null): ResultRoute {
 }
 
 /**
- * Prints a result in the shape of a version.
+ * Encodes a result in the format of a version.
  * @param version one of ALL_VERSIONS
- * @throws CniError 1 if the version cannot say it: 0.1.0 and 0.2.0 need an address
+ * @throws CniError 1 if the format has no room for it: 0.1.0 and 0.2.0 need an address
  */
 export function encodeResult(result: Result, version: string): Json {
   const object = jsonObject().with("cniVersion", jsonString(version));
@@ -91,7 +91,7 @@ export function encodeResult(result: Result, version: string): Json {
 }
 
 /**
- * Refuses a result without an address where the version's shape is nothing but addresses: best before any work is done.
+ * Refuses a result without an address if the version's format has only addresses. Call it before any change is made.
  * @throws CniError 1 for 0.1.0 and 0.2.0
  */
 export function checkAddressless(version: string): void {

@@ -1,6 +1,6 @@
 /**
- * The life of a call: read the request, read and check the configuration, do what the verb says, print one JSON document.
- * The order of the checks is the reference library's (skel), because runtimes and their tests know it.
+ * The life of a call: read the request, read and check the configuration, run the verb, print one JSON document.
+ * The checks have the order of the reference library (skel), on which runtimes and their tests rely.
  */
 
 import {
@@ -28,14 +28,14 @@ import type { Call, Plugin } from "./plugin.ts";
 import { encodeResult } from "./result.ts";
 import { CURRENT_VERSION, compareVersions } from "./version.ts";
 
-/** The verbs that came after the first specification, and the version each came with. */
+/** The verbs that later versions of the specification added, with that version. */
 const SINCE: readonly (readonly [string, string])[] = [
   ["CHECK", "0.4.0"],
   ["GC", "1.1.0"],
   ["STATUS", "1.1.0"],
 ];
 
-const NO_LIST = 'the configuration has no "cni.dev/valid-attachments", so no attachment was taken for stale';
+const NO_LIST = 'the configuration has no "cni.dev/valid-attachments", so GC removed nothing';
 
 /**
  * Serves one call of the plugin that this process was started as, and returns the exit status.
@@ -47,7 +47,7 @@ export function run(plugins: readonly Plugin[], release: string): number {
   let input: Uint8Array | null = null;
   try {
     const plugin = chosenPlugin(plugins, baseName(textAt(process.argv, 1)), ownFile);
-    /* Who calls by the protocol may add arguments; they mean nothing, as with the reference. */
+    /* With CNI_COMMAND, arguments are ignored, as in the reference. */
     if (environmentVariable("CNI_COMMAND") === "") {
       runByHand(plugins, plugin, release, process.argv.slice(2));
       return 0;
@@ -67,7 +67,7 @@ export function run(plugins: readonly Plugin[], release: string): number {
   }
 }
 
-/** Any failure as an error object: what is worth another try gets code 11, what is our own defect 999. */
+/** Any failure as a CniError: code 11 if another try may succeed, 5 for other system errors, 999 for a defect of Podwire. */
 export function asCniError(error: Error): CniError {
   if (error instanceof CniError) return error;
   if (error instanceof SystemError) {
@@ -76,7 +76,7 @@ export function asCniError(error: Error): CniError {
   return new CniError(INTERNAL, `internal error: ${error.message}`, "this is a defect of Podwire: please report it");
 }
 
-/** The name of this process's file; "" if it cannot be told. */
+/** The file name of this executable; "" if it is not known. */
 function ownFile(): string {
   return baseName(sys.readlink("/proc/self/exe") ?? "");
 }
@@ -96,7 +96,7 @@ function serve(call: Call, plugin: Plugin): void {
   checkVerb(request.command, config.cniVersion);
   requireVersion(config.cniVersion, plugin);
   checkNamespace(request);
-  /* Also where a plugin does not look at it. DEL must be able to undo what a wrong configuration has begun. */
+  /* Checked for every plugin, also if it does not use it. Not for DEL, which must work with an invalid configuration. */
   if (["ADD", "CHECK"].includes(request.command)) config.fields.object("prevResult");
   switch (request.command) {
     case "ADD":
@@ -117,7 +117,7 @@ function serve(call: Call, plugin: Plugin): void {
   }
 }
 
-/** STATUS: what this process could not do on this node, an ADD could not do either. */
+/** STATUS: a system error here (code 5) becomes code 50, since it would make an ADD fail as well. */
 function checkStatus(call: Call, plugin: Plugin): void {
   try {
     plugin.status(call);
@@ -127,7 +127,7 @@ function checkStatus(call: Call, plugin: Plugin): void {
   }
 }
 
-/** Whether the verb exists, and exists in the configuration's version. */
+/** Checks that the verb exists in the configuration's version. @throws CniError 4, 1 */
 function checkVerb(command: string, version: string): void {
   if (!["ADD", "CHECK", "DEL", "GC", "STATUS"].includes(command)) {
     throw new CniError(INVALID_ENVIRONMENT, `unknown CNI_COMMAND: ${command.slice(0, 80)}`);
@@ -143,7 +143,7 @@ function checkVerb(command: string, version: string): void {
   }
 }
 
-/** Refuses to work in the namespace the plugin itself runs in, before anything has been done. */
+/** Refuses the namespace in which the plugin itself runs, before any change. @throws CniError 8 */
 function checkNamespace(request: Request): void {
   if (request.netnsOverride || request.netns === "" || !["ADD", "CHECK", "DEL"].includes(request.command)) return;
   const theirs = sys.fstatat(sys.AT_FDCWD, request.netns, 0);
@@ -156,7 +156,7 @@ function checkNamespace(request: Request): void {
   );
 }
 
-/** ADD: a result that cannot be told to the runtime must not stay behind, so then the attachment is taken back. */
+/** ADD. If the result cannot be printed, the runtime does not know the attachment, so it is undone. */
 function printResult(call: Call, plugin: Plugin): void {
   const result = plugin.add(call);
   try {
@@ -165,13 +165,13 @@ function printResult(call: Call, plugin: Plugin): void {
     try {
       plugin.del(call);
     } catch (second) {
-      warn(`while taking back: ${String(second)}\n`);
+      warn(`while undoing ADD: ${String(second)}\n`);
     }
     throw error;
   }
 }
 
-/** The error as the specification's object; `version` is the configuration's, or ours when none could be read. */
+/** The specification's error object; `version` is the configuration's, or CURRENT_VERSION if that could not be read. */
 export function encodeError(error: CniError, version: string): Json {
   const object = jsonObject()
     .with("cniVersion", jsonString(version))
@@ -180,9 +180,9 @@ export function encodeError(error: CniError, version: string): Json {
   return error.details === "" ? object : object.with("details", jsonString(error.details));
 }
 
-/** Behind a part of a result the error would be part of it: then it is for people only. */
+/** If a part of a result was printed already, the error goes to standard error: on standard output it would be invalid JSON. */
 function printError(error: CniError, input: Uint8Array | null): void {
   const version = input === null ? CURRENT_VERSION : versionForErrors(input, CURRENT_VERSION);
-  if (hasPrinted()) warn(`${error.message}; standard output holds a part of a result that is no longer true\n`);
+  if (hasPrinted()) warn(`${error.message}; standard output has a part of a result, which is not valid\n`);
   else printLast(`${formatJson(encodeError(error, version))}\n`);
 }

@@ -1,16 +1,16 @@
 /**
- * STATUS fails only where ADD would fail for every pod for a reason of this node: a runtime makes the node not ready of it,
- * and Kubernetes then evicts pods that are well. What only some pods need is told on standard error.
+ * STATUS fails only if ADD would fail for every pod, for a reason on this node: a failure makes the node not ready, and
+ * Kubernetes then evicts pods whose network works. If only some pods are affected STATUS warns on standard error.
  */
 import { CniError, INTERNAL, NOT_AVAILABLE } from "../errors.ts";
 import { warn } from "../host/io.ts";
 import { asCniError } from "./run.ts";
 
 /**
- * Reports what a plugin has found to be missing.
+ * Reports that something is missing on the node.
  * @param everybody whether each pod of the network needs it
- * @param consequence for whom ADD fails otherwise: "pods with ports"
- * @throws CniError 50 if everybody does
+ * @param consequence which pods need it otherwise: "pods with ports"
+ * @throws CniError 50 if each pod needs it; the error itself if it is a defect of Podwire
  */
 export function reportLack(plugin: string, error: Error, everybody: boolean, consequence: string): void {
   const { code, message, details } = asCniError(error);

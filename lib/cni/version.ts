@@ -1,18 +1,18 @@
-/** CNI specification versions: which there are, how they compare, and which result shape each one has. */
+/** CNI specification versions, their comparison, and the format of their results. */
 
 import { CniError, DECODE_FAILURE } from "../errors.ts";
 import { numberAt } from "../lists.ts";
 import { clip, isDigits } from "../text.ts";
 
-/** The newest version of the specification that Podwire speaks; VERSION answers with it. */
+/** The newest supported version of the specification; VERSION returns it. */
 export const CURRENT_VERSION = "1.1.0";
 
 export const ALL_VERSIONS: readonly string[] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
-/** What a configuration without `cniVersion` means. */
+/** The version of a configuration without `cniVersion`. */
 export const DEFAULT_VERSION = "0.1.0";
 
-/** Versions whose results have one shape and are accepted as each other's prevResult. */
+/** Versions whose results have the same format and are accepted as each other's prevResult. */
 export type ResultGroup = "0.1" | "0.3" | "1.0";
 
 /** The group of a version that is in ALL_VERSIONS. */

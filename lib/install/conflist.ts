@@ -1,4 +1,4 @@
-/** A node's network configuration list, from a template that is the same for all nodes and the node's subnets. Pure. */
+/** Renders a node's network configuration list from a template, the same for all nodes, and the node's subnets. Pure. */
 
 import { isValidName } from "../cni/environment.ts";
 import { formatJson, type Json, JsonError, jsonArray, jsonObject, jsonString, parseJson } from "../cni/json.ts";
@@ -7,17 +7,17 @@ import { formatPrefix, networkOf, overlap, type Prefix, parsePrefix, sameAddress
 import { itemAt, textAt } from "../lists.ts";
 import { clip } from "../text.ts";
 
-/** The member of a list by which it is known as written here. Runtimes pass over members they do not know. */
-const MARK = "writtenBy";
+/** The member that marks a list as written by podwire-install. Runtimes ignore members that they do not know. */
+const MARKER = "writtenBy";
 const WRITER = "podwire-install";
 
-/** Where host-local's `ranges` belong: one set for each address family. */
+/** Placeholder for host-local's `ranges`: one set for each address family. */
 const RANGES = "$RANGES";
-/** Where a list of the subnets themselves belongs. */
+/** Placeholder for a list of the subnets. */
 const SUBNETS = "$SUBNETS";
 
 /**
- * Reads subnets: "10.244.1.0/24,fd00:10:244:1::/64".
+ * Parses subnets: "10.244.1.0/24,fd00:10:244:1::/64".
  * @throws CniError 7
  */
 export function parseSubnets(text: string): Prefix[] {
@@ -39,9 +39,9 @@ export function parseSubnets(text: string): Prefix[] {
 }
 
 /**
- * Finds a node's subnets in a table: lines of a node's name and its subnets, with white space between them; "#" begins a
+ * Finds a node's subnets in a table. A line has a node's name, white space, and subnets separated by commas; "#" begins a
  * comment.
- * @throws CniError 7 if the node is not there, or more than once
+ * @throws CniError 7 if the node has no line, or more than one
  */
 export function subnetsOfNode(table: string, node: string): Prefix[] {
   let found = "";
@@ -68,10 +68,10 @@ function isNotEmpty(word: string): boolean {
 }
 
 /**
- * Fills a template and returns the list's text.
- * @param template JSON in which the strings "$RANGES" and "$SUBNETS" stand for the node's
- * @param subnets none if the template is for all nodes as it stands
- * @throws CniError 7 if the template is no network configuration list, or lacks what there is to fill in, or has what is not given
+ * Fills in a template and returns the text of the list.
+ * @param template JSON with the placeholders "$RANGES" and "$SUBNETS"
+ * @param subnets empty if the template has no placeholders
+ * @throws CniError 7 if the template is no network configuration list, or has placeholders without subnets, or the reverse
  */
 export function renderConflist(template: Uint8Array, subnets: readonly Prefix[], release: string): string {
   let list: Json;
@@ -96,18 +96,18 @@ export function renderConflist(template: Uint8Array, subnets: readonly Prefix[],
   let at = 0;
   for (const item of filled.json.items) {
     const key = textAt(filled.json.keys, at);
-    if (key !== MARK) marked.with(key, item);
+    if (key !== MARKER) marked.with(key, item);
     at += 1;
   }
-  marked.with(MARK, jsonString(`${WRITER} ${release}; what is changed here by hand will be lost`));
+  marked.with(MARKER, jsonString(`${WRITER} ${release}; changes by hand will be lost`));
   return `${formatJson(marked)}\n`;
 }
 
-/** Whether a file's content is a list that podwire-install, of whatever version, has written. */
+/** Whether a file's content is a list that any version of podwire-install has written. */
 export function isRendered(content: string): boolean {
   try {
     const list = parseJson(new TextEncoder().encode(content));
-    const mark = list.kind === "object" ? list.get(MARK) : null;
+    const mark = list.kind === "object" ? list.get(MARKER) : null;
     return mark !== null && mark.kind === "string" && mark.text.startsWith(`${WRITER} `);
   } catch (error) {
     if (error instanceof JsonError) return false;
@@ -135,7 +135,7 @@ function checkList(list: Json): void {
 
 interface Filled {
   readonly json: Json;
-  /** How many placeholders there were. */
+  /** The number of placeholders. */
   readonly count: number;
 }
 
@@ -161,7 +161,7 @@ function subnetJson(subnet: Prefix): Json {
   return jsonString(formatPrefix(subnet));
 }
 
-/** A pod gets one address of each set, so each family is a set. */
+/** A pod gets one address from each set, so each address family is a set. */
 function rangeSets(subnets: readonly Prefix[]): Json {
   const sets = jsonArray([]);
   for (const family of [4, 6]) {

@@ -1,6 +1,6 @@
 /**
- * The node's directories: executables and one configuration list, put in place so that whoever looks at any moment finds
- * a whole file, and so that nothing of others is touched. Nothing in them is reached through a symbolic link.
+ * Writes executables and one configuration list into the node's directories. A reader finds a complete file at any moment.
+ * Files of others are not touched, and no symbolic link is followed.
  */
 import { CniError, CONFLICT, IO_FAILURE } from "../errors.ts";
 import { openDirectory, readTextAt } from "../host/directory.ts";
@@ -11,25 +11,25 @@ import { EINTR, ENOENT, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { isRendered } from "./conflist.ts";
 
-/** The name under which a file is filled. A killed run may leave it behind; the next one begins with removing it. */
+/** The temporary name of a file that is being written. A killed run may leave it behind; the next run removes it. */
 const TEMPORARY = ".podwire-install.new";
-/** A further name of the executable, on its way over an old plugin. */
+/** The temporary name of a hard link that is about to replace an old plugin. */
 const LINK = ".podwire-install.link";
 
-/** How long another installer is waited for. */
+/** How long to wait for another installer. */
 const LOCK_MS = 60_000;
 
 /** The largest list, template or table that is read. */
 const MAX_TEXT_BYTES = 1024 * 1024;
-/** A list is longer than its template by the node's subnets. */
+/** A list is its template and the node's subnets. */
 const MAX_LIST_BYTES = 2 * MAX_TEXT_BYTES;
 
-/** What stands in every version of the executable, and so tells it from others. Never to be changed. */
-const MARK = "podwire: one executable, many CNI plugins";
+/** A text that every version of the executable contains and other executables do not. It must never change. */
+const SIGNATURE = "podwire: one executable, many CNI plugins";
 
 /**
- * Opens a directory of the node and takes its lock, so that two installers do not meet. No part of the path may be a
- * symbolic link: it would lead somewhere else than to what was mounted.
+ * Opens a directory of the node and locks it against other installers. No part of the path may be a symbolic link: it could
+ * lead out of the mounted directory.
  * @param path absolute, without "." and ".." (see `isPlainPath`)
  * @throws CniError 5 if it does not exist; SystemError; CniError 11 if another installer keeps the lock
  */
@@ -42,12 +42,12 @@ export function openNodeDirectory(path: string): number {
       throw new CniError(
         IO_FAILURE,
         `${path} does not exist`,
-        "the node's directory is to be mounted there; made here, it would be gone with the container",
+        "mount the node's directory there; a directory made here would be lost with the container",
       );
     }
     fd = next;
   }
-  /* No reason to refuse: some installers of clusters give these directories to a user of theirs. */
+  /* Only a warning: some cluster installers give these directories to a user of their own. */
   const found = fault(fd, false);
   if (found !== "") warn(`${path}: ${found}: whoever can write there can replace what root runs\n`);
   lockExclusive(fd, path, LOCK_MS);
@@ -63,7 +63,7 @@ function openPart(directory: number, part: string, path: string): number {
   }
 }
 
-/** Puts this very executable into a directory under each of the names. @throws SystemError; then each name is as it was or new. */
+/** Installs this executable in a directory under each of the names. @throws SystemError; then each name is old or new, and complete */
 export function installExecutable(directory: number, names: readonly string[]): void {
   const source = sys.must(sys.open("/proc/self/exe", sys.O_RDONLY), "open /proc/self/exe");
   try {
@@ -71,14 +71,14 @@ export function installExecutable(directory: number, names: readonly string[]): 
     for (const name of names) {
       sys.unlinkat(directory, LINK, 0);
       if (sys.linkat(directory, TEMPORARY, LINK) < 0) {
-        /* A file system without hard links: a copy for each name. */
+        /* The file system has no hard links: each name gets a copy. */
         rename(directory, TEMPORARY, name);
         copyToTemporary(directory, source);
       } else {
         rename(directory, LINK, name);
       }
     }
-    sys.must(sys.fsync(directory), "bring the directory to disk");
+    sys.must(sys.fsync(directory), "flush the directory to disk");
   } finally {
     sys.close(source);
     sys.unlinkat(directory, LINK, 0);
@@ -90,7 +90,7 @@ function rename(directory: number, from: string, to: string): void {
   sys.must(sys.renameat(directory, from, to, 0), `replace ${to}`);
 }
 
-/** A new file under the temporary name; what is there is removed and never written through. */
+/** Creates the temporary file. An existing one is removed and not written to: it may be a link. */
 function createTemporary(directory: number): number {
   const gone = sys.unlinkat(directory, TEMPORARY, 0);
   if (gone < 0 && gone !== -ENOENT) throw new SystemError(-gone, `remove ${TEMPORARY}`);
@@ -98,10 +98,10 @@ function createTemporary(directory: number): number {
   return sys.must(sys.openat(directory, TEMPORARY, flags, 0o600), `create ${TEMPORARY}`);
 }
 
-/** Brings a file to disk before it gets its name: a name must not lead to a file that a power cut has emptied. */
+/** Flushes a file to disk before it gets its name. Otherwise a power cut could leave an empty file of that name. */
 function finish(fd: number, mode: number): void {
   sys.must(sys.fchmod(fd, mode), `set the mode of ${TEMPORARY}`);
-  sys.must(sys.fsync(fd), `bring ${TEMPORARY} to disk`);
+  sys.must(sys.fsync(fd), `flush ${TEMPORARY} to disk`);
 }
 
 function copyToTemporary(directory: number, source: number): void {
@@ -122,7 +122,7 @@ function copyToTemporary(directory: number, source: number): void {
 }
 
 /**
- * Removes those of the names that lead to a Podwire executable of whatever version, and returns them. Other files and
+ * Removes the Podwire executables, of any version, that have one of the names, and returns these names. Other files and
  * symbolic links stay.
  * @throws SystemError
  */
@@ -135,19 +135,19 @@ export function removeExecutables(directory: number, names: readonly string[]): 
     const fd = openRegular(directory, name);
     if (fd < 0) continue;
     const inode = sys.fstat(fd)?.inode ?? -1;
-    /* Usually all names are one file, which then is read once. */
-    const ours = inode === known || holdsMark(fd);
+    /* Usually all names are hard links of one file, which is read once. */
+    const ours = inode === known || hasSignature(fd);
     sys.close(fd);
     if (!ours) continue;
     known = inode;
     sys.must(sys.unlinkat(directory, name, 0), `remove ${name}`);
     removed.push(name);
   }
-  sys.must(sys.fsync(directory), "bring the directory to disk");
+  sys.must(sys.fsync(directory), "flush the directory to disk");
   return removed;
 }
 
-/** Opens what is a regular file; -1 for anything else. Device nodes are not even opened. */
+/** Opens a regular file; -1 for anything else. Device nodes are not opened: that could have an effect. */
 function openRegular(directory: number, name: string): number {
   const status = sys.fstatat(directory, name, sys.AT_SYMLINK_NOFOLLOW);
   if (status === null || (status.mode & sys.S_IFMT) !== sys.S_IFREG) return -1;
@@ -155,38 +155,38 @@ function openRegular(directory: number, name: string): number {
   return fd < 0 ? -1 : fd;
 }
 
-/** Whether the mark stands somewhere in an open file. */
-function holdsMark(fd: number): boolean {
-  const mark = new TextEncoder().encode(MARK);
+/** Whether an open file contains the signature. */
+function hasSignature(fd: number): boolean {
+  const signature = new TextEncoder().encode(SIGNATURE);
   const buffer = new Uint8Array(65536);
   for (let position = 0; ; ) {
     const length = sys.pread(fd, buffer, position);
-    if (length < mark.length) return false;
-    if (includes(buffer.subarray(0, length), mark)) return true;
-    /* What begins in this piece may end in the next. */
-    position += length - mark.length + 1;
+    if (length < signature.length) return false;
+    if (includes(buffer.subarray(0, length), signature)) return true;
+    /* The signature may begin in this piece and end in the next. */
+    position += length - signature.length + 1;
   }
 }
 
-function includes(bytes: Uint8Array, wanted: Uint8Array): boolean {
-  for (let at = 0; at + wanted.length <= bytes.length; at += 1) {
+function includes(bytes: Uint8Array, part: Uint8Array): boolean {
+  for (let at = 0; at + part.length <= bytes.length; at += 1) {
     let same = 0;
-    while (same < wanted.length && bytes[at + same] === wanted[same]) same += 1;
-    if (same === wanted.length) return true;
+    while (same < part.length && bytes[at + same] === part[same]) same += 1;
+    if (same === part.length) return true;
   }
   return false;
 }
 
 /**
- * Writes the network's list. One that somebody else wrote is not replaced.
+ * Writes the configuration list. A list that podwire-install did not write is not replaced.
  * @throws CniError 102; SystemError; then the file is as it was
  */
 export function writeConflist(directory: number, name: string, text: string): void {
   if (sys.fstatat(directory, name, sys.AT_SYMLINK_NOFOLLOW) !== null && !isOurList(directory, name)) {
     throw new CniError(
       CONFLICT,
-      `${name} is there and was not written by podwire-install`,
-      "remove it, or give another name with --conf-name",
+      `${name} exists and was not written by podwire-install`,
+      "remove it, or choose another name with --conf-name",
     );
   }
   try {
@@ -198,18 +198,18 @@ export function writeConflist(directory: number, name: string, text: string): vo
       sys.close(fd);
     }
     rename(directory, TEMPORARY, name);
-    sys.must(sys.fsync(directory), "bring the directory to disk");
+    sys.must(sys.fsync(directory), "flush the directory to disk");
   } finally {
     sys.unlinkat(directory, TEMPORARY, 0);
   }
 }
 
-/** Removes the network's list if podwire-install wrote it; returns whether it did. @throws SystemError */
+/** Removes the configuration list if podwire-install wrote it; returns whether it was removed. @throws SystemError */
 export function removeConflist(directory: number, name: string): boolean {
   sys.unlinkat(directory, TEMPORARY, 0);
   if (!isOurList(directory, name)) return false;
   sys.must(sys.unlinkat(directory, name, 0), `remove ${name}`);
-  sys.must(sys.fsync(directory), "bring the directory to disk");
+  sys.must(sys.fsync(directory), "flush the directory to disk");
   return true;
 }
 
@@ -221,7 +221,7 @@ function isOurList(directory: number, name: string): boolean {
   return text !== null && isRendered(text);
 }
 
-/** A file of the container's own: a template or a table, as a ConfigMap mounts it (through symbolic links). @throws SystemError; CniError 5 */
+/** Reads a template or a table of the container. Symbolic links are followed, as a ConfigMap has them. @throws SystemError; CniError 5 */
 export function readInput(path: string): Uint8Array {
   const fd = sys.must(sys.open(path, sys.O_RDONLY), `open ${path}`);
   try {

@@ -1,4 +1,4 @@
-/** `podwire-install`: the executable puts itself into a node's directory of plugins, from a container or by hand. */
+/** `podwire-install`: the executable installs itself in a node's plugin directory, from a container or by hand. */
 import type { Plugin } from "../cni/plugin.ts";
 import { asCniError } from "../cni/run.ts";
 import type { CniError } from "../errors.ts";
@@ -18,10 +18,10 @@ import {
 } from "./files.ts";
 import { type Options, readOptions, USAGE } from "./options.ts";
 
-/** The name by which the executable is this program. */
+/** The name under which the executable is the installer. */
 const NAME = "podwire-install";
 
-/** Whether the process was started by that name. */
+/** Whether the process was started as podwire-install. */
 export function isInstaller(): boolean {
   const path = textAt(process.argv, 1);
   return path.slice(path.lastIndexOf("/") + 1) === NAME;
@@ -34,7 +34,7 @@ export function isInstaller(): boolean {
  */
 export function runInstaller(plugins: readonly Plugin[], release: string): number {
   sys.catchSignals();
-  /* A container's first process ignores what it has not asked for; and half an installation is of no use to anybody. */
+  /* The first process of a container gets only signals that it handles. An installation is not interrupted half-way. */
   sys.holdSignals();
   try {
     const options = readOptions(process.argv.slice(2), environmentVariable);
@@ -53,7 +53,7 @@ export function runInstaller(plugins: readonly Plugin[], release: string): numbe
   }
 }
 
-/** The plugins first: from the moment that the list is there, the runtime calls them. */
+/** The plugins come first: the runtime calls them as soon as the list exists. */
 function install(options: Options, names: readonly string[], release: string): void {
   const list = options.template === "" ? "" : renderConflist(readInput(options.template), subnetsFor(options), release);
   const bin = openNodeDirectory(options.binDir);
@@ -67,7 +67,7 @@ function install(options: Options, names: readonly string[], release: string): v
   print(`${NAME}: wrote ${options.confDir}/${options.confName}\n`);
 }
 
-/** The list first, so that the runtime does not look for plugins that are gone. */
+/** The list goes first, so that the runtime does not call plugins that were removed. */
 function uninstall(options: Options, names: readonly string[]): void {
   if (options.confDir !== "") {
     const conf = openNodeDirectory(options.confDir);

@@ -1,4 +1,4 @@
-/** What `podwire-install` is asked for: arguments first, then environment variables. Pure. */
+/** The options of `podwire-install`: an argument takes precedence over an environment variable. Pure. */
 import { CniError, INVALID_ENVIRONMENT } from "../errors.ts";
 import { textAt } from "../lists.ts";
 import { clip } from "../text.ts";
@@ -6,34 +6,34 @@ import { clip } from "../text.ts";
 export interface Options {
   /** The node's directory of plugins, as it is mounted here. */
   readonly binDir: string;
-  /** The node's directory of network configurations; "" leaves it alone. */
+  /** The node's directory of network configurations; "" for none: then no list is written or removed. */
   readonly confDir: string;
-  /** The file that is written there. */
+  /** The name of the list in it. */
   readonly confName: string;
-  /** A network configuration list with placeholders; "" writes none. */
+  /** The path of a network configuration list with placeholders; "" for none. */
   readonly template: string;
-  /** The node's subnets, with commas between them; "" if they are to be looked up in `nodes`. */
+  /** The node's subnets, separated by commas; "" if they are in `nodes`. */
   readonly ranges: string;
-  /** A table of all nodes' subnets, and the node to look up there. */
+  /** The path of a table of all nodes' subnets, and the node's name in it. */
   readonly nodes: string;
   readonly node: string;
   readonly uninstall: boolean;
-  /** Sleep until a signal comes instead of ending. */
+  /** Wait for a signal before the end. */
   readonly wait: boolean;
   readonly help: boolean;
 }
 
-export const USAGE = `podwire-install puts the CNI plugins it holds into a node's directory.
+export const USAGE = `podwire-install installs Podwire's CNI plugins in a node's directory.
 
-  --bin-dir DIR     where to (PODWIRE_BIN_DIR; /host/opt/cni/bin)
+  --bin-dir DIR     the plugin directory (PODWIRE_BIN_DIR; /host/opt/cni/bin)
   --conf-dir DIR    where to write a network configuration list (PODWIRE_CONF_DIR)
-  --conf-name NAME  its file (PODWIRE_CONF_NAME; 10-podwire.conflist)
-  --template FILE   what to write: "$RANGES" and "$SUBNETS" in it stand for the node's (PODWIRE_TEMPLATE)
+  --conf-name NAME  its file name (PODWIRE_CONF_NAME; 10-podwire.conflist)
+  --template FILE   the list, with "$RANGES" and "$SUBNETS" for the node's subnets (PODWIRE_TEMPLATE)
   --ranges LIST     the node's subnets, separated by commas (PODWIRE_RANGES)
-  --nodes FILE      or a table to find them in: lines NODE LIST (PODWIRE_NODES)
-  --node NAME       by this name (PODWIRE_NODE)
-  --uninstall       remove the plugins that are Podwire's, and the list if podwire-install wrote it
-  --wait            then sleep until SIGTERM, as a DaemonSet's container should
+  --nodes FILE      or a table of all nodes' subnets: lines NODE LIST (PODWIRE_NODES)
+  --node NAME       the node's name in the table (PODWIRE_NODE)
+  --uninstall       remove Podwire's plugins, and the list if podwire-install wrote it
+  --wait            then wait for SIGTERM, as the container of a DaemonSet must
 `;
 
 const VALUES = ["bin-dir", "conf-dir", "conf-name", "template", "ranges", "nodes", "node"];
@@ -51,8 +51,8 @@ const FLAGS = ["uninstall", "wait", "help"];
 /**
  * Reads and checks the options.
  * @param list the arguments, without the program's name
- * @param read an environment variable's value, "" if it is not set
- * @throws CniError 4 that names the option
+ * @param read returns an environment variable's value, "" if it is not set
+ * @throws CniError 4, whose message names the option
  */
 export function readOptions(list: readonly string[], read: (name: string) => string): Options {
   const values: string[] = VARIABLES.map((name) => read(name));
@@ -102,7 +102,7 @@ function check(options: Options): void {
   if ((nodes === "") !== (node === "")) throw invalid("--nodes and --node need each other");
 }
 
-/** Whether a path is absolute and has no empty, "." or ".." part, so that it means the same however it is walked. */
+/** Whether a path is absolute and has no empty, "." or ".." part. */
 export function isPlainPath(path: string): boolean {
   if (!path.startsWith("/") || path.length > 1024) return false;
   for (const part of path.slice(1).split("/")) {

@@ -5,6 +5,7 @@ import { type Prefix, parsePrefix } from "../ip/address.ts";
 import { NFPROTO_INET } from "../netlink/nftables/objects.ts";
 import { filterChains, filterComment, filterTable, type Judged, needsFilter } from "./filter-rules.ts";
 import type { OverlaySettings } from "./settings.ts";
+import { FileSource } from "./sources/file.ts";
 
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
 
@@ -25,7 +26,6 @@ const SETTINGS: OverlaySettings = {
   firewall: false,
   masquerade: true,
   exempt: [prefix("10.244.0.0/16"), prefix("fd44::/48")],
-  text: "",
   record: "{}",
 };
 

@@ -188,7 +188,7 @@ function standInLease(call: Call, config: BridgeConfig): Result {
   if (config.ipam !== "host-local") return EMPTY_RESULT;
   const settings = readHostLocal(call.config, call.request.args);
   const ips: ResultIp[] = [];
-  for (const { ranges } of settings.pools) {
+  for (const { ranges } of settings.sets) {
     const range = itemAt(ranges, 0);
     if (range === null) continue;
     const { first, gateway, subnet } = range;
@@ -256,7 +256,7 @@ function expectedGateways(call: Call, config: BridgeConfig): { all: Prefix[]; ce
   const certain: Prefix[] = [];
   if (config.ipam !== "host-local") return { all, certain };
   try {
-    for (const { ranges } of readHostLocal(call.config, "").pools) {
+    for (const { ranges } of readHostLocal(call.config, "").sets) {
       for (const { gateway, subnet } of ranges) {
         const prefix: Prefix = { address: gateway, length: subnet.length };
         all.push(prefix);

@@ -74,7 +74,7 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
       ),
       shown(
         "a second ADD of one container is refused",
-        "plugins/host-local: returns the same addresses while the interface is gone, and is an error while it is there",
+        "plugins/host-local: returns the same addresses if the interface is gone, and is an error if it exists",
       ),
       shown(
         "leases of before interfaces were named",
@@ -82,12 +82,12 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
       ),
       shown(
         "DEL of what nobody knows",
-        "host-local-verbs: removes what the attachment holds and no more, and knows nothing of unknown ones",
+        "host-local-verbs: removes only what the attachment holds, and succeeds for an unknown one",
       ),
       shown(
         "white space in files",
-        "host-local/lease: are the reference plugin's",
-        "host-local/lease: %j names nobody",
+        "host-local/leases: have the format of the reference plugin",
+        "host-local/leases: %j names no owner",
       ),
       shown(
         "the first use of a network says nothing on stderr",
@@ -95,42 +95,42 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
       ),
       shown(
         "addresses asked for: by args, of several ranges, of both families, one that is unused",
-        "plugins/host-local: come from all three places, prefix length or not, each to the set it fits",
-        "plugins/host-local: that fit nowhere are told before anything is allocated",
+        "plugins/host-local: come from all three sources, with or without prefix length, each for the set that holds it",
+        "plugins/host-local: that no set holds are refused before anything is allocated",
       ),
       shown(
         "the walk from the beginning, the end, the middle",
-        "host-local/order: goes once through all addresses, gateways aside, from the one after the last",
+        "host-local/ring: passes once through all addresses except gateways, from the one after the last",
         "lib/ip/range: meets every address once and ends where it began",
       ),
-      shown("round robin", "plugins/host-local: gives an address no earlier again than all others have been given"),
+      shown("round robin", "plugins/host-local: reuses an address only after all others were allocated"),
       shown(
         "no broadcast address",
-        "plugins/host-local: never gives the network's own or the broadcast address, whatever the range says",
+        "plugins/host-local: never allocates the network or broadcast address, even if the range includes it",
       ),
       shown(
         "asked for: fine, taken, after the end, before the start",
         "plugins/host-local: that are the gateway, taken, or no addresses are refused",
-        "plugins/host-local: that fit nowhere are told before anything is allocated",
+        "plugins/host-local: that no set holds are refused before anything is allocated",
       ),
       shown(
         "exhaustion says of what",
-        "host-local-verbs: tells that a range set is exhausted, with the counts",
+        "host-local-verbs: warns that a range set is exhausted, with the counts",
         "protocol/codes: code %d of %s: %s",
       ),
       shown(
         "the last address given, at the end of a range, or unknown",
-        "plugins/host-local: goes on from one range of a set to the next, each with its own gateway",
+        "plugins/host-local: continues from one range of a set to the next, each with its own gateway",
         "lib/ip/range: begins anew from an address outside",
       ),
       shown(
         "the configuration's older and newer forms, with what the runtime adds",
         "plugins/host-local: takes the keys of all forms, the runtime's first, each set giving one address",
-        "host-local/config: come in the order runtime, old keys, new keys",
+        "host-local/config: are in the order ipRanges, keys directly under ipam, ranges",
       ),
       shown(
         "CNI_ARGS and args, with and without prefix length",
-        "plugins/host-local: come from all three places, prefix length or not, each to the set it fits",
+        "plugins/host-local: come from all three sources, with or without prefix length, each for the set that holds it",
       ),
       shown("ranges that overlap, in a set and between sets", "plugins/host-local: %s"),
       shown(
@@ -140,8 +140,8 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
       ),
       shown(
         "a range's defaults, limits and errors",
-        "host-local/config: default to all of the network but its own and its broadcast address",
-        "host-local/config: stay within any network, as ipaddr.js has it",
+        "host-local/config: default to all of the network except the network and broadcast addresses",
+        "host-local/config: stay within any network, as ipaddr.js computes it",
         "plugins/host-local: %s",
       ),
       shown(
@@ -285,12 +285,12 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
         "bridge-parallel: first ADDs make one bridge, one gateway, and an address each; DELs remove it all",
         "portmap-parallel: … ADDs at once, then … DELs at once, leave exactly the right ruleset",
         "masquerade-lifecycle: 50 ADDs and DELs at once leave exactly the right ruleset",
-        "host-local-disk: gives 100 containers at once 100 addresses, ten times",
+        "host-local-disk: allocates 100 addresses to 100 containers at once, ten times",
       ),
       shown(
         "a crash between making a lease and writing it",
         "host-local-faults: ADD loses no lease and blocks none",
-        "host-local-faults: a lease file that is %s occupies no address",
+        "host-local-faults: a lease file that is %s does not block its address",
       ),
       shown(
         "two attachments of one container to one network",
