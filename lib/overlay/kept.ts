@@ -26,7 +26,10 @@ export function keptEntries(overlay: Overlay, found: EntryTable, rejects: readon
     if (found.mark(row) !== OURS) continue;
     if (found.kind(row) === ROUTE && !isAsWeMake(overlay, found, row)) continue;
     const entry = found.entry(row);
-    const isKept = entry.kind === "route" ? leadsTo(entry.route, nodes, networks, gateways) : macs.has(entry.mac);
+    let isKept = false;
+    if (entry.kind === "route") isKept = leadsTo(entry.route, nodes, networks, gateways);
+    else if (entry.kind === "neighbour") isKept = macs.has(entry.mac);
+    else isKept = macs.has(entry.mac);
     if (isKept) kept.appendRow(found, row);
   }
   return kept;

@@ -40,34 +40,75 @@ export interface OverlaySettings extends OverlayOptions {
   readonly record: string;
 }
 
+/** The options in the order in which the stamp's text has them; config.test.ts asks for all of them. */
+const STAMPED: readonly (keyof OverlayOptions)[] = [
+  "network",
+  "vni",
+  "port",
+  "datapath",
+  "underlay",
+  "directRouting",
+  "mtu",
+  "pathMtuDiscovery",
+  "source",
+  "peersOnly",
+  "notrack",
+  "firewall",
+  "masquerade",
+  "checksumOffload",
+  "podCidrs",
+  "exempt",
+];
+
 /**
- * The options as a text for the stamp: it changes with every option. The compiler asks for a new option here. Nodes that run have
- * stamps of this text: the lines of the options that there are must stay as they are, and a new option must add no line for its
- * default. A node whose stamp does not match loses nothing: its entries are compared once, and the stamp is put again.
+ * The options as a text for the stamp: it changes with every option. Nodes that run have stamps of this text: the lines of the
+ * options that there are must stay as they are, and a new option must add no line for its default. A node whose stamp does not
+ * match loses nothing: its entries are compared once, and the stamp is put again.
  */
 export function optionsText(options: OverlayOptions): string {
-  const { checksumOffload, exempt, podCidrs, source } = options;
-  const lines: { readonly [Option in keyof OverlayOptions]: readonly string[] } = {
-    network: [options.network],
-    vni: [`${options.vni}`],
-    port: [`${options.port}`],
-    datapath: [options.datapath],
-    underlay: [options.underlay],
-    directRouting: [`${options.directRouting}`],
-    mtu: [`${options.mtu}`],
-    pathMtuDiscovery: [`${options.pathMtuDiscovery}`],
-    source: [source.option === "peersFile" ? source.value : "", source.option === "peersDir" ? source.value : ""],
-    peersOnly: [`${options.peersOnly}`],
-    notrack: [`${options.notrack}`],
-    firewall: [`${options.firewall}`],
-    masquerade: [`${options.masquerade}`],
-    checksumOffload: [checksumOffload === null ? "" : `${checksumOffload}`],
-    podCidrs: formatPrefixes(podCidrs),
-    exempt: formatPrefixes(exempt),
-  };
-  const text: string[] = [];
-  for (const some of Object.values(lines)) text.push(...some);
-  return [...text, sourceLine(source), ...boundaryLine(podCidrs, exempt)].join("\n");
+  const lines: string[] = [];
+  for (const option of STAMPED) lines.push(...linesOf(option, options));
+  const { source, podCidrs, exempt } = options;
+  return [...lines, sourceLine(source), ...boundaryLine(podCidrs, exempt)].join("\n");
+}
+
+/** The compiler asks for a new option here. */
+function linesOf(option: keyof OverlayOptions, options: OverlayOptions): string[] {
+  const { checksumOffload, source } = options;
+  switch (option) {
+    case "network":
+      return [options.network];
+    case "vni":
+      return [`${options.vni}`];
+    case "port":
+      return [`${options.port}`];
+    case "datapath":
+      return [options.datapath];
+    case "underlay":
+      return [options.underlay];
+    case "directRouting":
+      return [`${options.directRouting}`];
+    case "mtu":
+      return [`${options.mtu}`];
+    case "pathMtuDiscovery":
+      return [`${options.pathMtuDiscovery}`];
+    case "source":
+      return [source.option === "peersFile" ? source.value : "", source.option === "peersDir" ? source.value : ""];
+    case "peersOnly":
+      return [`${options.peersOnly}`];
+    case "notrack":
+      return [`${options.notrack}`];
+    case "firewall":
+      return [`${options.firewall}`];
+    case "masquerade":
+      return [`${options.masquerade}`];
+    case "checksumOffload":
+      return [checksumOffload === null ? "" : `${checksumOffload}`];
+    case "podCidrs":
+      return formatPrefixes(options.podCidrs);
+    case "exempt":
+      return formatPrefixes(options.exempt);
+  }
 }
 
 /** What the text has of a source that is neither a file nor a directory. */

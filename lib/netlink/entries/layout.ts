@@ -17,7 +17,7 @@
  * The first KEY_WORDS words say which entry it is, the next VALUE_WORDS what it says. REST takes part in no comparison: kernels
  * differ in whether a listing shows ONLINK, and the mark is not the kernel's.
  */
-const HEAD = 0;
+/** The head is the first word, at 0. */
 export const METRIC = 1;
 export const ADDRESS = 2;
 export const LINK = 6;

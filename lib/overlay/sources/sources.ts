@@ -30,8 +30,6 @@ function sourceFor(option: SourceOption, fields: Fields): PeerSource {
       return new FileSource(option, readPath(fields, option));
     case "peersDir":
       return new DirectorySource(option, readPath(fields, option));
-    default:
-      return option satisfies never;
   }
 }
 
