@@ -1,8 +1,10 @@
 /** Addresses of links (include/uapi/linux/if_addr.h). */
 import { type Address, addressOf, lastOf, type Prefix } from "../ip/address.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readU8, readU32 } from "./codec.ts";
 import { RTM_SETLINK, writeLinkHeader } from "./link.ts";
 import { IPV4_DEVCONF_ARP_NOTIFY, SERVE_IPV4, writeIpv4Settings } from "./link-settings.ts";
+import { AttributeReader, readU8, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWADDR = 20;
@@ -98,24 +100,17 @@ export function writeDeleteAddress(socket: NetlinkSocket, index: number, prefix:
  * @throws NetlinkError
  */
 export function listAddresses(socket: NetlinkSocket, index: number, namespace = -1): LinkAddress[] {
-  let addresses: LinkAddress[] = [];
-  socket.dump(
-    RTM_GETADDR,
-    (writer) => {
-      writeHeader(writer, 0, 0, index);
-      if (namespace >= 0) writer.attributeU32(IFA_TARGET_NETNSID, namespace);
-      writer.end();
-    },
-    (message) => {
-      /* Kernels without strict checking list all links' addresses. */
-      if (readU32(message.body, 4) !== index) return;
-      const address = decodeAddress(message.body);
-      if (address !== null) addresses.push(address);
-    },
-    () => {
-      addresses = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETADDR);
+  writeHeader(writer, 0, 0, index);
+  if (namespace >= 0) writer.attributeU32(IFA_TARGET_NETNSID, namespace);
+  writer.end();
+  const addresses: LinkAddress[] = [];
+  for (const { body } of socket.list()) {
+    /* Kernels without strict checking list the addresses of all links. */
+    if (readU32(body, 4) !== index) continue;
+    const address = decodeAddress(body);
+    if (address !== null) addresses.push(address);
+  }
   return addresses;
 }
 
@@ -127,21 +122,14 @@ export interface PlacedAddress {
 
 /** The addresses of all links, both families. @throws NetlinkError */
 export function listAllAddresses(socket: NetlinkSocket): PlacedAddress[] {
-  let addresses: PlacedAddress[] = [];
-  socket.dump(
-    RTM_GETADDR,
-    (writer) => {
-      writeHeader(writer, 0, 0, 0);
-      writer.end();
-    },
-    (message) => {
-      const address = decodeAddress(message.body);
-      if (address !== null) addresses.push({ link: readU32(message.body, 4), prefix: address.prefix });
-    },
-    () => {
-      addresses = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETADDR);
+  writeHeader(writer, 0, 0, 0);
+  writer.end();
+  const addresses: PlacedAddress[] = [];
+  for (const { body } of socket.list()) {
+    const address = decodeAddress(body);
+    if (address !== null) addresses.push({ link: readU32(body, 4), prefix: address.prefix });
+  }
   return addresses;
 }
 

@@ -7,8 +7,10 @@ import { type Address, parseAddress } from "../ip/address.ts";
 import { textAt } from "../lists.ts";
 import { EINVAL, ENOENT, EOPNOTSUPP } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
-import { AttributeReader, type MessageWriter } from "./codec.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import { AttributeReader } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { writeNetfilterHeader } from "./netfilter.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -96,17 +98,16 @@ export const NO_FILTER: ConnectionFilter = {
  * @throws NetlinkError, SystemError
  */
 export function countEntries(socket: NetlinkSocket): number {
-  writeHeader(socket.query(CT_GET_STATS), 0).end();
-  let entries = 0;
-  const errno =
-    socket.executeAll((message) => {
-      const attributes = new AttributeReader(message.body, 4);
-      while (attributes.next()) {
-        if (attributes.type === CTA_STATS_GLOBAL_ENTRIES) entries = attributes.be32();
-      }
-    })[0] ?? 0;
-  if (errno !== 0 && errno !== EINVAL && errno !== EOPNOTSUPP) throw new NetlinkError(errno, "", 0);
-  return entries;
+  const writer = socket.query(CT_GET_STATS);
+  writeNetfilterHeader(writer, 0, 0);
+  writer.end();
+  const body = socket.answer([EINVAL, EOPNOTSUPP]);
+  if (body === null) return 0;
+  const attributes = new AttributeReader(body, 4);
+  while (attributes.next()) {
+    if (attributes.type === CTA_STATS_GLOBAL_ENTRIES) return attributes.be32();
+  }
+  return 0;
 }
 
 /**
@@ -119,12 +120,12 @@ export function listConnections(
   filter: ConnectionFilter,
   isWanted: (connection: Connection) => boolean,
 ): Connection[] {
+  writeFilter(socket.dump(CT_GET), filter);
   let connections: Connection[] = [];
-  socket.dump(
-    CT_GET,
-    (writer) => writeFilter(writer, filter),
-    (message) => {
-      const connection = decodeConnection(message.body);
+  /* Of what may be hundreds of thousands of entries only those that are wanted are kept in memory. */
+  socket.listEach(
+    ({ body }) => {
+      const connection = decodeConnection(body);
       if (connection !== null && isWanted(connection)) connections.push(connection);
     },
     () => {
@@ -139,10 +140,9 @@ export function removeConnections(socket: NetlinkSocket, connections: readonly C
   let removed = 0;
   for (let from = 0; from < connections.length; from += AT_ONCE) {
     for (const connection of connections.slice(from, from + AT_ONCE)) writeDeleteConnection(socket, connection);
-    for (const errno of socket.executeAll(() => {})) {
-      if (errno === 0) removed += 1;
-      else if (errno !== ENOENT) throw new NetlinkError(errno, "", 0);
-    }
+    const refusals = socket.exchange(() => {});
+    for (const refusal of refusals) if (refusal.errno !== ENOENT) throw refusal;
+    removed += Math.min(AT_ONCE, connections.length - from) - refusals.length;
   }
   return removed;
 }
@@ -150,7 +150,8 @@ export function removeConnections(socket: NetlinkSocket, connections: readonly C
 /** Writes a request that removes one entry, and no other that took its place; refused with ENOENT if it is gone. */
 export function writeDeleteConnection(socket: NetlinkSocket, connection: Connection): void {
   const { original } = connection;
-  const writer = writeHeader(socket.request(CT_DELETE, 0), socketFamily(original.source));
+  const writer = socket.request(CT_DELETE, 0);
+  writeNetfilterHeader(writer, socketFamily(original.source), 0);
   const tuple = writer.beginNested(CTA_TUPLE_ORIG);
   const ip = writer.beginNested(CTA_TUPLE_IP);
   const is4 = original.source.family === 4;
@@ -168,17 +169,9 @@ export function writeDeleteConnection(socket: NetlinkSocket, connection: Connect
   writer.end();
 }
 
-/** struct nfgenmsg. */
-function writeHeader(writer: MessageWriter, family: number): MessageWriter {
-  writer.u8(family);
-  writer.u8(0);
-  writer.u16(0);
-  return writer;
-}
-
 /** Completes a listing request. */
 export function writeFilter(writer: MessageWriter, filter: ConnectionFilter): void {
-  writeHeader(writer, filter.family === 0 ? 0 : filter.family === 4 ? AF_INET : AF_INET6);
+  writeNetfilterHeader(writer, filter.family === 0 ? 0 : filter.family === 4 ? AF_INET : AF_INET6, 0);
   if (filter.protocol !== 0) {
     const tuple = writer.beginNested(CTA_TUPLE_ORIG);
     const protocol = writer.beginNested(CTA_TUPLE_PROTO);

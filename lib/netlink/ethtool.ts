@@ -1,6 +1,6 @@
 /** What links leave to the hardware, or to the links below them (include/uapi/linux/ethtool_netlink.h, genetlink.h). */
 import { ENOENT } from "../sys/errno.ts";
-import { AttributeReader } from "./codec.ts";
+import { AttributeReader } from "./message-reader.ts";
 import { NetlinkSocket } from "./socket.ts";
 
 const NETLINK_GENERIC = 16;
@@ -65,7 +65,7 @@ function familyOf(socket: NetlinkSocket, name: string): number {
   writer.attributeText(CTRL_ATTR_FAMILY_NAME, name);
   writer.end();
   let family = 0;
-  socket.executeAll((message) => {
+  socket.exchange((message) => {
     const attributes = new AttributeReader(message.body, 4);
     while (attributes.next()) {
       if (attributes.type === CTRL_ATTR_FAMILY_ID) family = attributes.u16();

@@ -1,6 +1,7 @@
 /** Intermediate functional blocks: links whose queue other links' incoming packets are sent through (drivers/net/ifb.c). */
-import { NLM_F_CREATE, NLM_F_EXCL } from "./codec.ts";
+
 import { IFF_UP, RTM_SETLINK, writeLinkHeader } from "./link.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWLINK = 16;

@@ -1,5 +1,6 @@
 /** Settings of links, net.ipv4.conf.LINK.*, by netlink: that takes neither a file for each nor a writable /proc/sys. */
-import { type AttributeReader, type MessageWriter, readU32 } from "./codec.ts";
+import { type AttributeReader, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
 
 const IFLA_AF_SPEC = 26;
 const AF_INET = 2;

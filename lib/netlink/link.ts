@@ -1,9 +1,11 @@
 /** Links (network interfaces): making, changing, reading (include/uapi/linux/if_link.h, rtnetlink.h). */
 import { formatMac } from "../ip/mac.ts";
 import { ENODEV } from "../sys/errno.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readI32, readU32 } from "./codec.ts";
 import { decodeServesIpv4 } from "./link-settings.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import { AttributeReader, readI32, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
@@ -224,7 +226,7 @@ export function writeDeleteLink(socket: NetlinkSocket, index: number): void {
 export function getLinkByName(socket: NetlinkSocket, name: string): Link | null {
   /* A longer one, of a result that somebody else wrote, is not looked for but refused (IFNAMSIZ with its NUL). */
   if (new TextEncoder().encode(name).length > 15) return null;
-  const writer = socket.request(RTM_GETLINK, 0);
+  const writer = socket.query(RTM_GETLINK);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
   writer.attributeText(IFLA_IFNAME, name);
   writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
@@ -234,7 +236,7 @@ export function getLinkByName(socket: NetlinkSocket, name: string): Link | null 
 
 /** The link of an index; null if there is none. @throws NetlinkError */
 export function getLinkByIndex(socket: NetlinkSocket, index: number): Link | null {
-  writeGetLink(socket.request(RTM_GETLINK, 0), index);
+  writeGetLink(socket.query(RTM_GETLINK), index);
   return oneLink(socket);
 }
 
@@ -247,29 +249,22 @@ export function writeGetLink(writer: MessageWriter, index: number): void {
 
 /** All links of a kind ("": any), or with a master (0: any). @throws NetlinkError */
 export function listLinks(socket: NetlinkSocket, kind: string, master: number): Link[] {
-  let links: Link[] = [];
-  socket.dump(
-    RTM_GETLINK,
-    (writer) => {
-      writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
-      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-      if (master > 0) writer.attributeU32(IFLA_MASTER, master);
-      if (kind !== "") {
-        const info = writer.beginNested(IFLA_LINKINFO);
-        writer.attributeText(IFLA_INFO_KIND, kind);
-        writer.endNested(info);
-      }
-      writer.end();
-    },
-    (message) => {
-      const link = decodeLink(message.body);
-      /* Kernels without strict checking list everything. */
-      if ((kind === "" || link.kind === kind) && (master === 0 || link.master === master)) links.push(link);
-    },
-    () => {
-      links = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETLINK);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  if (master > 0) writer.attributeU32(IFLA_MASTER, master);
+  if (kind !== "") {
+    const info = writer.beginNested(IFLA_LINKINFO);
+    writer.attributeText(IFLA_INFO_KIND, kind);
+    writer.endNested(info);
+  }
+  writer.end();
+  const links: Link[] = [];
+  for (const { body } of socket.list()) {
+    const link = decodeLink(body);
+    /* Kernels without strict checking list all links. */
+    if ((kind === "" || link.kind === kind) && (master === 0 || link.master === master)) links.push(link);
+  }
   return links;
 }
 
@@ -364,16 +359,8 @@ function decodePort(attributes: AttributeReader): BridgePort {
 }
 
 function oneLink(socket: NetlinkSocket): Link | null {
-  let link: Link | null = null;
-  try {
-    socket.execute((message) => {
-      if (message.type === RTM_NEWLINK) link = decodeLink(message.body);
-    });
-  } catch (error) {
-    if (error instanceof NetlinkError && error.errno === ENODEV) return null;
-    throw error;
-  }
-  return link;
+  const body = socket.answer([ENODEV]);
+  return body === null ? null : decodeLink(body);
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Which addresses are the host's own, as the kernel's routing has it (include/uapi/linux/rtnetlink.h). */
 import type { Address } from "../ip/address.ts";
 import { socketFamily } from "./address.ts";
-import { readU8 } from "./codec.ts";
+import { readU8 } from "./message-reader.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_GETROUTE = 26;
@@ -22,7 +22,7 @@ export function areLocal(socket: NetlinkSocket, addresses: readonly Address[]): 
   for (let from = 0; from < addresses.length; from += AT_ONCE) {
     for (const address of addresses.slice(from, from + AT_ONCE)) writeLookup(socket, address);
     /* An address without a route is refused, and not local. */
-    socket.executeAll((message, index) => {
+    socket.exchange((message, index) => {
       local[from + index] = readU8(message.body, 7) === RTN_LOCAL;
     });
   }

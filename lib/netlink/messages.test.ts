@@ -8,7 +8,6 @@ import { type Address, type Prefix, parseAddress, parsePrefix } from "../ip/addr
 import { parseMac } from "../ip/mac.ts";
 import { decodeAddress, writeDeleteAddress, writeNewAddress } from "./address.ts";
 import captured from "./captured.json" with { type: "json" };
-import { splitMessages } from "./codec.ts";
 import {
   decodeLink,
   writeDeleteLink,
@@ -18,6 +17,7 @@ import {
   writeNewVeth,
   writePort,
 } from "./link.ts";
+import { splitMessages } from "./message-reader.ts";
 import { type Shape, TEXT, type Tree, treeOf, written } from "./message-tree.ts";
 import { decodeRoute, type Route, writeDeleteNeighbour, writeNewRoute } from "./route.ts";
 import type { NetlinkSocket } from "./socket.ts";

@@ -1,8 +1,8 @@
 /** Numbers of network namespaces, by which links of one tell where their other ends are (include/uapi/linux/net_namespace.h). */
 import { ENODEV } from "../sys/errno.ts";
-import { AttributeReader, readI32 } from "./codec.ts";
 import { decodeLink, type Link, RTM_GETLINK, RTM_NEWLINK, writeGetLink } from "./link.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import { AttributeReader, readI32 } from "./message-reader.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWNSID = 88;
 const RTM_GETNSID = 90;
@@ -29,12 +29,13 @@ export function getLinkAndNamespace(socket: NetlinkSocket, index: number, namesp
   writer.end();
   let link: Link | null = null;
   let number = -1;
-  const errors = socket.executeAll((message) => {
+  const refusals = socket.exchange((message) => {
     if (message.type === RTM_NEWLINK) link = decodeLink(message.body);
     else if (message.type === RTM_NEWNSID) number = decodeNamespaceNumber(message.body);
   });
-  const errno = errors[0] ?? 0;
-  if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
+  for (const refusal of refusals) {
+    if (refusal.index === 0 && refusal.errno !== ENODEV) throw refusal;
+  }
   return { link, number };
 }
 

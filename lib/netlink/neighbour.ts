@@ -5,7 +5,6 @@
  */
 import type { Family } from "../ip/address.ts";
 import { ADDRESS_WORDS, isIpv4At } from "../ip/words.ts";
-import { type MessageWriter, NLM_F_CREATE } from "./codec.ts";
 import {
   addressWords,
   type EntryTable,
@@ -18,6 +17,8 @@ import {
   PERMANENT,
   ROW_WORDS,
 } from "./entry-table.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE } from "./netlink.ts";
 import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, readIpRow, typeOf } from "./rows.ts";
 import { AF_INET, AF_INET6, NDA_DST, NLM_F_REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
@@ -94,13 +95,11 @@ export function listNeighbours(
   table: EntryTable,
 ): void {
   const before = table.count;
-  socket.dumpRows(
-    RTM_GETNEIGH,
-    (writer) => {
-      writeHeader(writer, family === 4 ? AF_INET : AF_INET6, 0, 0, 0);
-      writer.attributeU32(NDA_IFINDEX, link);
-      writer.end();
-    },
+  const writer = socket.dump(RTM_GETNEIGH);
+  writeHeader(writer, family === 4 ? AF_INET : AF_INET6, 0, 0, 0);
+  writer.attributeU32(NDA_IFINDEX, link);
+  writer.end();
+  socket.listRows(
     (words, from, to) => {
       for (let at = from; at < to; ) {
         const next = behindMessage(words, at, to);
@@ -116,12 +115,10 @@ export function listNeighbours(
 /** Adds the forwarding entries of a VXLAN device that lead to a host to a table. @throws NetlinkError */
 export function listForwarding(socket: NetlinkSocket, link: number, table: EntryTable): void {
   const before = table.count;
-  socket.dumpRows(
-    RTM_GETNEIGH,
-    (writer) => {
-      writeHeader(writer, AF_BRIDGE, link, 0, 0);
-      writer.end();
-    },
+  const writer = socket.dump(RTM_GETNEIGH);
+  writeHeader(writer, AF_BRIDGE, link, 0, 0);
+  writer.end();
+  socket.listRows(
     (words, from, to) => {
       for (let at = from; at < to; ) {
         const next = behindMessage(words, at, to);

@@ -2,11 +2,11 @@
 import type { Address } from "../ip/address.ts";
 import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
-import { AttributeReader, readU8 } from "./codec.ts";
 import { EntryTable, type TunnelRoute } from "./entry-table.ts";
+import { AttributeReader, readU8 } from "./message-reader.ts";
 import { wordsOf } from "./rows.ts";
 import { RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_OIF, RTAX_MTU, RTM_GETROUTE, RTN_UNICAST } from "./rtnetlink.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import type { NetlinkSocket } from "./socket.ts";
 import { decodeTunnelRoute } from "./tunnel-route.ts";
 
 const RTM_F_FIB_MATCH = 0x2000;
@@ -36,7 +36,8 @@ export function findPaths(socket: NetlinkSocket, addresses: readonly Address[]):
   while (paths.length < addresses.length) paths.push(null);
   for (let from = 0; from < addresses.length; from += AT_ONCE) {
     for (const address of addresses.slice(from, from + AT_ONCE)) writeLookup(socket, address, 0);
-    socket.executeAll((message, index) => {
+    /* To an address whose lookup is refused there is no way. */
+    socket.exchange((message, index) => {
       paths[from + index] = decodePath(message.body);
     });
   }
@@ -47,12 +48,10 @@ export function findPaths(socket: NetlinkSocket, addresses: readonly Address[]):
 export function matchingRoute(socket: NetlinkSocket, address: Address): TunnelRoute | null {
   writeLookup(socket, address, RTM_F_FIB_MATCH);
   const found = new EntryTable(1);
-  const errors = socket.executeAll((message) => {
-    const words = wordsOf(message.body);
-    decodeTunnelRoute(words, 0, words.length, found);
-  });
-  const errno = errors[0] ?? 0;
-  if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);
+  const body = socket.answer([ENETUNREACH, EHOSTUNREACH]);
+  if (body === null) return null;
+  const words = wordsOf(body);
+  decodeTunnelRoute(words, 0, words.length, found);
   return found.count === 0 ? null : found.route(0);
 }
 

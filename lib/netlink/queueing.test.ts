@@ -5,7 +5,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Prefix, parsePrefix } from "../ip/address.ts";
-import { MessageWriter } from "./codec.ts";
+import { MessageWriter } from "./message-writer.ts";
+import { NLM_F_ACK, NLM_F_REQUEST } from "./netlink.ts";
 import {
   burstTicks,
   decodeQdisc,
@@ -56,7 +57,7 @@ const ACTION = { 1: { 2: {} } };
 function written(encode: (socket: NetlinkSocket) => void, nested: Readonly<Record<number, object>> = {}): Written {
   const writer = new MessageWriter();
   const request = (type: number, flags: number): MessageWriter => {
-    writer.begin(type, flags, 1);
+    writer.begin(type, flags | NLM_F_REQUEST | NLM_F_ACK);
     return writer;
   };
   encode({ request } as unknown as NetlinkSocket);

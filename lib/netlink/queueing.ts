@@ -2,7 +2,9 @@
  * Queueing disciplines of links (include/uapi/linux/rtnetlink.h struct tcmsg, pkt_sched.h): the token bucket filter that
  * holds a rate, the fair queue below it, and clsact, where filters of both directions are attached.
  */
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readU32 } from "./codec.ts";
+import { AttributeReader, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWQDISC = 36;
@@ -148,7 +150,7 @@ function getQdisc(socket: NetlinkSocket, index: number, parent: number): Qdisc |
   writeHeader(writer, index, 0, parent, 0);
   writer.end();
   /* A link that has gone meanwhile has none, either. */
-  socket.executeAll((message) => {
+  socket.exchange((message) => {
     if (message.type === RTM_NEWQDISC) found = decodeQdisc(message.body);
   });
   return found;

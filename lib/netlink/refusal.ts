@@ -1,6 +1,7 @@
 /** What the kernel says of a request that it refuses (NLMSG_ERROR in include/uapi/linux/netlink.h). */
 import { errnoText } from "../sys/errno.ts";
-import { AttributeReader, type Message, NLM_F_ACK_TLVS, readI32 } from "./codec.ts";
+import { AttributeReader, type Message, readI32 } from "./message-reader.ts";
+import { NLM_F_ACK_TLVS } from "./netlink.ts";
 
 const NLMSGERR_ATTR_MSG = 1;
 

@@ -2,7 +2,9 @@
 import { type Address, type Family, networkOf, type Prefix } from "../ip/address.ts";
 import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, readI32, readU8, readU16 } from "./codec.ts";
+import { AttributeReader, readI32, readU8, readU16 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE } from "./netlink.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -21,7 +23,7 @@ import {
   RTN_UNICAST,
   RTNH_F_ONLINK,
 } from "./rtnetlink.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTAX_ADVMSS = 8;
 const RTA_MULTIPATH = 9;
@@ -88,39 +90,27 @@ export function writeNewRoute(socket: NetlinkSocket, link: number, route: Route)
 
 /** All unicast routes of a family, of every table; of one through several gateways each by itself. @throws NetlinkError */
 export function listRoutes(socket: NetlinkSocket, family: Family): ListedRoute[] {
-  let routes: ListedRoute[] = [];
-  socket.dump(
-    RTM_GETROUTE,
-    (writer) => {
-      writer.u8(family === 4 ? AF_INET : AF_INET6);
-      for (let i = 0; i < 11; i += 1) writer.u8(0);
-      writer.end();
-    },
-    (message) => {
-      routes.push(...decodeRoutes(message.body));
-    },
-    () => {
-      routes = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETROUTE);
+  writer.u8(family === 4 ? AF_INET : AF_INET6);
+  for (let i = 0; i < 11; i += 1) writer.u8(0);
+  writer.end();
+  const routes: ListedRoute[] = [];
+  for (const { body } of socket.list()) {
+    for (const route of decodeRoutes(body)) routes.push(route);
+  }
   return routes;
 }
 
 /** The index of the link through which the kernel sends to an address; 0 if it has no route there. @throws NetlinkError */
 export function getRouteLink(socket: NetlinkSocket, address: Address): number {
-  const writer = socket.request(RTM_GETROUTE, 0);
+  const writer = socket.query(RTM_GETROUTE);
   writer.u8(socketFamily(address));
   writer.u8(address.bytes.length * 8);
   for (let i = 0; i < 10; i += 1) writer.u8(0);
   writer.attributeBytes(RTA_DST, address.bytes);
   writer.end();
-  let link = 0;
-  const errors = socket.executeAll((message) => {
-    link = decodeRoute(message.body)?.link ?? 0;
-  });
-  const errno = errors[0] ?? 0;
-  if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);
-  return errno === 0 ? link : 0;
+  const body = socket.answer([ENETUNREACH, EHOSTUNREACH]);
+  return body === null ? 0 : (decodeRoute(body)?.link ?? 0);
 }
 
 /** The routes in the body of an RTM_NEWROUTE message: none if it is no unicast IP route. @throws NetlinkFormatError */

@@ -1,8 +1,8 @@
 /** Who is on a bridge: its ports, the links behind them in whatever namespace, and what it has learned of an Ethernet address. */
 import { formatMac } from "../ip/mac.ts";
 import { itemAt, numberAt, textAt } from "../lists.ts";
-import { AttributeReader, readI32, readU8 } from "./codec.ts";
 import { decodeLink, IFLA_EXT_MASK, type Link, RTM_GETLINK, writeLinkHeader } from "./link.ts";
+import { AttributeReader, readI32, readU8 } from "./message-reader.ts";
 import { RTM_GETNEIGH } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
@@ -37,24 +37,17 @@ export interface ForwardingEntry {
 
 /** The ports of a bridge with what is behind them. @throws NetlinkError */
 export function listStations(socket: NetlinkSocket, bridge: number): Station[] {
-  let ports: Port[] = [];
-  socket.dump(
-    RTM_GETLINK,
-    (writer) => {
-      writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
-      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-      writer.attributeU32(IFLA_MASTER, bridge);
-      writer.end();
-    },
-    (message) => {
-      const link = decodeLink(message.body);
-      /* Kernels without strict checking list everything. */
-      if (link.master === bridge) ports.push({ link, namespace: namespaceOfPeer(message.body) });
-    },
-    () => {
-      ports = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETLINK);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  writer.attributeU32(IFLA_MASTER, bridge);
+  writer.end();
+  const ports: Port[] = [];
+  for (const { body } of socket.list()) {
+    const link = decodeLink(body);
+    /* Kernels without strict checking list all links. */
+    if (link.master === bridge) ports.push({ link, namespace: namespaceOfPeer(body) });
+  }
   const macs = peerMacs(socket, ports);
   return ports.map(({ link }, i) => ({ link, peerMac: textAt(macs, i) }));
 }
@@ -90,7 +83,7 @@ function peerMacs(socket: NetlinkSocket, ports: readonly Port[]): string[] {
     }
     if (asked.length === 0) continue;
     /* Of one that goes meanwhile there is no answer. */
-    socket.executeAll((message, index) => {
+    socket.exchange((message, index) => {
       if (message.type === RTM_NEWLINK && index < asked.length)
         macs[numberAt(asked, index)] = decodeLink(message.body).mac;
     });
@@ -100,37 +93,30 @@ function peerMacs(socket: NetlinkSocket, ports: readonly Port[]): string[] {
 
 /** The entries that a bridge has for an Ethernet address. @throws NetlinkError */
 export function listForwarding(socket: NetlinkSocket, bridge: number, mac: string): ForwardingEntry[] {
-  let entries: ForwardingEntry[] = [];
-  socket.dump(
-    RTM_GETNEIGH,
-    (writer) => {
-      /* struct ndmsg: family, padding, index, state, flags, type. */
-      writer.u8(AF_BRIDGE);
-      writer.u8(0);
-      writer.u16(0);
-      writer.u32(0);
-      writer.u16(0);
-      writer.u8(0);
-      writer.u8(0);
-      writer.attributeU32(NDA_MASTER, bridge);
-      writer.end();
-    },
-    (message) => {
-      const state = readU8(message.body, 8);
-      let master = 0;
-      let found = "";
-      const attributes = new AttributeReader(message.body, 12);
-      while (attributes.next()) {
-        if (attributes.type === NDA_LLADDR) found = formatMac(attributes.bytes());
-        else if (attributes.type === NDA_MASTER) master = attributes.u32();
-      }
-      const port = readI32(message.body, 4);
-      if (found !== mac || (master !== bridge && port !== bridge)) return;
-      entries.push({ port, permanent: (state & (NUD_PERMANENT | NUD_NOARP)) !== 0 });
-    },
-    () => {
-      entries = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETNEIGH);
+  /* struct ndmsg: family, padding, index, state, flags, type. */
+  writer.u8(AF_BRIDGE);
+  writer.u8(0);
+  writer.u16(0);
+  writer.u32(0);
+  writer.u16(0);
+  writer.u8(0);
+  writer.u8(0);
+  writer.attributeU32(NDA_MASTER, bridge);
+  writer.end();
+  const entries: ForwardingEntry[] = [];
+  for (const { body } of socket.list()) {
+    const state = readU8(body, 8);
+    let master = 0;
+    let found = "";
+    const attributes = new AttributeReader(body, 12);
+    while (attributes.next()) {
+      if (attributes.type === NDA_LLADDR) found = formatMac(attributes.bytes());
+      else if (attributes.type === NDA_MASTER) master = attributes.u32();
+    }
+    const port = readI32(body, 4);
+    if (found !== mac || (master !== bridge && port !== bridge)) continue;
+    entries.push({ port, permanent: (state & (NUD_PERMANENT | NUD_NOARP)) !== 0 });
+  }
   return entries;
 }

@@ -3,7 +3,9 @@
  * match is everything, or packets from or to a subnet.
  */
 import type { Prefix } from "../ip/address.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readI32, readU32 } from "./codec.ts";
+import { AttributeReader, readI32, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import { TCA_KIND, TCA_OPTIONS, writeHeader } from "./queueing.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
@@ -181,22 +183,15 @@ export function writeDeleteFilters(socket: NetlinkSocket, index: number, hook: H
 
 /** The filters that a link has at a hook. @throws NetlinkError */
 export function listFilters(socket: NetlinkSocket, index: number, hook: Hook): FoundFilter[] {
-  let filters: FoundFilter[] = [];
-  socket.dump(
-    RTM_GETTFILTER,
-    (writer) => {
-      writeHeader(writer, index, 0, parentOf(hook), 0);
-      writer.end();
-    },
-    (message) => {
-      if (message.type !== RTM_NEWTFILTER || readI32(message.body, 4) !== index) return;
-      const filter = decodeFilter(message.body);
-      if (filter !== null) filters.push(filter);
-    },
-    () => {
-      filters = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETTFILTER);
+  writeHeader(writer, index, 0, parentOf(hook), 0);
+  writer.end();
+  const filters: FoundFilter[] = [];
+  for (const { type, body } of socket.list()) {
+    if (type !== RTM_NEWTFILTER || readI32(body, 4) !== index) continue;
+    const filter = decodeFilter(body);
+    if (filter !== null) filters.push(filter);
+  }
   return filters;
 }
 

@@ -1,6 +1,8 @@
 /** VLANs of bridge ports (include/uapi/linux/if_bridge.h). */
-import { AttributeReader, type MessageWriter, readI32 } from "./codec.ts";
+
 import { IFLA_EXT_MASK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, writeLinkHeader } from "./link.ts";
+import { AttributeReader, readI32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const AF_BRIDGE = 7;
@@ -43,21 +45,14 @@ export function writePortVlans(socket: NetlinkSocket, index: number, vlans: read
 
 /** The VLANs of a bridge port, one entry an ID. @throws NetlinkError */
 export function listPortVlans(socket: NetlinkSocket, index: number): VlanRange[] {
+  const writer = socket.dump(RTM_GETLINK);
+  writeLinkHeader(writer, AF_BRIDGE, 0, 0, 0);
+  writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
+  writer.end();
   let vlans: VlanRange[] = [];
-  socket.dump(
-    RTM_GETLINK,
-    (writer) => {
-      writeLinkHeader(writer, AF_BRIDGE, 0, 0, 0);
-      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
-      writer.end();
-    },
-    (message) => {
-      if (readI32(message.body, 4) === index) vlans = decodePortVlans(message.body);
-    },
-    () => {
-      vlans = [];
-    },
-  );
+  for (const { body } of socket.list()) {
+    if (readI32(body, 4) === index) vlans = decodePortVlans(body);
+  }
   return vlans;
 }
 

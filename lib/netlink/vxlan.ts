@@ -1,9 +1,11 @@
 /** VXLAN devices (include/uapi/linux/if_link.h IFLA_VXLAN_*, if_tunnel.h). */
 import { type Address, addressOf } from "../ip/address.ts";
 import { ENODEV } from "../sys/errno.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL } from "./codec.ts";
 import { decodeLink, IFLA_EXT_MASK, type Link, RTM_GETLINK, writeLinkHeader } from "./link.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import { AttributeReader } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWLINK = 16;
 const RTM_NEWTUNNEL = 120;
@@ -134,36 +136,24 @@ export function getVxlan(socket: NetlinkSocket, name: string): Vxlan | null {
   writer.attributeText(IFLA_IFNAME, name);
   writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   writer.end();
-  let device: Vxlan | null = null;
-  const errors = socket.executeAll((message) => {
-    device = decodeVxlan(message.body);
-  });
-  const errno = errors[0] ?? 0;
-  if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
-  return device;
+  const body = socket.answer([ENODEV]);
+  return body === null ? null : decodeVxlan(body);
 }
 
 /** All VXLAN devices of the namespace. @throws NetlinkError */
 export function listVxlans(socket: NetlinkSocket): Vxlan[] {
-  let devices: Vxlan[] = [];
-  socket.dump(
-    RTM_GETLINK,
-    (writer) => {
-      writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
-      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-      const info = writer.beginNested(IFLA_LINKINFO);
-      writer.attributeText(IFLA_INFO_KIND, "vxlan");
-      writer.endNested(info);
-      writer.end();
-    },
-    (message) => {
-      const device = decodeVxlan(message.body);
-      if (device !== null) devices.push(device);
-    },
-    () => {
-      devices = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETLINK);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  const info = writer.beginNested(IFLA_LINKINFO);
+  writer.attributeText(IFLA_INFO_KIND, "vxlan");
+  writer.endNested(info);
+  writer.end();
+  const devices: Vxlan[] = [];
+  for (const { body } of socket.list()) {
+    const device = decodeVxlan(body);
+    if (device !== null) devices.push(device);
+  }
   return devices;
 }
 

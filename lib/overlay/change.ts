@@ -63,7 +63,7 @@ export function change(socket: NetlinkSocket, wanted: Wanted, found: EntryTable,
   const restamped = changes > 0 || !stamped;
   if (restamped) {
     for (const row of stamps) writeDeleteTunnelRoute(socket, found, row);
-    socket.executeAll(ignore);
+    socket.exchange(ignore);
     send(socket, overlay, found, remove, true, refused);
     send(socket, overlay, desired, difference.put, false, refused);
   }

@@ -40,12 +40,11 @@ export function send(
 ): void {
   for (let from = 0; from < rows.length; from += AT_ONCE) {
     const end = Math.min(from + AT_ONCE, rows.length);
-    socket.beginSeries();
     for (let i = from; i < end; i += 1) {
       if (away) writeRemoval(socket, overlay, table, rows[i] ?? 0);
       else writeRow(socket, overlay, table, rows[i] ?? 0);
     }
-    for (const { index, errno } of socket.executeSeries()) {
+    for (const { index, errno } of socket.exchange(ignore)) {
       if (away && (errno === ENOENT || errno === ESRCH)) continue;
       const entry = describeEntry(table.entry(rows[from + index] ?? 0));
       refused.push(`cannot ${away ? "remove" : "put"} ${entry}: ${errnoText(errno)}`);

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -240,9 +241,11 @@ int32_t sys_send(int32_t fd, const uint8_t *buffer, size_t size, uint32_t offset
 	return RESULT(send(fd, buffer + offset, length, MSG_NOSIGNAL));
 }
 
-int32_t sys_recv(int32_t fd, uint8_t *buffer, size_t size, int32_t flags)
+/* Fills `address` with the sender's struct sockaddr, as far as it has room. */
+int32_t sys_recvfrom(int32_t fd, uint8_t *buffer, size_t size, int32_t flags, uint8_t *address, size_t address_size)
 {
-	return RESULT(recv(fd, buffer, size, flags));
+	socklen_t length = (socklen_t)address_size;
+	return RESULT(recvfrom(fd, buffer, size, flags, (struct sockaddr *)address, &length));
 }
 
 /* Waits until something of `events` can be done: 1, 0 after `milliseconds`, or -errno. A closed descriptor counts as ready. */
@@ -394,6 +397,19 @@ int32_t sys_setenv(const uint8_t *name, size_t name_length, const uint8_t *value
 	TEXT(key, name, name_length);
 	TEXT(text, value, value_length);
 	return RESULT(setenv(key, text, 1));
+}
+
+/*
+ * The last 4 of the 16 random bytes that the kernel gives each process (AT_RANDOM): no system call. The C library makes
+ * its stack protector of the first ones.
+ */
+uint32_t sys_random(void)
+{
+	const uint8_t *bytes = (const uint8_t *)getauxval(AT_RANDOM);
+	uint32_t value = 0;
+	if (bytes != NULL)
+		memcpy(&value, bytes + 12, sizeof value);
+	return value;
 }
 
 /* An anonymous file in memory. */

@@ -33,7 +33,7 @@ declare function sys_send_descriptors(fd: number, first: number, second: number)
 declare function sys_setsockopt(fd: number, level: number, option: number, value: number): number;
 declare function sys_bind(fd: number, address: Uint8Array): number;
 declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
-declare function sys_recv(fd: number, buffer: Uint8Array, flags: number): number;
+declare function sys_recvfrom(fd: number, buffer: Uint8Array, flags: number, address: Uint8Array): number;
 declare function sys_poll(fd: number, events: number, milliseconds: number): number;
 declare function sys_setns(fd: number, type: number): number;
 declare function sys_unshare(flags: number): number;
@@ -49,6 +49,7 @@ declare function sys_alarm_ms(milliseconds: number): number;
 declare function sys_getenv(name: string, buffer: Uint8Array): number;
 declare function sys_setenv(name: string, value: string): number;
 declare function sys_effective_user(): number;
+declare function sys_random(): number;
 declare function sys_memfd(): number;
 declare function sys_spawn(
   path: string,
@@ -294,8 +295,9 @@ export function send(fd: number, buffer: Uint8Array, offset: number, length: num
   return sys_send(fd, buffer, offset, length);
 }
 
-export function recv(fd: number, buffer: Uint8Array, flags: number): number {
-  return sys_recv(fd, buffer, flags);
+/** recvfrom(2). @param address is filled with the sender's `struct sockaddr`, as far as it has room */
+export function recvfrom(fd: number, buffer: Uint8Array, flags: number, address: Uint8Array): number {
+  return sys_recvfrom(fd, buffer, flags, address);
 }
 
 /** Waits until one of `events` (POLLIN, POLLOUT) can be done: 1, or 0 after `milliseconds`. */
@@ -368,6 +370,11 @@ export function getenv(name: string): string | null {
 
 export function setenv(name: string, value: string): number {
   return sys_setenv(name, value);
+}
+
+/** 32 random bits from the kernel, without a system call: the same in each call of one process (AT_RANDOM, getauxval(3)). */
+export function random(): number {
+  return sys_random();
 }
 
 /** An anonymous file in memory: its descriptor, or the negative error number. */

@@ -1,5 +1,5 @@
 /** Messages of nf_tables as values. */
-import { AttributeReader, readU8, textOf } from "../codec.ts";
+import { AttributeReader, readU8, textOf } from "../message-reader.ts";
 import {
   NFTA_CHAIN_HOOK,
   NFTA_CHAIN_NAME,

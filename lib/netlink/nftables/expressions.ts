@@ -2,7 +2,8 @@
  * The expressions of rules as bytes (linux/netfilter/nf_tables.h): each is a name and nested attributes, whose numbers are
  * 32 bits in network order unless noted. Attributes are written in the order in which the nft program does.
  */
-import { AttributeReader, type MessageWriter, readBe32, readU8, textOf } from "../codec.ts";
+import { AttributeReader, readBe32, readU8, textOf } from "../message-reader.ts";
+import type { MessageWriter } from "../message-writer.ts";
 import type { Expression, LookupExpression, NatExpression, Verdict } from "./objects.ts";
 
 const NFTA_LIST_ELEM = 1;

@@ -1,6 +1,7 @@
-/** Reading the objects of nf_tables. Several single questions may go in one send: the `writeGet` functions and `executeAll`. */
-import type { MessageWriter } from "../codec.ts";
-import { type NetlinkSocket, writeNetfilterHeader } from "../socket.ts";
+/** Reading the objects of nf_tables. Several single questions may go in one send: the `writeGet` functions and `NetlinkSocket.exchange`. */
+import type { MessageWriter } from "../message-writer.ts";
+import { writeNetfilterHeader } from "../netfilter.ts";
+import type { NetlinkSocket } from "../socket.ts";
 import {
   NFT_MSG_GETCHAIN,
   NFT_MSG_GETRULE,
@@ -54,38 +55,23 @@ export function writeGetElement(socket: NetlinkSocket, set: NftSet, key: Uint8Ar
  * @throws NetlinkError
  */
 export function listRules(socket: NetlinkSocket, family: number, table: string, chain: string, whole: boolean): Rule[] {
-  let rules: Rule[] = [];
-  socket.dump(
-    NFT_MSG_GETRULE,
-    (writer) => {
-      writeNetfilterHeader(writer, family, 0);
-      writer.attributeText(NFTA_RULE_TABLE, table);
-      if (chain !== "") writer.attributeText(NFTA_RULE_CHAIN, chain);
-      writer.end();
-    },
-    (message) => {
-      rules.push(whole ? decodeRule(message.body) : decodeRuleHead(message.body));
-    },
-    () => {
-      rules = [];
-    },
-  );
+  const writer = socket.dump(NFT_MSG_GETRULE);
+  writeNetfilterHeader(writer, family, 0);
+  writer.attributeText(NFTA_RULE_TABLE, table);
+  if (chain !== "") writer.attributeText(NFTA_RULE_CHAIN, chain);
+  writer.end();
+  const rules: Rule[] = [];
+  for (const { body } of socket.list()) rules.push(whole ? decodeRule(body) : decodeRuleHead(body));
   return rules;
 }
 
 /** The elements of a set in no particular order. @throws NetlinkError; ENOENT if the set or the table is missing */
 export function listElements(socket: NetlinkSocket, set: NftSet): Element[] {
-  let elements: Element[] = [];
-  socket.dump(
-    NFT_MSG_GETSETELEM,
-    (writer) => writeSet(writer, set),
-    (message) => {
-      for (const element of decodeElements(message.body)) elements.push(element);
-    },
-    () => {
-      elements = [];
-    },
-  );
+  writeSet(socket.dump(NFT_MSG_GETSETELEM), set);
+  const elements: Element[] = [];
+  for (const { body } of socket.list()) {
+    for (const element of decodeElements(body)) elements.push(element);
+  }
   return elements;
 }
 

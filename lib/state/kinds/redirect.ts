@@ -162,7 +162,7 @@ function removeRedirect(kernel: Kernel, object: RedirectObject): void {
 /** Detaches our filters from a hook; none there is fine. The place for filters stays, since others may be using it. */
 export function removeFilters(socket: NetlinkSocket, index: number, hook: Hook): void {
   for (let i = 0; i < PRIORITIES; i += 1) writeDeleteFilters(socket, index, hook, firstPriority(hook) + i);
-  socket.executeAll(() => {});
+  socket.exchange(() => {});
 }
 
 function filtersOf(kernel: Kernel, object: RedirectObject): TrafficFilter[] {
