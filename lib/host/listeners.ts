@@ -7,6 +7,7 @@
 import { type Address, addressOf, formatAddress, parseAddress, sameAddress } from "../ip/address.ts";
 import { textAt } from "../lists.ts";
 import { EADDRINUSE, EAFNOSUPPORT, SystemError } from "../sys/errno.ts";
+import * as network from "../sys/network.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
 import { listNames, openDirectory, readBeginning, readLargeText } from "./directory.ts";
@@ -112,12 +113,12 @@ function probe(wanted: Wanted): number {
 function probeFamily(wanted: Wanted, family: 4 | 6): number {
   const type = wanted.protocol === "udp" ? SOCK_DGRAM : SOCK_STREAM;
   const domain = family === 4 ? AF_INET : AF_INET6;
-  const fd = sys.socket(domain, type, wanted.protocol === "sctp" ? IPPROTO_SCTP : 0);
+  const fd = network.socket(domain, type, wanted.protocol === "sctp" ? IPPROTO_SCTP : 0);
   if (fd < 0) return fd;
   /* With it a port is free again while old TCP connections on it fade away. For UDP it would let two sockets share one. */
-  if (wanted.protocol === "tcp") sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (family === 6) sys.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, wanted.family === 0 ? 0 : 1);
-  const result = sys.bind(fd, socketAddress(domain, wanted.hostIp, wanted.port));
+  if (wanted.protocol === "tcp") network.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (family === 6) network.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, wanted.family === 0 ? 0 : 1);
+  const result = network.bind(fd, socketAddress(domain, wanted.hostIp, wanted.port));
   sys.close(fd);
   return result;
 }

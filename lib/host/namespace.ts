@@ -1,6 +1,7 @@
 /** Network namespaces: opening one by path, telling which it is, and doing something inside it (namespaces(7), setns(2)). */
 import { CniError, INVALID_NETNS } from "../errors.ts";
 import { ENOENT, errnoText, isShortage, SystemError } from "../sys/errno.ts";
+import * as network from "../sys/network.ts";
 import * as sys from "../sys/sys.ts";
 import { clip, hexNumber } from "../text.ts";
 
@@ -44,7 +45,7 @@ export function openNamespace(path: string): Namespace {
     throw new CniError(INVALID_NETNS, `failed to open netns "${clip(path)}": ${errnoText(-fd)}`, hint);
   }
   const magic = sys.fstatfsType(fd);
-  const type = magic === NSFS_MAGIC ? sys.namespaceType(fd) : 0;
+  const type = magic === NSFS_MAGIC ? network.namespaceType(fd) : 0;
   for (const result of [magic, type]) {
     if (result >= 0 || !isShortage(-result)) continue;
     sys.close(fd);
@@ -91,7 +92,7 @@ export function isOwnNamespace(namespace: Namespace): boolean {
 export function inNamespace<T>(namespace: Namespace, action: () => T): T {
   const home = sys.must(sys.open("/proc/self/ns/net", sys.O_RDONLY), "open /proc/self/ns/net");
   try {
-    const entered = sys.setns(namespace.fd, CLONE_NEWNET);
+    const entered = network.setns(namespace.fd, CLONE_NEWNET);
     if (entered < 0) {
       throw new CniError(INVALID_NETNS, `cannot enter netns "${clip(namespace.path)}": ${errnoText(-entered)}`);
     }
@@ -109,7 +110,7 @@ export function inNamespace<T>(namespace: Namespace, action: () => T): T {
 export function inNewNamespace(action: () => void): void {
   const home = sys.must(sys.open("/proc/self/ns/net", sys.O_RDONLY), "open /proc/self/ns/net");
   try {
-    sys.must(sys.unshare(CLONE_NEWNET), "make a network namespace");
+    sys.must(network.unshare(CLONE_NEWNET), "make a network namespace");
     try {
       action();
     } finally {
@@ -123,6 +124,6 @@ export function inNewNamespace(action: () => void): void {
 /** Tries more than once, since what is to be taken back after a failure is there and not here. @throws SystemError */
 function goHome(home: number): void {
   let result = -1;
-  for (let attempt = 0; attempt < 3 && result < 0; attempt += 1) result = sys.setns(home, CLONE_NEWNET);
+  for (let attempt = 0; attempt < 3 && result < 0; attempt += 1) result = network.setns(home, CLONE_NEWNET);
   sys.must(result, "return to the plugin's own network namespace");
 }

@@ -1,19 +1,16 @@
 /** Addresses of links (include/uapi/linux/if_addr.h). */
 import { type Address, addressOf, lastOf, type Prefix } from "../ip/address.ts";
-import { RTM_SETLINK, writeLinkHeader } from "./link.ts";
+import { writeLinkHeader } from "./link.ts";
 import { IPV4_DEVCONF_ARP_NOTIFY, SERVE_IPV4, writeIpv4Settings } from "./link-settings.ts";
 import { AttributeReader, readU8, readU32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import { AF_INET, AF_INET6, AF_UNSPEC, RTM_SETLINK } from "./rtnetlink.ts";
 
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
-
-const AF_UNSPEC = 0;
-const AF_INET = 2;
-const AF_INET6 = 10;
 
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;

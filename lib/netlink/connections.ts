@@ -11,9 +11,7 @@ import { AttributeReader } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { writeNetfilterHeader } from "./netfilter.ts";
 import type { NetlinkSocket } from "./socket.ts";
-
-const AF_INET = 2;
-const AF_INET6 = 10;
+import { AF_INET, AF_INET6 } from "./rtnetlink.ts";
 
 /* NFNL_SUBSYS_CTNETLINK << 8, and IPCTNL_MSG_CT_GET, _DELETE, _GET_STATS */
 const CT_GET = 0x101;

@@ -2,8 +2,7 @@
 import { ENOENT } from "../sys/errno.ts";
 import { AttributeReader } from "./message-reader.ts";
 import { NetlinkSocket } from "./socket.ts";
-
-const NETLINK_GENERIC = 16;
+import { NETLINK_GENERIC } from "./netlink.ts";
 
 const GENL_ID_CTRL = 16;
 const CTRL_CMD_GETFAMILY = 3;

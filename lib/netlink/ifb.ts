@@ -1,21 +1,12 @@
 /** Intermediate functional blocks: links whose queue other links' incoming packets are sent through (drivers/net/ifb.c). */
 
-import { IFF_UP, RTM_SETLINK, writeLinkHeader } from "./link.ts";
+import { writeLinkHeader } from "./link.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import { AF_INET6, AF_UNSPEC, IFF_UP, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, RTM_NEWLINK, RTM_SETLINK } from "./rtnetlink.ts";
 
-const RTM_NEWLINK = 16;
-const AF_UNSPEC = 0;
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFLA_LINKINFO = 18;
-const IFLA_IFALIAS = 20;
-const IFLA_AF_SPEC = 26;
-const AF_INET6 = 10;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
-const IFLA_INFO_KIND = 1;
 
 /** What a new block is made with. */
 export interface NewIfb {

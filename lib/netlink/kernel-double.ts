@@ -1,6 +1,6 @@
 /**
- * For tests: a kernel that the test plays. `vi.mock("../sys/sys.ts", () => systemCalls())` puts it behind the socket; the
- * test says what it answers, and looks at what it was sent. Sequence numbers are told from 1 on: the first one is random.
+ * For tests: a kernel that the test plays. `systemCalls` and `networkCalls` replace sys.ts and network.ts (vi.mock). The test
+ * says what the kernel answers, and reads what it was sent. Sequence numbers are relative to the first, which is 1.
  */
 import { EAGAIN } from "../sys/errno.ts";
 import { splitMessages } from "./message-reader.ts";
@@ -33,13 +33,10 @@ export function resetKernel(): void {
   kernel.signal = 0;
 }
 
-/** What stands for sys.ts. */
-export function systemCalls(): object {
+/** What stands for network.ts. */
+export function networkCalls(): object {
   return {
-    must: (result: number) => result,
-    random: () => RANDOM,
     socket: () => 3,
-    close: () => undefined,
     setsockopt: (_fd: number, ...option: number[]) => kernel.options.push(option),
     send: (_fd: number, bytes: Uint8Array, _at: number, length: number) => {
       kernel.sent.push(bytes.slice());
@@ -53,6 +50,15 @@ export function systemCalls(): object {
       new DataView(address.buffer).setUint32(4, answer.port, true);
       return answer.bytes.length;
     },
+  };
+}
+
+/** What stands for sys.ts. */
+export function systemCalls(): object {
+  return {
+    must: (result: number) => result,
+    random: () => RANDOM,
+    close: () => undefined,
     poll: (_fd: number, _events: number, ms: number) => {
       if (kernel.answers.length === 0) kernel.ms += ms;
       return kernel.answers.length > 0 ? 1 : 0;

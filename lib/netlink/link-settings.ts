@@ -1,9 +1,8 @@
 /** Settings of links, net.ipv4.conf.LINK.*, by netlink: that takes neither a file for each nor a writable /proc/sys. */
 import { type AttributeReader, readU32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
+import { AF_INET, IFLA_AF_SPEC } from "./rtnetlink.ts";
 
-const IFLA_AF_SPEC = 26;
-const AF_INET = 2;
 const IFLA_INET_CONF = 1;
 /* linux/ip.h */
 const IPV4_DEVCONF_FORWARDING = 1;

@@ -6,48 +6,45 @@ import { AttributeReader, readI32, readU32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import {
+  AF_UNSPEC,
+  IFF_UP,
+  IFLA_ADDRESS,
+  IFLA_AF_SPEC,
+  IFLA_BRPORT_ISOLATED,
+  IFLA_BRPORT_MODE,
+  IFLA_EXT_MASK,
+  IFLA_IFALIAS,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_INFO_SLAVE_DATA,
+  IFLA_INFO_SLAVE_KIND,
+  IFLA_LINKINFO,
+  IFLA_LINK_NETNSID,
+  IFLA_MASTER,
+  IFLA_MTU,
+  RTEXT_FILTER_SKIP_STATS,
+  RTM_DELLINK,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+  RTM_SETLINK,
+} from "./rtnetlink.ts";
 
-export const RTM_NEWLINK = 16;
-export const RTM_DELLINK = 17;
-export const RTM_GETLINK = 18;
-export const RTM_SETLINK = 19;
-
-const AF_UNSPEC = 0;
-
-export const IFF_UP = 0x1;
 const IFF_PROMISC = 0x100;
 
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
 const IFLA_LINK = 5;
-const IFLA_MASTER = 10;
 const IFLA_OPERSTATE = 16;
-const IFLA_LINKINFO = 18;
-const IFLA_IFALIAS = 20;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
-export const IFLA_EXT_MASK = 29;
 const IFLA_NUM_TX_QUEUES = 31;
 const IFLA_NUM_RX_QUEUES = 32;
-const IFLA_AF_SPEC = 26;
-const IFLA_LINK_NETNSID = 37;
-
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
-const IFLA_INFO_SLAVE_KIND = 4;
-const IFLA_INFO_SLAVE_DATA = 5;
 
 const IFLA_BR_VLAN_FILTERING = 7;
 const IFLA_BR_VLAN_PROTOCOL = 8;
 const VETH_INFO_PEER = 1;
 
 const IFLA_BRPORT_STATE = 1;
-const IFLA_BRPORT_MODE = 4;
-const IFLA_BRPORT_ISOLATED = 33;
-
-/** Leaves counters out of the answers: summing them up over all processors is most of the work. */
-const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
 /** Operational states (RFC 2863; IF_OPER_* in linux/if.h). */
 export const OPERSTATE_UNKNOWN = 0;
@@ -167,40 +164,6 @@ export function writeLinkUp(socket: NetlinkSocket, index: number, up: boolean, p
   const flags = (up ? IFF_UP : 0) | (promiscuous ? IFF_PROMISC : 0);
   const writer = socket.request(RTM_NEWLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, index, flags, IFF_UP | (promiscuous ? IFF_PROMISC : 0));
-  writer.end();
-}
-
-/** Writes a request that sets a bridge port's options and its alias, and brings it up. */
-export function writePort(
-  socket: NetlinkSocket,
-  index: number,
-  alias: string,
-  hairpin: boolean,
-  isolated: boolean,
-): void {
-  const writer = socket.request(RTM_NEWLINK, 0);
-  writeLinkHeader(writer, AF_UNSPEC, index, IFF_UP, IFF_UP);
-  writer.attributeText(IFLA_IFALIAS, alias);
-  const info = writer.beginNested(IFLA_LINKINFO);
-  writer.attributeText(IFLA_INFO_SLAVE_KIND, "bridge");
-  const data = writer.beginNested(IFLA_INFO_SLAVE_DATA);
-  writer.attributeU8(IFLA_BRPORT_MODE, hairpin ? 1 : 0);
-  writer.attributeU8(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0);
-  writer.endNested(data);
-  writer.endNested(info);
-  writer.end();
-}
-
-/** Writes a request that turns hairpin mode of a bridge port on. */
-export function writeHairpin(socket: NetlinkSocket, index: number): void {
-  const writer = socket.request(RTM_NEWLINK, 0);
-  writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
-  const info = writer.beginNested(IFLA_LINKINFO);
-  writer.attributeText(IFLA_INFO_SLAVE_KIND, "bridge");
-  const data = writer.beginNested(IFLA_INFO_SLAVE_DATA);
-  writer.attributeU8(IFLA_BRPORT_MODE, 1);
-  writer.endNested(data);
-  writer.endNested(info);
   writer.end();
 }
 

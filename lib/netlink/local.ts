@@ -3,10 +3,8 @@ import type { Address } from "../ip/address.ts";
 import { socketFamily } from "./address.ts";
 import { readU8 } from "./message-reader.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import { RTA_DST, RTM_GETROUTE, RTN_LOCAL } from "./rtnetlink.ts";
 
-const RTM_GETROUTE = 26;
-const RTA_DST = 1;
-const RTN_LOCAL = 2;
 /** So many questions are asked with one send. */
 const AT_ONCE = 256;
 

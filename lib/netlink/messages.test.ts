@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { type Address, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { parseMac } from "../ip/mac.ts";
 import { decodeAddress, writeDeleteAddress, writeNewAddress } from "./address.ts";
+import { writePort } from "./bridge-port.ts";
 import captured from "./captured.json" with { type: "json" };
 import {
   decodeLink,
@@ -15,7 +16,6 @@ import {
   writeLinkUp,
   writeNewBridge,
   writeNewVeth,
-  writePort,
 } from "./link.ts";
 import { splitMessages } from "./message-reader.ts";
 import { type Shape, TEXT, type Tree, treeOf, written } from "./message-tree.ts";

@@ -1,8 +1,9 @@
 /** Numbers of network namespaces, by which links of one tell where their other ends are (include/uapi/linux/net_namespace.h). */
 import { ENODEV } from "../sys/errno.ts";
-import { decodeLink, type Link, RTM_GETLINK, RTM_NEWLINK, writeGetLink } from "./link.ts";
+import { decodeLink, type Link, writeGetLink } from "./link.ts";
 import { AttributeReader, readI32 } from "./message-reader.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import { RTM_GETLINK, RTM_NEWLINK } from "./rtnetlink.ts";
 
 const RTM_NEWNSID = 88;
 const RTM_GETNSID = 90;

@@ -18,19 +18,14 @@ import {
   ROW_WORDS,
 } from "./entry-table.ts";
 import type { MessageWriter } from "./message-writer.ts";
-import { NLM_F_CREATE } from "./netlink.ts";
+import { NLM_F_CREATE, NLM_F_REPLACE } from "./netlink.ts";
 import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, readIpRow, typeOf } from "./rows.ts";
-import { AF_INET, AF_INET6, NDA_DST, NLM_F_REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from "./rtnetlink.ts";
+import { AF_BRIDGE, AF_INET, AF_INET6, NDA_DST, NDA_LLADDR, NUD_NOARP, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-const AF_BRIDGE = 7;
-
-const NDA_LLADDR = 2;
 const NDA_IFINDEX = 8;
 const NDA_PROTOCOL = 12;
 
-const NUD_NOARP = 0x40;
-const NUD_PERMANENT = 0x80;
 const NTF_SELF = 0x02;
 
 /** struct ndmsg, and which of its words the state is in. */

@@ -17,6 +17,7 @@ import type { Batch } from "./netfilter.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "./socket.ts";
 
 vi.mock("../sys/sys.ts", async () => (await import("./kernel-double.ts")).systemCalls());
+vi.mock("../sys/network.ts", async () => (await import("./kernel-double.ts")).networkCalls());
 
 beforeEach(resetKernel);
 

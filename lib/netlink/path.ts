@@ -5,14 +5,13 @@ import { ipAddress, socketFamily } from "./address.ts";
 import { EntryTable, type TunnelRoute } from "./entry-table.ts";
 import { AttributeReader, readU8 } from "./message-reader.ts";
 import { wordsOf } from "./rows.ts";
-import { RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_OIF, RTAX_MTU, RTM_GETROUTE, RTN_UNICAST } from "./rtnetlink.ts";
+import { RTAX_MTU, RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_OIF, RTM_GETROUTE, RTN_LOCAL, RTN_UNICAST } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 import { decodeTunnelRoute } from "./tunnel-route.ts";
 
 const RTM_F_FIB_MATCH = 0x2000;
 
 const RTA_PREFSRC = 7;
-const RTN_LOCAL = 2;
 /** So many questions are asked with one send. */
 const AT_ONCE = 256;
 

@@ -16,6 +16,7 @@ import {
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError, NetlinkSocket } from "./socket.ts";
 
 vi.mock("../sys/sys.ts", async () => (await import("./kernel-double.ts")).systemCalls());
+vi.mock("../sys/network.ts", async () => (await import("./kernel-double.ts")).networkCalls());
 
 beforeEach(resetKernel);
 

@@ -1,22 +1,13 @@
 /** Who is on a bridge: its ports, the links behind them in whatever namespace, and what it has learned of an Ethernet address. */
 import { formatMac } from "../ip/mac.ts";
 import { itemAt, numberAt, textAt } from "../lists.ts";
-import { decodeLink, IFLA_EXT_MASK, type Link, RTM_GETLINK, writeLinkHeader } from "./link.ts";
+import { decodeLink, type Link, writeLinkHeader } from "./link.ts";
 import { AttributeReader, readI32, readU8 } from "./message-reader.ts";
-import { RTM_GETNEIGH } from "./rtnetlink.ts";
+import { AF_BRIDGE, AF_UNSPEC, IFLA_EXT_MASK, IFLA_LINK_NETNSID, IFLA_MASTER, NDA_LLADDR, NUD_NOARP, NUD_PERMANENT, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_GETNEIGH, RTM_NEWLINK } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-const AF_UNSPEC = 0;
-const AF_BRIDGE = 7;
-const RTM_NEWLINK = 16;
-const IFLA_MASTER = 10;
-const IFLA_LINK_NETNSID = 37;
 const IFLA_TARGET_NETNSID = 46;
-const RTEXT_FILTER_SKIP_STATS = 1 << 3;
-const NDA_LLADDR = 2;
 const NDA_MASTER = 9;
-const NUD_NOARP = 0x40;
-const NUD_PERMANENT = 0x80;
 
 /** How many questions are sent at once: their answers have to find room in the socket. */
 const QUESTIONS = 32;

@@ -2,6 +2,7 @@
 import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
 import { throwIfInterrupted } from "../host/interrupt.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
+import * as network from "../sys/network.ts";
 import * as sys from "../sys/sys.ts";
 import { NetlinkFormatError, readU32 } from "./message-reader.ts";
 import { NETLINK_ROUTE } from "./netlink.ts";
@@ -53,19 +54,19 @@ export class Transport {
   /** Opens the socket in the network namespace of the process, where it stays. @throws SystemError */
   constructor(protocol: number) {
     this.bytes = Buffer.from(this.words.buffer);
-    this.#fd = sys.must(sys.socket(AF_NETLINK, SOCK_RAW, protocol), "open a netlink socket");
+    this.#fd = sys.must(network.socket(AF_NETLINK, SOCK_RAW, protocol), "open a netlink socket");
     /* Old kernels lack these options: then error texts are missing, and the callers filter what a dump returns. */
-    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
-    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
-    if (protocol === NETLINK_ROUTE) sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+    network.setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+    network.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+    if (protocol === NETLINK_ROUTE) network.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
   }
 
   /** @param count how many messages the bytes hold: the buffer gets room for their answers @throws SystemError */
   send(bytes: Uint8Array, count: number): void {
-    if (bytes.length > LARGE_SEND_BYTES) sys.setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes.length);
-    if (count > MANY_REQUESTS) sys.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, count * ANSWER_BYTES);
+    if (bytes.length > LARGE_SEND_BYTES) network.setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes.length);
+    if (count > MANY_REQUESTS) network.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, count * ANSWER_BYTES);
     let sent = -EINTR;
-    while (sent === -EINTR) sent = sys.send(this.#fd, bytes, 0, bytes.length);
+    while (sent === -EINTR) sent = network.send(this.#fd, bytes, 0, bytes.length);
     sys.must(sent, "send a netlink request");
   }
 
@@ -76,7 +77,7 @@ export class Transport {
    */
   receive(): number {
     for (;;) {
-      const length = sys.recvfrom(this.#fd, this.bytes, MSG_TRUNC | MSG_DONTWAIT, this.#sender);
+      const length = network.recvfrom(this.#fd, this.bytes, MSG_TRUNC | MSG_DONTWAIT, this.#sender);
       if (length === -EINTR) continue;
       if (length === -EAGAIN) {
         waitForAnswer(this.#fd);
@@ -102,9 +103,9 @@ export class Transport {
    * of a Unix socket gains nothing.
    */
   abandon(): void {
-    const pair = sys.socketPair();
+    const pair = network.socketPair();
     if (pair !== null) {
-      sys.sendDescriptors(pair.first, this.#fd, pair.second);
+      network.sendDescriptors(pair.first, this.#fd, pair.second);
       sys.close(pair.second);
     }
     sys.close(this.#fd);

@@ -1,12 +1,11 @@
 /** VLANs of bridge ports (include/uapi/linux/if_bridge.h). */
 
-import { IFLA_EXT_MASK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, writeLinkHeader } from "./link.ts";
+import { writeLinkHeader } from "./link.ts";
 import { AttributeReader, readI32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import { AF_BRIDGE, IFLA_AF_SPEC, IFLA_EXT_MASK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK } from "./rtnetlink.ts";
 
-const AF_BRIDGE = 7;
-const IFLA_AF_SPEC = 26;
 const IFLA_BRIDGE_VLAN_INFO = 2;
 const RTEXT_FILTER_BRVLAN = 1 << 1;
 const BRIDGE_VLAN_INFO_PVID = 1 << 1;

@@ -1,24 +1,14 @@
 /** VXLAN devices (include/uapi/linux/if_link.h IFLA_VXLAN_*, if_tunnel.h). */
 import { type Address, addressOf } from "../ip/address.ts";
 import { ENODEV } from "../sys/errno.ts";
-import { decodeLink, IFLA_EXT_MASK, type Link, RTM_GETLINK, writeLinkHeader } from "./link.ts";
+import { decodeLink, type Link, writeLinkHeader } from "./link.ts";
 import { AttributeReader } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import { AF_BRIDGE, AF_UNSPEC, IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_NEWLINK } from "./rtnetlink.ts";
 
-const RTM_NEWLINK = 16;
 const RTM_NEWTUNNEL = 120;
-
-const AF_UNSPEC = 0;
-const AF_BRIDGE = 7;
-
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFLA_LINKINFO = 18;
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
 
 const IFLA_VXLAN_ID = 1;
 const IFLA_VXLAN_LINK = 3;
@@ -35,7 +25,6 @@ const VXLAN_VNIFILTER_ENTRY = 1;
 const VXLAN_VNIFILTER_ENTRY_START = 1;
 
 const VXLAN_DF_INHERIT = 2;
-const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
 /** What a new VXLAN device is made with. It is bound to no lower link, so it survives that one's being made again. */
 export interface NewVxlan {

@@ -15,7 +15,7 @@ import { formatMac } from "../ip/mac.ts";
 import { listAddresses, writeDeleteAddress, writeNewAddress } from "../netlink/address.ts";
 import { setFeature } from "../netlink/ethtool.ts";
 import { writeNamedUp } from "../netlink/ifb.ts";
-import { lacksKind } from "../netlink/kinds.ts";
+import { lacksKind } from "../netlink/link-kind.ts";
 import { getLinkByName, writeDeleteLink } from "../netlink/link.ts";
 import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import { getVxlan, listVxlans, type Vxlan, writeLinkMtu, writeNewVxlan, writeVni } from "../netlink/vxlan.ts";

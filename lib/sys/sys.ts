@@ -27,18 +27,7 @@ declare function sys_faccessat(directory: number, path: string, mode: number): n
 declare function sys_readlinkat(directory: number, path: string, buffer: Uint8Array): number;
 declare function sys_getdents(fd: number, buffer: Uint8Array): number;
 declare function sys_flock(fd: number, operation: number): number;
-declare function sys_socket(domain: number, type: number, protocol: number): number;
-declare function sys_socketpair(buffer: Uint8Array): number;
-declare function sys_send_descriptors(fd: number, first: number, second: number): number;
-declare function sys_setsockopt(fd: number, level: number, option: number, value: number): number;
-declare function sys_bind(fd: number, address: Uint8Array): number;
-declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
-declare function sys_recvfrom(fd: number, buffer: Uint8Array, flags: number, address: Uint8Array): number;
 declare function sys_poll(fd: number, events: number, milliseconds: number): number;
-declare function sys_setns(fd: number, type: number): number;
-declare function sys_unshare(flags: number): number;
-declare function sys_namespace_type(fd: number): number;
-declare function sys_if_index(name: string): number;
 declare function sys_clock_ms(clock: number): number;
 declare function sys_sleep_us(microseconds: number): number;
 declare function sys_catch_signals(): number;
@@ -260,67 +249,14 @@ export function flock(fd: number, operation: number): number {
   return sys_flock(fd, operation);
 }
 
-export function socket(domain: number, type: number, protocol: number): number {
-  return sys_socket(domain, type, protocol);
-}
-
-/** Two connected datagram sockets of the Unix family; null if there are none to be had. */
-export function socketPair(): { readonly first: number; readonly second: number } | null {
-  const buffer = new Uint8Array(8);
-  if (sys_socketpair(buffer) < 0) return null;
-  const view = new DataView(buffer.buffer);
-  return { first: view.getInt32(0, true), second: view.getInt32(4, true) };
-}
-
 /** The user with whose rights the process works, 0 for root. */
 export function effectiveUser(): number {
   return sys_effective_user();
 }
 
-/** Sends two descriptors to a socket's peer (SCM_RIGHTS, unix(7)). */
-export function sendDescriptors(fd: number, first: number, second: number): number {
-  return sys_send_descriptors(fd, first, second);
-}
-
-export function setsockopt(fd: number, level: number, option: number, value: number): number {
-  return sys_setsockopt(fd, level, option, value);
-}
-
-/** bind(2) to a `struct sockaddr_in` or `sockaddr_in6`, given as bytes. */
-export function bind(fd: number, address: Uint8Array): number {
-  return sys_bind(fd, address);
-}
-
-export function send(fd: number, buffer: Uint8Array, offset: number, length: number): number {
-  return sys_send(fd, buffer, offset, length);
-}
-
-/** recvfrom(2). @param address is filled with the sender's `struct sockaddr`, as far as it has room */
-export function recvfrom(fd: number, buffer: Uint8Array, flags: number, address: Uint8Array): number {
-  return sys_recvfrom(fd, buffer, flags, address);
-}
-
 /** Waits until one of `events` (POLLIN, POLLOUT) can be done: 1, or 0 after `milliseconds`. */
 export function poll(fd: number, events: number, milliseconds: number): number {
   return sys_poll(fd, events, milliseconds);
-}
-
-export function setns(fd: number, type: number): number {
-  return sys_setns(fd, type);
-}
-
-export function unshare(flags: number): number {
-  return sys_unshare(flags);
-}
-
-/** The kind of an open namespace as its CLONE_NEW flag, or the negative error number. */
-export function namespaceType(fd: number): number {
-  return sys_namespace_type(fd);
-}
-
-/** The index of an interface in the current network namespace, or -ENODEV. */
-export function interfaceIndex(name: string): number {
-  return sys_if_index(name);
 }
 
 /** The clock's reading in milliseconds. */

@@ -16,7 +16,7 @@ import {
   type Element,
   type Expression,
   type Field,
-  type Hook,
+  type NftHook,
   NF_ACCEPT,
   NF_DROP,
   NFPROTO_BRIDGE,
@@ -224,7 +224,7 @@ export const RULES: Record<string, Rule> = {
   ]),
 };
 
-const chain = (chainName: string, hook: Hook | null, family = NFPROTO_INET): Chain => ({
+const chain = (chainName: string, hook: NftHook | null, family = NFPROTO_INET): Chain => ({
   family,
   table,
   name: chainName,

@@ -29,7 +29,7 @@ import {
   type Element,
   type Expression,
   type FoundTable,
-  type Hook,
+  type NftHook,
   NF_ACCEPT,
   type Rule,
 } from "./objects.ts";
@@ -58,7 +58,7 @@ export function decodeChain(body: Uint8Array): Chain {
   let table = "";
   let name = "";
   let type = "";
-  let hook: Hook | null = null;
+  let hook: NftHook | null = null;
   let policy = NF_ACCEPT;
   let uses = 0;
   const attributes = new AttributeReader(body, HEADER_LENGTH);
@@ -75,7 +75,7 @@ export function decodeChain(body: Uint8Array): Chain {
   return { family, table, name, hook, policy, uses };
 }
 
-function decodeHook(attributes: AttributeReader): Hook {
+function decodeHook(attributes: AttributeReader): NftHook {
   let hook = 0;
   let priority = 0;
   while (attributes.next()) {

@@ -5,7 +5,7 @@
  */
 import type { MessageWriter } from "../message-writer.ts";
 import { type Batch, writeNetfilterHeader } from "../netfilter.ts";
-import { NLM_F_CREATE } from "../netlink.ts";
+import { NLM_F_APPEND, NLM_F_CREATE } from "../netlink.ts";
 import {
   NFT_MSG_DELCHAIN,
   NFT_MSG_DELRULE,
@@ -69,7 +69,6 @@ import {
   TYPE_MARK,
 } from "./objects.ts";
 
-const NLM_F_APPEND = 0x800;
 const NFT_SET_MAP = 0x8;
 /** An attribute's length has 16 bits; this leaves room for the last element. */
 const ELEMENTS_BYTES = 60_000;

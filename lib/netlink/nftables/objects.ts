@@ -24,7 +24,7 @@ export interface FoundTable extends Table {
 }
 
 /** Where a base chain is attached. */
-export interface Hook {
+export interface NftHook {
   /** "nat", "filter" or "route". */
   readonly type: string;
   /** NF_INET_PRE_ROUTING = 0, LOCAL_IN = 1, FORWARD = 2, LOCAL_OUT = 3, POST_ROUTING = 4. */
@@ -38,7 +38,7 @@ export interface Chain {
   readonly table: string;
   readonly name: string;
   /** Null for a chain that is only jumped to. */
-  readonly hook: Hook | null;
+  readonly hook: NftHook | null;
   /** What becomes of packets that no rule of a base chain decides about: NF_ACCEPT, as for all of ours, or NF_DROP. */
   readonly policy: number;
   /** From the kernel: how many rules it holds plus how many rules and elements refer to it. */

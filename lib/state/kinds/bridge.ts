@@ -1,7 +1,7 @@
 /** The bridge itself. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { formatMac, parseMac } from "../../ip/mac.ts";
-import { unknownKind } from "../../netlink/kinds.ts";
+import { unknownKind } from "../../netlink/link-kind.ts";
 import { getLinkByName, type Link, listLinks, writeLinkAddress, writeNewBridge } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST, EOPNOTSUPP } from "../../sys/errno.ts";

@@ -5,7 +5,7 @@ import { quietly } from "../../host/io.ts";
 import { formatMac } from "../../ip/mac.ts";
 import { writeNamedUp, writeNewIfb, writeNoAddress } from "../../netlink/ifb.ts";
 import { getLinkByName, type Link, writeDeleteLink } from "../../netlink/link.ts";
-import { type FairQueue, getRoot, type TokenBucket } from "../../netlink/queueing.ts";
+import { type FairQueue, getRoot, type TokenBucket } from "../../netlink/qdisc.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import { EEXIST, ENODEV, EOPNOTSUPP } from "../../sys/errno.ts";
 import { commandIn, shaperCommands } from "../commands.ts";

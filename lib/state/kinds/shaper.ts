@@ -11,7 +11,7 @@ import {
   writeDeleteRoot,
   writeFairQueue,
   writeTokenBucket,
-} from "../../netlink/queueing.ts";
+} from "../../netlink/qdisc.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import { EINVAL, ENODEV, ENOENT } from "../../sys/errno.ts";
 import { commandIn, shaperCommands } from "../commands.ts";

@@ -3,7 +3,7 @@ import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { POD_LINK_GROUP, TRUNK_LINK_GROUP } from "../../filter/ruleset.ts";
 import { quietly } from "../../host/io.ts";
 import { formatMac } from "../../ip/mac.ts";
-import { unknownKind } from "../../netlink/kinds.ts";
+import { unknownKind } from "../../netlink/link-kind.ts";
 import { getLinkByName, type Link, writeDeleteLink, writeNewVeth } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST, ENODEV, EXFULL } from "../../sys/errno.ts";

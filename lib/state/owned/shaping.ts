@@ -1,7 +1,7 @@
 /** What limits an attachment's rate: the shapers and filters on its links, and the ifb links that packets are sent through. */
 import { getLinkByName, type Link, listLinks } from "../../netlink/link.ts";
-import { hasClsact } from "../../netlink/queueing.ts";
-import { listFilters } from "../../netlink/traffic-filter.ts";
+import { hasClsact } from "../../netlink/qdisc.ts";
+import { listFilters } from "../../netlink/tc-filter.ts";
 import { hostEndOf } from "../host-end.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { removeLinks } from "../kinds/ifb.ts";

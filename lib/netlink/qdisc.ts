@@ -4,16 +4,13 @@
  */
 import { AttributeReader, readU32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
-import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import { NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE } from "./netlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import { AF_UNSPEC } from "./rtnetlink.ts";
 
 const RTM_NEWQDISC = 36;
 const RTM_DELQDISC = 37;
 const RTM_GETQDISC = 38;
-
-const NLM_F_ECHO = 0x8;
-const NLM_F_REPLACE = 0x100;
-const AF_UNSPEC = 0;
 
 export const TCA_KIND = 1;
 export const TCA_OPTIONS = 2;

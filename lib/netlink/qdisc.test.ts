@@ -15,16 +15,16 @@ import {
   writeDeleteRoot,
   writeFairQueue,
   writeTokenBucket,
-} from "./queueing.ts";
+} from "./qdisc.ts";
 import type { NetlinkSocket } from "./socket.ts";
 import {
   decodeFilter,
   describeKeys,
-  type TrafficFilter,
+  type TcFilter,
   writeDeleteFilters,
   writeMatchAll,
   writeU32,
-} from "./traffic-filter.ts";
+} from "./tc-filter.ts";
 
 /** A message: type, flags, struct tcmsg, kind, and the options in hex digits. */
 interface Written {
@@ -75,7 +75,7 @@ function written(encode: (socket: NetlinkSocket) => void, nested: Readonly<Recor
 }
 
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
-const filter = (more: Partial<TrafficFilter>): TrafficFilter => ({
+const filter = (more: Partial<TcFilter>): TcFilter => ({
   ...{ hook: "ingress", priority: 60000, subnet: null, tag: 0, end: "destination", through: 7 },
   ...more,
 });

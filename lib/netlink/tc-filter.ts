@@ -6,7 +6,7 @@ import type { Prefix } from "../ip/address.ts";
 import { AttributeReader, readI32, readU32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
-import { TCA_KIND, TCA_OPTIONS, writeHeader } from "./queueing.ts";
+import { TCA_KIND, TCA_OPTIONS, writeHeader } from "./qdisc.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWTFILTER = 44;
@@ -35,11 +35,11 @@ const TC_ACT_STOLEN = 4;
 const SOME_CLASS = 0x10001;
 
 /** Where filters see a link's packets: as they come in or as they go out (TC_H_MIN_INGRESS, TC_H_MIN_EGRESS of clsact). */
-export type Hook = "ingress" | "egress";
+export type TcHook = "ingress" | "egress";
 
 /** One filter. */
-export interface TrafficFilter {
-  readonly hook: Hook;
+export interface TcFilter {
+  readonly hook: TcHook;
   /** Lower numbers come first; filters of one number are of one kind and one protocol. */
   readonly priority: number;
   /** Only packets from or to this subnet; null for all packets. Those behind a VLAN tag are of no subnet for the kernel. */
@@ -53,7 +53,7 @@ export interface TrafficFilter {
 }
 
 /** A filter as the kernel describes it, in the order in which it asks them. */
-export interface FoundFilter {
+export interface FoundTcFilter {
   readonly kind: string;
   readonly priority: number;
   /** The index of the link that packets are sent through, 0 for none. */
@@ -63,7 +63,7 @@ export interface FoundFilter {
 }
 
 /** Writes a request for a filter of kind matchall; refused with ENOENT if the kernel has none. For filters without a subnet. */
-export function writeMatchAll(socket: NetlinkSocket, index: number, filter: TrafficFilter): void {
+export function writeMatchAll(socket: NetlinkSocket, index: number, filter: TcFilter): void {
   const writer = beginFilter(socket, index, filter, "matchall");
   const options = writer.beginNested(TCA_OPTIONS);
   writeRedirection(writer, TCA_MATCHALL_ACT, filter.through);
@@ -72,7 +72,7 @@ export function writeMatchAll(socket: NetlinkSocket, index: number, filter: Traf
 }
 
 /** Writes a request for a filter of kind u32. */
-export function writeU32(socket: NetlinkSocket, index: number, filter: TrafficFilter): void {
+export function writeU32(socket: NetlinkSocket, index: number, filter: TcFilter): void {
   const writer = beginFilter(socket, index, filter, "u32");
   const options = writer.beginNested(TCA_OPTIONS);
   if (filter.through === 0) writer.attributeU32(TCA_U32_CLASSID, SOME_CLASS);
@@ -82,7 +82,7 @@ export function writeU32(socket: NetlinkSocket, index: number, filter: TrafficFi
   writer.end();
 }
 
-function beginFilter(socket: NetlinkSocket, index: number, filter: TrafficFilter, kind: string): MessageWriter {
+function beginFilter(socket: NetlinkSocket, index: number, filter: TcFilter, kind: string): MessageWriter {
   const writer = socket.request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL);
   const protocol = protocolOf(filter);
   const information = filter.priority * 0x10000 + (((protocol & 0xff) << 8) | (protocol >> 8));
@@ -91,7 +91,7 @@ function beginFilter(socket: NetlinkSocket, index: number, filter: TrafficFilter
   return writer;
 }
 
-function protocolOf({ subnet, tag }: TrafficFilter): number {
+function protocolOf({ subnet, tag }: TcFilter): number {
   if (subnet !== null) return subnet.address.family === 4 ? ETH_P_IP : ETH_P_IPV6;
   return tag === 0 ? ETH_P_ALL : tag;
 }
@@ -121,7 +121,7 @@ interface Key {
   readonly offset: number;
 }
 
-function keysOf(filter: TrafficFilter): Key[] {
+function keysOf(filter: TcFilter): Key[] {
   const { subnet } = filter;
   const keys: Key[] = [];
   if (subnet !== null) {
@@ -161,7 +161,7 @@ function selector(keys: readonly Key[]): Uint8Array {
 }
 
 /** A filter's match as `listFilters` tells it. */
-export function describeKeys(filter: TrafficFilter): string {
+export function describeKeys(filter: TcFilter): string {
   return describeSelector(selector(keysOf(filter)));
 }
 
@@ -175,18 +175,18 @@ function describeSelector(bytes: Uint8Array): string {
 }
 
 /** Writes a request that removes all filters of one priority; refused with ENOENT or EINVAL if there is none or no place for any. */
-export function writeDeleteFilters(socket: NetlinkSocket, index: number, hook: Hook, priority: number): void {
+export function writeDeleteFilters(socket: NetlinkSocket, index: number, hook: TcHook, priority: number): void {
   const writer = socket.request(RTM_DELTFILTER, 0);
   writeHeader(writer, index, 0, parentOf(hook), priority * 0x10000);
   writer.end();
 }
 
 /** The filters that a link has at a hook. @throws NetlinkError */
-export function listFilters(socket: NetlinkSocket, index: number, hook: Hook): FoundFilter[] {
+export function listFilters(socket: NetlinkSocket, index: number, hook: TcHook): FoundTcFilter[] {
   const writer = socket.dump(RTM_GETTFILTER);
   writeHeader(writer, index, 0, parentOf(hook), 0);
   writer.end();
-  const filters: FoundFilter[] = [];
+  const filters: FoundTcFilter[] = [];
   for (const { type, body } of socket.list()) {
     if (type !== RTM_NEWTFILTER || readI32(body, 4) !== index) continue;
     const filter = decodeFilter(body);
@@ -196,7 +196,7 @@ export function listFilters(socket: NetlinkSocket, index: number, hook: Hook): F
 }
 
 /** Reads the body of an RTM_NEWTFILTER message; null for the frame around a kind's filters. @throws NetlinkFormatError */
-export function decodeFilter(body: Uint8Array): FoundFilter | null {
+export function decodeFilter(body: Uint8Array): FoundTcFilter | null {
   let kind = "";
   let through = 0;
   let keys = "";
@@ -240,6 +240,6 @@ function decodeRedirection(actions: AttributeReader): number {
   return 0;
 }
 
-function parentOf(hook: Hook): number {
+function parentOf(hook: TcHook): number {
   return hook === "ingress" ? 0xfffffff2 : 0xfffffff3;
 }
