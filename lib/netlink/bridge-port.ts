@@ -13,7 +13,7 @@ import {
 } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-/** Writes a request that sets a bridge port's options and its alias, and brings it up. */
+/** Writes a request for `ip link set LINK alias ALIAS up type bridge_slave hairpin on|off isolated on|off`. */
 export function writePort(
   socket: NetlinkSocket,
   index: number,
@@ -34,7 +34,7 @@ export function writePort(
   writer.end();
 }
 
-/** Writes a request that turns hairpin mode of a bridge port on. */
+/** Writes a request for `bridge link set dev LINK hairpin on`. */
 export function writeHairpin(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_NEWLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);

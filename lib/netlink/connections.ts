@@ -1,6 +1,6 @@
 /**
  * The kernel's table of connections (include/uapi/linux/netfilter/nfnetlink_conntrack.h): counting, listing and removing
- * entries. Sockets here are NETLINK_NETFILTER ones in the namespace whose connections are meant.
+ * entries. The sockets are NETLINK_NETFILTER sockets in the network namespace of the connections.
  */
 
 import { type Address, parseAddress } from "../ip/address.ts";
@@ -38,14 +38,14 @@ const CTA_FILTER_ORIG_FLAGS = 1;
 const CTA_FILTER_REPLY_FLAGS = 2;
 const CTA_STATS_GLOBAL_ENTRIES = 1;
 
-/* What a filter looks at (net/netfilter/nf_internals.h, Linux 5.8). */
+/* Which fields a filter compares (net/netfilter/nf_internals.h, Linux 5.8). */
 const FILTER_IP_SRC = 1 << 0;
 const FILTER_PROTO_NUM = 1 << 3;
 const FILTER_PROTO_DST_PORT = 1 << 5;
 /* linux/netfilter/nf_conntrack_common.h */
 const IPS_DST_NAT = 1 << 5;
 
-/** So many entries are removed with one send. */
+/** How many entries are removed with one send. */
 const AT_ONCE = 256;
 
 /** One direction of a connection. */
@@ -56,33 +56,33 @@ export interface Tuple {
   readonly destinationPort: number;
 }
 
-/** An entry of the table. The reply's source is where the packets really go: it differs from the destination if translated. */
+/** An entry of the table. The packets go to the source of the reply, which differs from the destination if it is translated. */
 export interface Connection {
   readonly protocol: number;
   readonly original: Tuple;
   readonly reply: Tuple;
   readonly zone: number;
-  /** The kernel's number for the entry, 4 bytes; null if it was not told. */
+  /** The kernel's number for the entry, 4 bytes; null if it is not known. */
   readonly id: Uint8Array | null;
 }
 
-/** Which entries the kernel is to list. Kernels before 5.8 list more of them, so each has to be looked at again. */
+/** Which entries the kernel lists. Kernels before 5.8 list more of them, so the caller must check each. */
 export interface ConnectionFilter {
-  /** 0 for both; then only `translated` may be set besides. */
+  /** 0 for both; then of the other fields only `translated` may be set. */
   readonly family: 0 | 4 | 6;
   /** Connections of a protocol (IPPROTO_*) to a port; 0 and 0 for all. */
   readonly protocol: number;
   readonly destinationPort: number;
   /**
-   * Connections whose packets go to an IPv4 address: the source of the replies. Null for all. Linux has the comparison the
-   * wrong way round for IPv6 (ctnetlink_filter_match_tuple in nf_conntrack_netlink.c, seen in 6.18).
+   * Connections whose packets go to an IPv4 address: the source of the replies. Null for all. Linux compares
+   * IPv6 addresses the wrong way round (ctnetlink_filter_match_tuple in nf_conntrack_netlink.c, seen in 6.18).
    */
   readonly replySource: Address | null;
   /** Only connections whose destination was translated (from Linux 5.18 on). */
   readonly translated: boolean;
 }
 
-/** Lets all entries of both families through. */
+/** All entries of both families. */
 export const NO_FILTER: ConnectionFilter = {
   family: 0,
   protocol: 0,
@@ -92,7 +92,7 @@ export const NO_FILTER: ConnectionFilter = {
 };
 
 /**
- * How many entries the namespace has. A kernel that lacks this interface, and so cannot remove any either, has none.
+ * How many entries the namespace has: `conntrack -C`. 0 for a kernel without this interface: it could not remove any.
  * @throws NetlinkError, SystemError
  */
 export function countEntries(socket: NetlinkSocket): number {
@@ -109,8 +109,8 @@ export function countEntries(socket: NetlinkSocket): number {
 }
 
 /**
- * Lists entries of protocols with ports.
- * @param isWanted which of those that pass the filter to keep
+ * Lists entries of protocols with ports: `conntrack -L`.
+ * @param isWanted which of the entries that pass the filter are returned
  * @throws NetlinkError, SystemError
  */
 export function listConnections(
@@ -145,7 +145,7 @@ export function removeConnections(socket: NetlinkSocket, connections: readonly C
   return removed;
 }
 
-/** Writes a request that removes one entry, and no other that took its place; refused with ENOENT if it is gone. */
+/** Writes a request that removes this entry, and none that has replaced it; refused with ENOENT if it is gone. */
 export function writeDeleteConnection(socket: NetlinkSocket, connection: Connection): void {
   const { original } = connection;
   const writer = socket.request(CT_DELETE, 0);
@@ -167,7 +167,7 @@ export function writeDeleteConnection(socket: NetlinkSocket, connection: Connect
   writer.end();
 }
 
-/** Completes a listing request. */
+/** Completes a dump request. */
 export function writeFilter(writer: MessageWriter, filter: ConnectionFilter): void {
   writeNetfilterHeader(writer, filter.family === 0 ? 0 : filter.family === 4 ? AF_INET : AF_INET6, 0);
   if (filter.protocol !== 0) {
@@ -214,7 +214,7 @@ export function decodeConnection(body: Uint8Array): Connection | null {
   return connectionOf(original, reply, zone, id);
 }
 
-/** What has been found of one direction. */
+/** What was read of one direction. */
 class TupleParts {
   protocol = 0;
   source: Address | null = null;
@@ -258,7 +258,7 @@ function readTuple(attributes: AttributeReader, parts: TupleParts): void {
 /**
  * Reads entries from the text of /proc/net/nf_conntrack, one a line: `ipv4 2 udp 17 29 src=A dst=B sport=1 dport=2 ... src=B
  * dst=A sport=2 dport=1 ... zone=0 use=2` (net/netfilter/nf_conntrack_standalone.c).
- * @param ports the original destination ports of interest: most lines are for others, and cost less
+ * @param ports the original destination ports that are wanted: other lines, which are most, are not parsed
  */
 export function parseConnections(text: string, ports: readonly number[]): Connection[] {
   const connections: Connection[] = [];
@@ -284,7 +284,7 @@ function parseConnection(line: string): Connection | null {
     if (equals < 0) continue;
     const key = word.slice(0, equals);
     const value = word.slice(equals + 1);
-    /* Each key stands twice, in the same order for the two directions. */
+    /* Each key occurs twice: first for the original direction, then for the reply. */
     const parts = original.destinationPort < 0 ? original : reply;
     if (key === "src") parts.source = parseAddress(value);
     else if (key === "dst") parts.destination = parseAddress(value);

@@ -1,4 +1,4 @@
-/** Intermediate functional blocks: links whose queue other links' incoming packets are sent through (drivers/net/ifb.c). */
+/** Intermediate functional blocks: links to which filters redirect packets, to shape them there (drivers/net/ifb.c). */
 
 import { writeLinkHeader } from "./link.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
@@ -8,7 +8,7 @@ import { AF_INET6, AF_UNSPEC, IFF_UP, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_IFALIAS, 
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
 
-/** What a new block is made with. */
+/** The properties of a new ifb link. */
 export interface NewIfb {
   readonly name: string;
   readonly mac: Uint8Array;
@@ -16,8 +16,9 @@ export interface NewIfb {
 }
 
 /**
- * Writes a request for a new block, down; refused with EEXIST if the name is taken, with EOPNOTSUPP if the kernel has no
- * such links. With a multicast address nothing is made: EADDRNOTAVAIL says that the kernel has them.
+ * Writes a request for `ip link add NAME address MAC mtu MTU type ifb`. Refused with EEXIST if the name is taken, with
+ * EOPNOTSUPP if the kernel has no ifb. A multicast MAC is refused with EADDRNOTAVAIL if the kernel has ifb: a test that
+ * makes nothing.
  */
 export function writeNewIfb(socket: NetlinkSocket, ifb: NewIfb): void {
   const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
@@ -31,7 +32,7 @@ export function writeNewIfb(socket: NetlinkSocket, ifb: NewIfb): void {
   writer.end();
 }
 
-/** Writes a request that gives a link its alias and brings it up. */
+/** Writes a request for `ip link set LINK alias ALIAS up`. */
 export function writeNamedUp(socket: NetlinkSocket, index: number, alias: string): void {
   const writer = socket.request(RTM_SETLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, index, IFF_UP, IFF_UP);
@@ -40,8 +41,8 @@ export function writeNamedUp(socket: NetlinkSocket, index: number, alias: string
 }
 
 /**
- * Writes a request that keeps the kernel from giving a link an IPv6 address of its own; refused where there is no IPv6. A
- * link that had one takes twice as long to remove.
+ * Writes a request for `ip link set LINK addrgenmode none`: no link-local IPv6 address. Refused without IPv6. A link that had
+ * such an address takes twice as long to delete.
  */
 export function writeNoAddress(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_SETLINK, 0);

@@ -1,4 +1,4 @@
-/** Links (network interfaces): making, changing, reading (include/uapi/linux/if_link.h, rtnetlink.h). */
+/** Links (network interfaces): adding, changing, reading (include/uapi/linux/if_link.h, rtnetlink.h). */
 import { formatMac } from "../ip/mac.ts";
 import { ENODEV } from "../sys/errno.ts";
 import { decodeServesIpv4 } from "./link-settings.ts";
@@ -59,7 +59,7 @@ export const OPERSTATE_NAMES: readonly string[] = [
   "up",
 ];
 
-/** What a bridge knows of a port. */
+/** The state and options of a bridge port. */
 export interface BridgePort {
   /** 3 is forwarding (linux/if_bridge.h BR_STATE_*). */
   readonly state: number;
@@ -81,19 +81,19 @@ export interface Link {
   readonly operstate: number;
   /** Index of the bridge or other master, 0 for none. */
   readonly master: number;
-  /** For a veth its peer's index, in the peer's namespace; 0 for none. Alone it says nothing: any namespace may have that index. */
+  /** For a veth the index of its peer, which is unique only together with `peerNamespace`; 0 for none. */
   readonly peer: number;
-  /** The number that this link's namespace has for the one its peer is in; -1 if that is the same namespace. */
+  /** The number by which this link's namespace knows that of its peer; -1 if they are the same. */
   readonly peerNamespace: number;
   readonly alias: string;
   readonly port: BridgePort | null;
-  /** Whether its own settings let it forward IPv4 packets and answer ARP requests; true if the kernel does not tell. */
+  /** Whether its own settings let it forward IPv4 packets and answer ARP requests; true if the kernel does not say. */
   readonly servesIpv4: boolean;
-  /** Whether a bridge filters by VLAN; null if this is no bridge or the kernel cannot. */
+  /** Whether a bridge filters by VLAN; null if the link is not a bridge or the kernel cannot filter. */
   readonly vlanFiltering: boolean | null;
 }
 
-/** What a new bridge is made with. `mtu` 0 leaves the kernel's default; `vlanFiltering` false leaves it off. */
+/** The properties of a new bridge. `mtu` 0 leaves the kernel's default; `vlanFiltering` false leaves it off. */
 export interface NewBridge {
   readonly name: string;
   readonly mac: Uint8Array;
@@ -101,7 +101,7 @@ export interface NewBridge {
   readonly vlanFiltering: boolean;
 }
 
-/** What a new veth pair is made with. The peer goes into the namespace `peerNamespaceFd`, or stays if that is negative. */
+/** The properties of a new veth pair. The peer goes into the namespace `peerNamespaceFd`, or stays if that is negative. */
 export interface NewVeth {
   readonly name: string;
   readonly mac: Uint8Array;
@@ -115,7 +115,7 @@ export interface NewVeth {
   readonly peerNamespaceFd: number;
 }
 
-/** Writes a request for a new bridge, down; refused with EEXIST if the name is taken. */
+/** Writes a request for `ip link add NAME address MAC type bridge`; refused with EEXIST if the name is taken. */
 export function writeNewBridge(socket: NetlinkSocket, bridge: NewBridge): void {
   const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
@@ -133,7 +133,7 @@ export function writeNewBridge(socket: NetlinkSocket, bridge: NewBridge): void {
   writer.end();
 }
 
-/** Writes a request for a new veth pair, both ends down; refused with EEXIST if either name is taken. */
+/** Writes a request for `ip link add NAME type veth peer name PEER netns POD`, both ends down; refused with EEXIST if either name is taken. */
 export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
   const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
@@ -159,7 +159,7 @@ export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
   writer.end();
 }
 
-/** Writes a request that brings a link up (or down) and, with `promiscuous`, makes it promiscuous. */
+/** Writes a request for `ip link set LINK up|down [promisc on]`. */
 export function writeLinkUp(socket: NetlinkSocket, index: number, up: boolean, promiscuous: boolean): void {
   const flags = (up ? IFF_UP : 0) | (promiscuous ? IFF_PROMISC : 0);
   const writer = socket.request(RTM_NEWLINK, 0);
@@ -168,8 +168,8 @@ export function writeLinkUp(socket: NetlinkSocket, index: number, up: boolean, p
 }
 
 /**
- * Writes a request that sets a link's Ethernet address. Setting the address it has changes nothing, but makes the kernel
- * announce the link's IP addresses where arp_notify and ndisc_notify ask for that.
+ * Writes a request for `ip link set LINK address MAC`. To set the address that the link has changes nothing, but with arp_notify
+ * and ndisc_notify the kernel announces the link's IP addresses.
  */
 export function writeLinkAddress(socket: NetlinkSocket, index: number, mac: Uint8Array): void {
   const writer = socket.request(RTM_SETLINK, 0);
@@ -178,7 +178,7 @@ export function writeLinkAddress(socket: NetlinkSocket, index: number, mac: Uint
   writer.end();
 }
 
-/** Writes a request that removes a link; the other end of a veth goes with it. */
+/** Writes a request for `ip link delete LINK`, which also deletes the other end of a veth. */
 export function writeDeleteLink(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_DELLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
@@ -187,7 +187,7 @@ export function writeDeleteLink(socket: NetlinkSocket, index: number): void {
 
 /** The link of a name; null if there is none. @throws NetlinkError */
 export function getLinkByName(socket: NetlinkSocket, name: string): Link | null {
-  /* A longer one, of a result that somebody else wrote, is not looked for but refused (IFNAMSIZ with its NUL). */
+  /* The kernel refuses longer names (IFNAMSIZ, with a NUL); a result of another plugin may have one. */
   if (new TextEncoder().encode(name).length > 15) return null;
   const writer = socket.query(RTM_GETLINK);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
@@ -298,7 +298,7 @@ function decodeLinkInfo(attributes: AttributeReader): LinkInfo {
   return { kind, vlanFiltering, port };
 }
 
-/** A kernel that cannot filter says "off"; that it cannot shows in the attributes that it leaves out. */
+/** A kernel that cannot filter also says "off", but lacks the attribute for the VLAN protocol. */
 function decodeVlanFiltering(attributes: AttributeReader): boolean | null {
   let on = false;
   let capable = false;
@@ -327,8 +327,8 @@ function oneLink(socket: NetlinkSocket): Link | null {
 }
 
 /**
- * A veth uses one queue, but the kernel makes one for each processor, registers them all and takes all but one back: a
- * third of the cost of a pair with two processors, and more with each further one.
+ * One queue, which is what a veth uses. By default the kernel creates one for each CPU, registers them, and removes all but one:
+ * a third of the cost of a pair on two CPUs, and more on more.
  */
 function writeOneQueue(writer: MessageWriter): void {
   writer.attributeU32(IFLA_NUM_TX_QUEUES, 1);

@@ -31,7 +31,7 @@ const RTNEXTHOP_BYTES = 8;
 
 const RT_TABLE_UNSPEC = 0;
 const RTPROT_STATIC = 4;
-/** The origin of a route learned from an IPv6 router advertisement. */
+/** The protocol of a route from an IPv6 router advertisement. */
 export const RTPROT_RA = 9;
 
 /** A route through a link. `priority`, `mtu`, `advmss` 0 and `table` null leave the kernel's defaults. */
@@ -61,7 +61,7 @@ export interface ListedRoute {
   readonly protocol: number;
 }
 
-/** Writes a request for a new route; the same destination through another gateway may be there already. */
+/** Writes a request for `ip route append DESTINATION via GATEWAY dev LINK`: other routes to the destination stay. */
 export function writeNewRoute(socket: NetlinkSocket, link: number, route: Route): void {
   const table = route.table ?? RT_TABLE_MAIN;
   const writer = socket.request(RTM_NEWROUTE, NLM_F_CREATE);
@@ -88,7 +88,7 @@ export function writeNewRoute(socket: NetlinkSocket, link: number, route: Route)
   writer.end();
 }
 
-/** All unicast routes of a family, of every table; of one through several gateways each by itself. @throws NetlinkError */
+/** `ip route show table all`: the unicast routes of a family. A route with several next hops is listed once for each. @throws NetlinkError */
 export function listRoutes(socket: NetlinkSocket, family: Family): ListedRoute[] {
   const writer = socket.dump(RTM_GETROUTE);
   writer.u8(family === 4 ? AF_INET : AF_INET6);
@@ -121,14 +121,14 @@ function decodeRoutes(body: Uint8Array): ListedRoute[] {
   return hops.length === 0 ? [route] : hops.map(({ gateway, link }) => ({ ...route, gateway, link }));
 }
 
-/** One of several ways that a route has. */
+/** A next hop of a route. */
 interface Hop {
   readonly gateway: Address | null;
   readonly link: number;
 }
 
 /**
- * The ways of a route that has several: IPv6 routes to one destination with one metric are merged by the kernel. Each is a
+ * The next hops of a route that has several: the kernel merges IPv6 routes with the same destination and metric. Each is a
  * struct rtnexthop (length, flags, weight, link) with attributes of its own.
  */
 function decodeHops(body: Uint8Array): Hop[] {
@@ -191,7 +191,7 @@ export function decodeRoute(body: Uint8Array): ListedRoute | null {
   };
 }
 
-/** Writes a request that forgets a neighbour; refused with ENOENT if it is not known. */
+/** Writes a request for `ip neighbour del ADDRESS dev LINK`; refused with ENOENT if there is none. */
 export function writeDeleteNeighbour(socket: NetlinkSocket, link: number, address: Address): void {
   const writer: MessageWriter = socket.request(RTM_DELNEIGH, 0);
   writer.u8(socketFamily(address));

@@ -1,4 +1,4 @@
-/** Who is on a bridge: its ports, the links behind them in whatever namespace, and what it has learned of an Ethernet address. */
+/** The ports of a bridge, the peers of its veth ports in any namespace, and its forwarding entries for an Ethernet address. */
 import { formatMac } from "../ip/mac.ts";
 import { itemAt, numberAt, textAt } from "../lists.ts";
 import { decodeLink, type Link, writeLinkHeader } from "./link.ts";
@@ -9,24 +9,24 @@ import type { NetlinkSocket } from "./socket.ts";
 const IFLA_TARGET_NETNSID = 46;
 const NDA_MASTER = 9;
 
-/** How many questions are sent at once: their answers have to find room in the socket. */
+/** How many queries are sent at once: the receive buffer must hold their answers. */
 const QUESTIONS = 32;
 
 /** A port of a bridge. */
 export interface Station {
   readonly link: Link;
-  /** The MAC of the link at the other end of a veth, wherever that is; "" if there is none or it cannot be seen. */
+  /** The MAC of the peer of a veth, in any namespace; "" if there is none or it is not visible. */
   readonly peerMac: string;
 }
 
-/** An entry of a bridge's table that has the Ethernet address in question. */
+/** A forwarding entry of a bridge for the Ethernet address that was asked for. */
 export interface ForwardingEntry {
   readonly port: number;
-  /** Whether somebody has put it down for good, the kernel for its own addresses; otherwise it was learned from a frame. */
+  /** Whether it is permanent, as those for the ports' own addresses are; otherwise it was learned from a frame. */
   readonly permanent: boolean;
 }
 
-/** The ports of a bridge with what is behind them. @throws NetlinkError */
+/** The ports of a bridge with the MACs of their peers: `ip link show master BRIDGE`. @throws NetlinkError */
 export function listStations(socket: NetlinkSocket, bridge: number): Station[] {
   const writer = socket.dump(RTM_GETLINK);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
@@ -73,7 +73,7 @@ function peerMacs(socket: NetlinkSocket, ports: readonly Port[]): string[] {
       writer.end();
     }
     if (asked.length === 0) continue;
-    /* Of one that goes meanwhile there is no answer. */
+    /* The query for a link that has been deleted is refused. */
     socket.exchange((message, index) => {
       if (message.type === RTM_NEWLINK && index < asked.length)
         macs[numberAt(asked, index)] = decodeLink(message.body).mac;
@@ -82,7 +82,7 @@ function peerMacs(socket: NetlinkSocket, ports: readonly Port[]): string[] {
   return macs;
 }
 
-/** The entries that a bridge has for an Ethernet address. @throws NetlinkError */
+/** The entries of a bridge for an Ethernet address: `bridge fdb show br BRIDGE`. @throws NetlinkError */
 export function listForwarding(socket: NetlinkSocket, bridge: number, mac: string): ForwardingEntry[] {
   const writer = socket.dump(RTM_GETNEIGH);
   /* struct ndmsg: family, padding, index, state, flags, type. */

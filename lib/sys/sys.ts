@@ -1,7 +1,7 @@
 /**
- * The system calls, as TypeScript sees them. Each function makes one call and returns its result, or the negative error
- * number; `must` turns the latter into an exception where failure is not an ordinary answer. The C side is sys.c, the
- * manifest that binds the two is sys.json; nothing else in the project knows either.
+ * System calls for files, time, signals and processes; network.ts has those for sockets and namespaces. Each function makes
+ * one call and returns its result, or the negative error number; `must` turns that into an exception where failure is not an
+ * expected result. The C side is sys.c and signals.c, and sys.json is the manifest that binds the two. Only lib/sys uses them.
  */
 import { isShortage, SystemError } from "./errno.ts";
 
@@ -93,7 +93,7 @@ export const S_ISVTX = 0o1000;
 /** S_IWGRP | S_IWOTH */
 export const OTHERS_WRITE = 0o022;
 
-/** What stat(2) tells of a file, as far as Podwire asks. `mtimeMs` is wall-clock time in milliseconds. */
+/** Part of the result of stat(2). `mtimeNs` is wall-clock time in nanoseconds since 1970. */
 export interface FileStatus {
   readonly device: number;
   readonly inode: number;
@@ -159,12 +159,12 @@ function statusOf(): FileStatus {
   };
 }
 
-/** fstat(2); null for a descriptor that is not open. @throws SystemError if the system cannot tell */
+/** fstat(2); null for a descriptor that is not open. @throws SystemError on an I/O error or a shortage */
 export function fstat(fd: number): FileStatus | null {
   return found(sys_fstat(fd, statusBuffer), "an open file");
 }
 
-/** fstatat(2); null if there is no such file. `flags` may hold AT_SYMLINK_NOFOLLOW. @throws SystemError if the system cannot tell */
+/** fstatat(2); null if there is no such file. `flags` may hold AT_SYMLINK_NOFOLLOW. @throws SystemError on an I/O error or a shortage */
 export function fstatat(directory: number, path: string, flags: number): FileStatus | null {
   return found(sys_fstatat(directory, path, flags, statusBuffer), path);
 }
@@ -175,8 +175,8 @@ function found(result: number, path: string): FileStatus | null {
 }
 
 /**
- * Opens a file to be read; negative if it is not there, or not for us. Waits for nobody: a pipe without a writer is empty.
- * @throws SystemError if the system cannot tell
+ * Opens a file for reading; negative if it is missing or must not be read. It does not block: a pipe without a writer is empty.
+ * @throws SystemError on an I/O error or a shortage
  */
 export function openToRead(path: string): number {
   const fd = open(path, O_RDONLY | O_NONBLOCK);
@@ -219,7 +219,7 @@ export function fsync(fd: number): number {
   return sys_fsync(fd);
 }
 
-/** Lets programs started from now on have an open file too: whatever lock is on it is held until they have ended as well. */
+/** Lets programs that are started from now on inherit an open file. A lock on it is then held until they have ended, too. */
 export function bequeath(fd: number): number {
   return sys_bequeath(fd);
 }
@@ -249,7 +249,7 @@ export function flock(fd: number, operation: number): number {
   return sys_flock(fd, operation);
 }
 
-/** The user with whose rights the process works, 0 for root. */
+/** The effective user ID of the process, 0 for root. */
 export function effectiveUser(): number {
   return sys_effective_user();
 }
@@ -268,7 +268,7 @@ export function sleepUs(microseconds: number): void {
   sys_sleep_us(microseconds);
 }
 
-/** From here on SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGXCPU end nothing; `caughtSignal` reports them. */
+/** From now on SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGXCPU do not end the process; `caughtSignal` reports them. */
 export function catchSignals(): void {
   sys_catch_signals();
 }
@@ -278,12 +278,12 @@ export function caughtSignal(): number {
   return sys_caught_signal();
 }
 
-/** From here on SIGTERM, SIGINT and SIGHUP wait for `waitSignal`: also in a container's first process, which ignores them. */
+/** From now on SIGTERM, SIGINT and SIGHUP stay pending for `waitSignal`, also in the first process of a container, which would ignore them. */
 export function holdSignals(): void {
   sys_hold_signals();
 }
 
-/** Sleeps until a signal that is held is there, and returns its number. */
+/** Sleeps until one of the held signals is pending, and returns its number. */
 export function waitSignal(): number {
   return sys_wait_signal();
 }
@@ -343,7 +343,7 @@ export function kill(pid: number, signal: number): number {
   return sys_kill(pid, signal);
 }
 
-/** Ends the process at once; nothing is flushed, nothing needs to be. */
+/** Ends the process at once. Nothing is flushed: no output is buffered. */
 export function exit(status: number): void {
   sys_exit(status);
 }

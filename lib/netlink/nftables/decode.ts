@@ -1,4 +1,4 @@
-/** Messages of nf_tables as values. */
+/** Reading messages of nf_tables. */
 import { AttributeReader, readU8, textOf } from "../message-reader.ts";
 import {
   NFTA_CHAIN_HOOK,
@@ -90,7 +90,7 @@ export function decodeRule(body: Uint8Array): Rule {
   return readRule(body, true);
 }
 
-/** `decodeRule` without the expressions, which are nearly all the work. */
+/** `decodeRule` without the expressions, which are most of the work. */
 export function decodeRuleHead(body: Uint8Array): Rule {
   return readRule(body, false);
 }
@@ -139,7 +139,7 @@ function decodeElement(attributes: AttributeReader): Element {
   return { key, data: data.value, verdict: data.verdict, comment };
 }
 
-/** The comment in user data, which is a list of entries of type, length, bytes; "" if what is there is something else. */
+/** The comment in user data, which is a list of entries of type, length, bytes; "" if it has another format. */
 function decodeComment(userData: Uint8Array): string {
   let at = 0;
   while (at + 2 <= userData.length) {

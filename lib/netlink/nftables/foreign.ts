@@ -1,11 +1,11 @@
-/** Other people's chains, as far as it takes to tell what becomes of a packet in them. */
+/** Chains of other programs, to find out what happens to a packet in them. */
 import { writeNetfilterHeader } from "../netfilter.ts";
 import type { NetlinkSocket } from "../socket.ts";
 import { NFT_MSG_GETCHAIN } from "./attributes.ts";
 import { decodeChain } from "./decode.ts";
 import type { Chain } from "./objects.ts";
 
-/** The chains of a family that are attached to hooks (`nft list chains ip`), in the order in which packets come to them. */
+/** The chains of a family that are attached to hooks, by priority: `nft list chains ip`. */
 export function listHooked(socket: NetlinkSocket, family: number): Chain[] {
   const writer = socket.dump(NFT_MSG_GETCHAIN);
   writeNetfilterHeader(writer, family, 0);

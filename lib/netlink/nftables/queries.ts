@@ -1,4 +1,4 @@
-/** Reading the objects of nf_tables. Several single questions may go in one send: the `writeGet` functions and `NetlinkSocket.exchange`. */
+/** Reading the objects of nf_tables. Queries for several objects may go in one send: `writeGet...`, then `NetlinkSocket.exchange`. */
 import type { MessageWriter } from "../message-writer.ts";
 import { writeNetfilterHeader } from "../netfilter.ts";
 import type { NetlinkSocket } from "../socket.ts";
@@ -20,7 +20,7 @@ import { decodeElements, decodeRule, decodeRuleHead } from "./decode.ts";
 import { writeElementKey } from "./messages.ts";
 import type { Element, NftSet, Rule } from "./objects.ts";
 
-/** Writes a question for a table; `decodeTable` reads the answer, ENOENT says that there is none. */
+/** Writes a query for a table; `decodeTable` reads the answer. Refused with ENOENT if there is none. */
 export function writeGetTable(socket: NetlinkSocket, family: number, table: string): void {
   const writer = socket.query(NFT_MSG_GETTABLE);
   writeNetfilterHeader(writer, family, 0);
@@ -28,7 +28,7 @@ export function writeGetTable(socket: NetlinkSocket, family: number, table: stri
   writer.end();
 }
 
-/** Writes a question for a chain; `decodeChain` reads the answer, ENOENT says that there is none or no such table. */
+/** Writes a query for a chain; `decodeChain` reads the answer. Refused with ENOENT if it or its table is missing. */
 export function writeGetChain(socket: NetlinkSocket, family: number, table: string, chain: string): void {
   const writer = socket.query(NFT_MSG_GETCHAIN);
   writeNetfilterHeader(writer, family, 0);
@@ -37,7 +37,7 @@ export function writeGetChain(socket: NetlinkSocket, family: number, table: stri
   writer.end();
 }
 
-/** Writes a question for an element; `decodeElements` reads the answer, ENOENT says that it, its set or table is missing. */
+/** Writes a query for an element; `decodeElements` reads the answer. Refused with ENOENT if it, its set or table is missing. */
 export function writeGetElement(socket: NetlinkSocket, set: NftSet, key: Uint8Array): void {
   const writer = socket.query(NFT_MSG_GETSETELEM);
   writeNetfilterHeader(writer, set.family, 0);
@@ -50,8 +50,8 @@ export function writeGetElement(socket: NetlinkSocket, set: NftSet, key: Uint8Ar
 }
 
 /**
- * The rules of a chain in order, or of all chains of the table for ""; none if it is missing.
- * @param whole whether their expressions are read, which is nearly all the work; otherwise they are left empty
+ * The rules of a chain in order, or of all chains of the table for ""; none if it is missing: `nft list chain`, `nft list table`.
+ * @param whole whether their expressions are read, which is most of the work; otherwise they are empty
  * @throws NetlinkError
  */
 export function listRules(socket: NetlinkSocket, family: number, table: string, chain: string, whole: boolean): Rule[] {
