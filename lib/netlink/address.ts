@@ -5,8 +5,8 @@ import { IPV4_DEVCONF_ARP_NOTIFY, SERVE_IPV4, writeIpv4Settings } from "./link-s
 import { AttributeReader, readU8, readU32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
-import type { NetlinkSocket } from "./socket.ts";
 import { AF_INET, AF_INET6, AF_UNSPEC, RTM_SETLINK } from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;

@@ -10,8 +10,8 @@ import { ipAddress, socketFamily } from "./address.ts";
 import { AttributeReader } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { writeNetfilterHeader } from "./netfilter.ts";
-import type { NetlinkSocket } from "./socket.ts";
 import { AF_INET, AF_INET6 } from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 /* NFNL_SUBSYS_CTNETLINK << 8, and IPCTNL_MSG_CT_GET, _DELETE, _GET_STATS */
 const CT_GET = 0x101;

@@ -1,8 +1,8 @@
 /** Offloads: what links leave to the hardware or to the links below them (include/uapi/linux/ethtool_netlink.h, genetlink.h). */
 import { ENOENT } from "../sys/errno.ts";
 import { AttributeReader } from "./message-reader.ts";
-import { NetlinkSocket } from "./socket.ts";
 import { NETLINK_GENERIC } from "./netlink.ts";
+import { NetlinkSocket } from "./socket.ts";
 
 const GENL_ID_CTRL = 16;
 const CTRL_CMD_GETFAMILY = 3;

@@ -15,18 +15,21 @@ import { decodeError, NetlinkError } from "./refusal.ts";
 import { behindMessage, HEADER_WORDS, rowsFrom } from "./rows.ts";
 import type { Transport } from "./transport.ts";
 
-/** How the kernel answers a request that it does not refuse: a message says so, objects may precede it; one object; all objects. */
+/**
+ * How the kernel answers a request that it does not refuse: with an acknowledgement, possibly after objects; with one object;
+ * with all objects that match, and a message that ends them.
+ */
 export type Reply = "acknowledgement" | "object" | "dump";
 
 /** Takes objects that answer the request of an index: messages with their headers, the words [from, to). */
-export type ObjectsHandler = (words: Int32Array, from: number, to: number, index: number) => void;
+type ObjectsHandler = (words: Int32Array, from: number, to: number, index: number) => void;
 
 /** Which answers belong to an exchange, and which one ends it. */
-interface Awaited {
+interface Expected {
   /** The sequence number of the request with index 0. */
   readonly first: number;
   /** The index of the first message: -1 for the one that begins a batch. */
-  readonly from: 0 | -1;
+  readonly from: number;
   /** The index of the last request, and how it is answered. */
   readonly last: number;
   readonly reply: Reply;
@@ -73,8 +76,8 @@ export class Exchange {
     return first;
   }
 
-  #collect(awaited: Awaited, handler: ObjectsHandler): NetlinkError[] {
-    const { first, from, last, reply } = awaited;
+  #collect(expected: Expected, handler: ObjectsHandler): NetlinkError[] {
+    const { first, from, last, reply } = expected;
     const { words } = this.#transport;
     const refusals: NetlinkError[] = [];
     let changed = false;

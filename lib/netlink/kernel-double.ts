@@ -1,6 +1,6 @@
 /**
- * For tests: a kernel that the test plays. `systemCalls` and `networkCalls` replace sys.ts and network.ts (vi.mock). The test
- * says what the kernel answers, and reads what it was sent. Sequence numbers are relative to the first, which is 1.
+ * For tests: a kernel that the test plays. The test says what the kernel answers, and reads what it was sent. Sequence numbers
+ * are relative to the first, which is 1.
  */
 import { EAGAIN } from "../sys/errno.ts";
 import { splitMessages } from "./message-reader.ts";
@@ -14,15 +14,52 @@ export const DATA = 0x0a01;
 const RANDOM = 0xdeadbeef;
 const BASE = RANDOM >>> 2;
 
+/** The kernel. `kernel.network()` and `kernel.system()` stand for network.ts and sys.ts in vi.mock. */
 export const kernel = {
   sent: [] as Uint8Array[],
   /** Datagrams, each with the port of its sender. */
   answers: [] as { bytes: Uint8Array; port: number }[],
   options: [] as (readonly number[])[],
-  /** The clock; waiting is what moves it. */
+  /** The clock. Waiting moves it. */
   ms: 0,
-  /** The signal that comes while an answer is waited for; 0 for none. */
+  /** The signal that arrives during a wait; 0 for none. */
   signal: 0,
+
+  network(): object {
+    return {
+      socket: () => 3,
+      setsockopt: (_fd: number, ...option: number[]) => kernel.options.push(option),
+      send: (_fd: number, bytes: Uint8Array, _at: number, length: number) => {
+        kernel.sent.push(bytes.slice());
+        return length;
+      },
+      recvfrom: (_fd: number, buffer: Uint8Array, flags: number, address: Uint8Array) => {
+        if ((flags & 0x40) === 0) throw new Error("this could block for ever");
+        const answer = kernel.answers.shift();
+        if (answer === undefined) return -EAGAIN;
+        buffer.set(answer.bytes);
+        new DataView(address.buffer).setUint32(4, answer.port, true);
+        return answer.bytes.length;
+      },
+    };
+  },
+
+  system(): object {
+    return {
+      must: (result: number) => result,
+      random: () => RANDOM,
+      close: () => undefined,
+      poll: (_fd: number, _events: number, ms: number) => {
+        if (kernel.answers.length === 0) kernel.ms += ms;
+        return kernel.answers.length > 0 ? 1 : 0;
+      },
+      CLOCK_MONOTONIC: 1,
+      POLLIN: 1,
+      clockMs: () => kernel.ms,
+      caughtSignal: () => kernel.signal,
+      alarmMs: () => undefined,
+    };
+  },
 };
 
 export function resetKernel(): void {
@@ -33,44 +70,6 @@ export function resetKernel(): void {
   kernel.signal = 0;
 }
 
-/** What stands for network.ts. */
-export function networkCalls(): object {
-  return {
-    socket: () => 3,
-    setsockopt: (_fd: number, ...option: number[]) => kernel.options.push(option),
-    send: (_fd: number, bytes: Uint8Array, _at: number, length: number) => {
-      kernel.sent.push(bytes.slice());
-      return length;
-    },
-    recvfrom: (_fd: number, buffer: Uint8Array, flags: number, address: Uint8Array) => {
-      if ((flags & 0x40) === 0) throw new Error("this could block for ever");
-      const answer = kernel.answers.shift();
-      if (answer === undefined) return -EAGAIN;
-      buffer.set(answer.bytes);
-      new DataView(address.buffer).setUint32(4, answer.port, true);
-      return answer.bytes.length;
-    },
-  };
-}
-
-/** What stands for sys.ts. */
-export function systemCalls(): object {
-  return {
-    must: (result: number) => result,
-    random: () => RANDOM,
-    close: () => undefined,
-    poll: (_fd: number, _events: number, ms: number) => {
-      if (kernel.answers.length === 0) kernel.ms += ms;
-      return kernel.answers.length > 0 ? 1 : 0;
-    },
-    CLOCK_MONOTONIC: 1,
-    POLLIN: 1,
-    clockMs: () => kernel.ms,
-    caughtSignal: () => kernel.signal,
-    alarmMs: () => undefined,
-  };
-}
-
 export interface Answer {
   readonly type: number;
   readonly sequence: number;
@@ -79,7 +78,7 @@ export interface Answer {
   readonly flags?: number;
 }
 
-/** The kernel, or whoever has the port, sends messages in one datagram. */
+/** The kernel, or the process with the port, sends messages in one datagram. */
 export function answerTogether(answers: readonly Answer[], port = 0): void {
   const parts = answers.map(({ type, sequence, value, flags = 0 }) => {
     const writer = new MessageWriter();

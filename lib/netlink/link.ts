@@ -5,7 +5,6 @@ import { decodeServesIpv4 } from "./link-settings.ts";
 import { AttributeReader, readI32, readU32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
-import type { NetlinkSocket } from "./socket.ts";
 import {
   AF_UNSPEC,
   IFF_UP,
@@ -20,8 +19,8 @@ import {
   IFLA_INFO_KIND,
   IFLA_INFO_SLAVE_DATA,
   IFLA_INFO_SLAVE_KIND,
-  IFLA_LINKINFO,
   IFLA_LINK_NETNSID,
+  IFLA_LINKINFO,
   IFLA_MASTER,
   IFLA_MTU,
   RTEXT_FILTER_SKIP_STATS,
@@ -30,6 +29,7 @@ import {
   RTM_NEWLINK,
   RTM_SETLINK,
 } from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const IFF_PROMISC = 0x100;
 

@@ -2,8 +2,8 @@
 import type { Address } from "../ip/address.ts";
 import { socketFamily } from "./address.ts";
 import { readU8 } from "./message-reader.ts";
-import type { NetlinkSocket } from "./socket.ts";
 import { RTA_DST, RTM_GETROUTE, RTN_LOCAL } from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 /** How many queries are sent at once. */
 const AT_ONCE = 256;

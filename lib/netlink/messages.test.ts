@@ -9,14 +9,7 @@ import { parseMac } from "../ip/mac.ts";
 import { decodeAddress, writeDeleteAddress, writeNewAddress } from "./address.ts";
 import { writePort } from "./bridge-port.ts";
 import captured from "./captured.json" with { type: "json" };
-import {
-  decodeLink,
-  writeDeleteLink,
-  writeLinkAddress,
-  writeLinkUp,
-  writeNewBridge,
-  writeNewVeth,
-} from "./link.ts";
+import { decodeLink, writeDeleteLink, writeLinkAddress, writeLinkUp, writeNewBridge, writeNewVeth } from "./link.ts";
 import { splitMessages } from "./message-reader.ts";
 import { type Shape, TEXT, type Tree, treeOf, written } from "./message-tree.ts";
 import { decodeRoute, type Route, writeDeleteNeighbour, writeNewRoute } from "./route.ts";

@@ -2,8 +2,8 @@
 import { ENODEV } from "../sys/errno.ts";
 import { decodeLink, type Link, writeGetLink } from "./link.ts";
 import { AttributeReader, readI32 } from "./message-reader.ts";
-import type { NetlinkSocket } from "./socket.ts";
 import { RTM_GETLINK, RTM_NEWLINK } from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWNSID = 88;
 const RTM_GETNSID = 90;

@@ -20,7 +20,18 @@ import {
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_REPLACE } from "./netlink.ts";
 import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, readIpRow, typeOf } from "./rows.ts";
-import { AF_BRIDGE, AF_INET, AF_INET6, NDA_DST, NDA_LLADDR, NUD_NOARP, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from "./rtnetlink.ts";
+import {
+  AF_BRIDGE,
+  AF_INET,
+  AF_INET6,
+  NDA_DST,
+  NDA_LLADDR,
+  NUD_NOARP,
+  NUD_PERMANENT,
+  RTM_DELNEIGH,
+  RTM_GETNEIGH,
+  RTM_NEWNEIGH,
+} from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const NDA_IFINDEX = 8;

@@ -16,8 +16,8 @@ import { splitMessages } from "./message-reader.ts";
 import type { Batch } from "./netfilter.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "./socket.ts";
 
-vi.mock("../sys/sys.ts", async () => (await import("./kernel-double.ts")).systemCalls());
-vi.mock("../sys/network.ts", async () => (await import("./kernel-double.ts")).networkCalls());
+vi.mock("../sys/sys.ts", async () => (await import("./kernel-double.ts")).kernel.system());
+vi.mock("../sys/network.ts", async () => (await import("./kernel-double.ts")).kernel.network());
 
 beforeEach(resetKernel);
 

@@ -5,7 +5,16 @@ import { ipAddress, socketFamily } from "./address.ts";
 import { EntryTable, type TunnelRoute } from "./entry-table.ts";
 import { AttributeReader, readU8 } from "./message-reader.ts";
 import { wordsOf } from "./rows.ts";
-import { RTAX_MTU, RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_OIF, RTM_GETROUTE, RTN_LOCAL, RTN_UNICAST } from "./rtnetlink.ts";
+import {
+  RTA_DST,
+  RTA_GATEWAY,
+  RTA_METRICS,
+  RTA_OIF,
+  RTAX_MTU,
+  RTM_GETROUTE,
+  RTN_LOCAL,
+  RTN_UNICAST,
+} from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 import { decodeTunnelRoute } from "./tunnel-route.ts";
 

@@ -17,14 +17,7 @@ import {
   writeTokenBucket,
 } from "./qdisc.ts";
 import type { NetlinkSocket } from "./socket.ts";
-import {
-  decodeFilter,
-  describeKeys,
-  type TcFilter,
-  writeDeleteFilters,
-  writeMatchAll,
-  writeU32,
-} from "./tc-filter.ts";
+import { decodeFilter, describeKeys, type TcFilter, writeDeleteFilters, writeMatchAll, writeU32 } from "./tc-filter.ts";
 
 /** A message: type, flags, struct tcmsg, kind, and the options in hex digits. */
 interface Written {

@@ -5,8 +5,8 @@
 import { AttributeReader, readU32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE } from "./netlink.ts";
-import type { NetlinkSocket } from "./socket.ts";
 import { AF_UNSPEC } from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWQDISC = 36;
 const RTM_DELQDISC = 37;

@@ -15,8 +15,8 @@ import {
 } from "./kernel-double.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError, NetlinkSocket } from "./socket.ts";
 
-vi.mock("../sys/sys.ts", async () => (await import("./kernel-double.ts")).systemCalls());
-vi.mock("../sys/network.ts", async () => (await import("./kernel-double.ts")).networkCalls());
+vi.mock("../sys/sys.ts", async () => (await import("./kernel-double.ts")).kernel.system());
+vi.mock("../sys/network.ts", async () => (await import("./kernel-double.ts")).kernel.network());
 
 beforeEach(resetKernel);
 

@@ -16,7 +16,7 @@ export { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError };
 const DUMP_TRIES = 10;
 
 /** Takes an object that answers the request of an index. Its bytes are valid during the call. */
-export type MessageHandler = (message: Message, index: number) => void;
+type MessageHandler = (message: Message, index: number) => void;
 
 /**
  * A socket in the network namespace that the process was in when it was opened.

@@ -3,7 +3,20 @@ import { formatMac } from "../ip/mac.ts";
 import { itemAt, numberAt, textAt } from "../lists.ts";
 import { decodeLink, type Link, writeLinkHeader } from "./link.ts";
 import { AttributeReader, readI32, readU8 } from "./message-reader.ts";
-import { AF_BRIDGE, AF_UNSPEC, IFLA_EXT_MASK, IFLA_LINK_NETNSID, IFLA_MASTER, NDA_LLADDR, NUD_NOARP, NUD_PERMANENT, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_GETNEIGH, RTM_NEWLINK } from "./rtnetlink.ts";
+import {
+  AF_BRIDGE,
+  AF_UNSPEC,
+  IFLA_EXT_MASK,
+  IFLA_LINK_NETNSID,
+  IFLA_MASTER,
+  NDA_LLADDR,
+  NUD_NOARP,
+  NUD_PERMANENT,
+  RTEXT_FILTER_SKIP_STATS,
+  RTM_GETLINK,
+  RTM_GETNEIGH,
+  RTM_NEWLINK,
+} from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const IFLA_TARGET_NETNSID = 46;

@@ -23,7 +23,21 @@ import {
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_REPLACE } from "./netlink.ts";
 import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, numberIn, readIpRow, typeOf } from "./rows.ts";
-import { AF_INET, AF_INET6, RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTN_UNICAST, RTNH_F_ONLINK } from "./rtnetlink.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  RT_TABLE_MAIN,
+  RTA_DST,
+  RTA_GATEWAY,
+  RTA_OIF,
+  RTA_PRIORITY,
+  RTA_TABLE,
+  RTM_DELROUTE,
+  RTM_GETROUTE,
+  RTM_NEWROUTE,
+  RTN_UNICAST,
+  RTNH_F_ONLINK,
+} from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTA_ENCAP_TYPE = 21;

@@ -3,8 +3,8 @@
 import { writeLinkHeader } from "./link.ts";
 import { AttributeReader, readI32 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
-import type { NetlinkSocket } from "./socket.ts";
 import { AF_BRIDGE, IFLA_AF_SPEC, IFLA_EXT_MASK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK } from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const IFLA_BRIDGE_VLAN_INFO = 2;
 const RTEXT_FILTER_BRVLAN = 1 << 1;

@@ -5,8 +5,21 @@ import { decodeLink, type Link, writeLinkHeader } from "./link.ts";
 import { AttributeReader } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import {
+  AF_BRIDGE,
+  AF_UNSPEC,
+  IFLA_ADDRESS,
+  IFLA_EXT_MASK,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  IFLA_MTU,
+  RTEXT_FILTER_SKIP_STATS,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+} from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
-import { AF_BRIDGE, AF_UNSPEC, IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_NEWLINK } from "./rtnetlink.ts";
 
 const RTM_NEWTUNNEL = 120;
 

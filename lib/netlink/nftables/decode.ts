@@ -29,8 +29,8 @@ import {
   type Element,
   type Expression,
   type FoundTable,
-  type NftHook,
   NF_ACCEPT,
+  type NftHook,
   type Rule,
 } from "./objects.ts";
 
