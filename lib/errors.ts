@@ -12,9 +12,9 @@ export const TRY_AGAIN_LATER = 11;
 export const NOT_AVAILABLE = 50;
 /** The kernel refused or lacks something: the first plugin-specific code. */
 export const KERNEL_REFUSED = 100;
-/** What ADD made is not there any more, or is different (CHECK). */
+/** CHECK: something that ADD made is missing or different. */
 export const CHECK_FAILED = 101;
-/** Something of another owner is in the way: a link, an address, a lease. */
+/** A conflict with something that another owner has: a link, an address, a lease. */
 export const CONFLICT = 102;
 /** No address is left to give. */
 export const NO_ADDRESS = 103;

@@ -1,6 +1,6 @@
 /**
- * Reading elements of arrays by their index. An element that may be undefined is a boxed value in compiled code, and so is
- * every parameter of a function that it is once handed to, with a test at each use; what these functions return is not.
+ * Reading elements of arrays by their index. In compiled code an element that may be undefined is boxed, and so is each
+ * parameter to which such an element is passed, in all calls. The results of these functions are not boxed.
  */
 
 /** The element at an index; null outside of the list. */

@@ -1,8 +1,8 @@
-/** Small text functions that the runtime lacks or whose tables (regular expressions, Unicode case) would weigh 90 kB. Pure. */
+/** Small text functions. The runtime lacks them, or brings tables of 90 kB (regular expressions, Unicode case). Pure. */
 
 const HEX = "0123456789abcdef";
 
-/** Text from outside as it may stand in a message: not longer than a line. */
+/** Text from outside for a message, cut to one line. */
 export function clip(text: string): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
@@ -16,7 +16,7 @@ export function isDigits(text: string): boolean {
   return text !== "";
 }
 
-/** The text with A-Z made small; all other characters stay. Works on bytes, which are read faster than characters. */
+/** The text with A-Z in lower case; other characters stay. Works on bytes: they are read faster than characters. */
 export function asciiLower(text: string): string {
   const bytes = new TextEncoder().encode(text);
   let capitals = 0;

@@ -7,6 +7,7 @@ import { identify, inNamespace, type NamespaceIdentity, tryOpenNamespace } from 
 import { type Address, formatAddress, parseAddress } from "../../lib/ip/address.ts";
 import { formatSpans, isGateway, type Range, spanIndex, usableAddresses } from "../../lib/ip/range.ts";
 import { itemAt, textAt } from "../../lib/lists.ts";
+import * as network from "../../lib/sys/network.ts";
 import * as sys from "../../lib/sys/sys.ts";
 import { type Attachment, describeOwner, type Owner, ownsLease, residentOf, sameOwner } from "./attachment.ts";
 import type { RangeSet } from "./config.ts";
@@ -51,7 +52,7 @@ function hasInterface(netnsPath: string, ifname: string): boolean {
   const namespace = tryOpenNamespace(netnsPath);
   if (namespace === null) return false;
   try {
-    return inNamespace(namespace, () => sys.interfaceIndex(ifname) > 0);
+    return inNamespace(namespace, () => network.interfaceIndex(ifname) > 0);
   } finally {
     sys.close(namespace.fd);
   }

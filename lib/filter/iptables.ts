@@ -8,6 +8,7 @@ import { firstLine, howItEnded, type Outcome, runProgram } from "../host/program
 import type { Family } from "../ip/address.ts";
 import { textAt } from "../lists.ts";
 import { errnoText } from "../sys/errno.ts";
+import * as network from "../sys/network.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
 import type { IptablesPlan } from "./iptables-plan.ts";
@@ -243,7 +244,7 @@ function failedLine(text: string, said: string): string {
 }
 
 function goneLinks(saved: readonly SavedTable[]): string[] {
-  return localnetLinks(saved).filter((link) => sys.interfaceIndex(link) < 0);
+  return localnetLinks(saved).filter((link) => network.interfaceIndex(link) < 0);
 }
 
 function nameOf(family: Family): string {

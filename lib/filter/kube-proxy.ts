@@ -28,7 +28,7 @@ export function serviceNote(socket: NetlinkSocket): string {
     if (bridgedTrafficIsFiltered(family)) continue;
     writeGetChain(socket, protocol, "nat", "KUBE-SERVICES");
     writeGetTable(socket, protocol, "kube-proxy");
-    if (!socket.executeAll(() => {}).includes(0)) continue;
+    if (socket.exchange(() => {}).length === 2) continue;
     return (
       `kube-proxy is at work, but net.bridge.${bridgeSetting(family)} is not 1: a Service does not answer whenever its ` +
       "endpoint is on the caller's own node; load br_netfilter and set it to 1"

@@ -7,7 +7,7 @@
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import { readText } from "../host/io.ts";
 import type { Family } from "../ip/address.ts";
-import { textAt } from "../lists.ts";
+import { itemAt, textAt } from "../lists.ts";
 import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
 import { writeDeleteChain, writeDeleteRule } from "../netlink/nftables/messages.ts";
 import {
@@ -113,7 +113,7 @@ function existingTables(socket: NetlinkSocket, parts: readonly ReferencePart[]):
   if (parts.includes("spoofcheck")) tables.push({ family: NFPROTO_BRIDGE, name: "nat", comment: "" });
   for (const { family, name } of tables) writeGetTable(socket, family, name);
   const found: Table[] = [];
-  socket.executeAll((message) => {
+  socket.exchange((message) => {
     found.push(decodeTable(message.body));
   });
   return found;
@@ -140,7 +140,7 @@ function tracesOf(owner: IptablesOwner, parts: readonly ReferencePart[], own: re
 function existing(socket: NetlinkSocket, traces: readonly Trace[]): Trace[] {
   const found: Trace[] = [];
   for (const { family, table, chain } of traces) writeGetChain(socket, family, table, chain);
-  socket.executeAll((message, index) => {
+  socket.exchange((message, index) => {
     const trace = traces[index];
     if (trace !== undefined && decodeChain(message.body).name === trace.chain) found.push(trace);
   });
@@ -179,14 +179,12 @@ function leadsTo(rule: Rule, chain: string): boolean {
 
 /** Deletes all or nothing; the kernel's refusal, or null. */
 function attemptDeletions(socket: NetlinkSocket, deletions: readonly Deletion[]): NetlinkError | null {
-  socket.beginBatch();
+  const batch = socket.batch();
   for (const { family, table, chain, handle } of deletions) {
-    if (handle === 0n) writeDeleteChain(socket, family, table, chain);
-    else writeDeleteRule(socket, family, table, chain, handle);
+    if (handle === 0n) writeDeleteChain(batch, family, table, chain);
+    else writeDeleteRule(batch, family, table, chain, handle);
   }
-  let first: NetlinkError | null = null;
-  for (const failure of socket.attemptBatch()) first = first ?? failure;
-  return first;
+  return itemAt(batch.attempt(), 0);
 }
 
 /**

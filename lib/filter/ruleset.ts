@@ -6,7 +6,7 @@
  * Destination NAT comes right after the standard priority: what kube-proxy or Docker translate is theirs. Nothing is
  * translated but what is addressed to this host, so forwarded traffic to the same port passes untouched.
  */
-import { type Hook, NFPROTO_BRIDGE, NFPROTO_INET } from "../netlink/nftables/objects.ts";
+import { NFPROTO_BRIDGE, NFPROTO_INET, type NftHook } from "../netlink/nftables/objects.ts";
 
 /** Which of the two tables, as nft calls its family. Both are called "podwire". */
 export type TableName = "inet" | "bridge";
@@ -28,7 +28,7 @@ export interface SetDefinition {
 
 export interface ChainDefinition {
   readonly name: string;
-  readonly hook: Hook | null;
+  readonly hook: NftHook | null;
   readonly rules: readonly string[];
 }
 

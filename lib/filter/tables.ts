@@ -5,7 +5,9 @@
 
 import { CniError } from "../errors.ts";
 import { itemAt, textAt } from "../lists.ts";
-import { MessageWriter, NLM_F_EXCL } from "../netlink/codec.ts";
+import { MessageWriter } from "../netlink/message-writer.ts";
+import type { Batch } from "../netlink/netfilter.ts";
+import { NLM_F_EXCL } from "../netlink/netlink.ts";
 import { decodeChain, decodeElements, decodeTable } from "../netlink/nftables/decode.ts";
 import { writeExpressions } from "../netlink/nftables/expressions.ts";
 import {
@@ -63,6 +65,7 @@ const ENTRANCE = "prerouting";
 /** The netfilter socket and the batch being written on it. */
 export class FilterTables {
   #socket: NetlinkSocket | null = null;
+  #batch: Batch | null = null;
   #labels: string[] = [];
   /** Whether the kernel has shown that it has no nf_tables. */
   absent = false;
@@ -108,7 +111,7 @@ export class FilterTables {
     const open: boolean[] = tables.map(() => false);
     const uses: (number | null)[] = chains.map(() => null);
     const found: (FoundElement | null)[] = elements.map(() => null);
-    const errors = this.socket.executeAll((message, index) => {
+    const refusals = this.socket.exchange((message, index) => {
       if (index < firstChain && index % 2 === 0) {
         const table = itemAt(tables, index >> 1);
         const { comment, flags } = decodeTable(message.body);
@@ -127,13 +130,15 @@ export class FilterTables {
         }
       }
     });
-    for (const errno of errors) {
+    const missing: boolean[] = tables.map(() => false);
+    for (const refusal of refusals) {
       /* Without nf_tables nothing is there, which is fine for whoever gives something back. */
-      if (errno === EINVAL) this.absent = true;
-      else if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
+      if (refusal.errno === EINVAL) this.absent = true;
+      else if (refusal.errno !== ENOENT) throw refused(refusal, "read the packet filter");
+      if (refusal.index < firstChain && refusal.index % 2 === 0) missing[refusal.index >> 1] = true;
     }
     const states = tables.map((_table, i): TableState => {
-      if (errors[2 * i] !== 0) return "missing";
+      if (missing[i] === true) return "missing";
       if (asleep[i] === true) return "dormant";
       return ours[i] === true && open[i] === true ? "present" : "unusable";
     });
@@ -190,7 +195,7 @@ export class FilterTables {
     const hooked = tableDefinition(table).chains.filter((chain) => chain.hook !== null);
     for (const { name } of hooked) writeGetChain(this.socket, familyOf(table), TABLE, name);
     const lines: string[] = [];
-    this.socket.executeAll((message) => {
+    this.socket.exchange((message) => {
       const { name, policy } = decodeChain(message.body);
       if (policy !== NF_ACCEPT) lines.push(`chain ${table} ${TABLE} ${name} has the policy drop, expected accept`);
     });
@@ -209,7 +214,13 @@ export class FilterTables {
   /** Begins a change; nothing of it is so before `commit`. */
   begin(): void {
     this.#labels = [];
-    this.socket.beginBatch();
+    this.#batch = this.socket.batch();
+  }
+
+  /** The change that was begun. */
+  get #changes(): Batch {
+    if (this.#batch === null) throw new Error("no change was begun");
+    return this.#batch;
   }
 
   /** Makes a table of ours with its sets, chains and rules. With `replace`, one that is there goes first. */
@@ -217,18 +228,18 @@ export class FilterTables {
     const family = familyOf(table);
     const label = `table ${table} ${TABLE}`;
     if (replace) {
-      writeDeleteTable(this.socket, family, TABLE);
+      writeDeleteTable(this.#changes, family, TABLE);
       this.#note(`replace ${label}`);
     }
-    writeNewTable(this.socket, { family, name: TABLE, comment: tableComment(table) }, 0);
+    writeNewTable(this.#changes, { family, name: TABLE, comment: tableComment(table) }, 0);
     this.#note(`make ${label}`);
     const definition = tableDefinition(table);
     for (const { name } of definition.sets) {
-      writeNewSet(this.socket, kernelSet(table, name), 0);
+      writeNewSet(this.#changes, kernelSet(table, name), 0);
       this.#note(`make set ${table} ${TABLE} ${name}`);
     }
     for (const { name, hook } of definition.chains) {
-      writeNewChain(this.socket, { family, table: TABLE, name, hook, policy: NF_ACCEPT, uses: 0 }, 0);
+      writeNewChain(this.#changes, { family, table: TABLE, name, hook, policy: NF_ACCEPT, uses: 0 }, 0);
       this.#note(`make chain ${table} ${TABLE} ${name}`);
     }
     for (const { name, rules } of definition.chains) this.#addRules(table, name, rules);
@@ -236,7 +247,7 @@ export class FilterTables {
 
   addChain(chain: FilterChain): void {
     writeNewChain(
-      this.socket,
+      this.#changes,
       { family: familyOf(chain.table), table: TABLE, name: chain.name, hook: null, policy: NF_ACCEPT, uses: 0 },
       0,
     );
@@ -249,14 +260,14 @@ export class FilterTables {
     const family = familyOf(table);
     for (const rule of rules) {
       for (const expressions of compileRules(family, rule)) {
-        writeNewRule(this.socket, { family, table: TABLE, chain, expressions, comment: "", handle: 0n });
+        writeNewRule(this.#changes, { family, table: TABLE, chain, expressions, comment: "", handle: 0n });
       }
       this.#note(`add rule ${table} ${TABLE} ${chain} ${rule}`);
     }
   }
 
   deleteChain(chain: FilterChain): void {
-    writeDeleteChain(this.socket, familyOf(chain.table), TABLE, chain.name);
+    writeDeleteChain(this.#changes, familyOf(chain.table), TABLE, chain.name);
     this.#note(`delete chain ${chain.table} ${TABLE} ${chain.name}`);
   }
 
@@ -272,7 +283,7 @@ export class FilterTables {
       for (const element of group.elements) {
         list.push(elementOf(kernel, element.key, element.data, textAt(group.comments, list.length)));
       }
-      writeNewElements(this.socket, kernel, list, exclusive && !isShared(group.set) ? NLM_F_EXCL : 0);
+      writeNewElements(this.#changes, kernel, list, exclusive && !isShared(group.set) ? NLM_F_EXCL : 0);
       this.#note(`add to ${describeGroup(group)}`);
     }
   }
@@ -284,14 +295,14 @@ export class FilterTables {
       for (const element of group.elements) {
         list.push({ key: encodeValues(kernel.key, element.key), data: null, verdict: null, comment: "" });
       }
-      writeDeleteElements(this.socket, kernel, list);
+      writeDeleteElements(this.#changes, kernel, list);
       this.#note(`delete from ${describeGroup(group)}`);
     }
   }
 
   /** Says what the requests written since the last note are about. */
   #note(label: string): void {
-    while (this.#labels.length < this.socket.batchLength) this.#labels.push(label);
+    while (this.#labels.length < this.#changes.length) this.#labels.push(label);
   }
 
   /**
@@ -301,7 +312,7 @@ export class FilterTables {
    */
   commit(): boolean {
     try {
-      this.socket.commitBatch();
+      this.#changes.commit();
       return true;
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error;

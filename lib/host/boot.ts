@@ -1,4 +1,4 @@
-/** Which boot this is, and how long ago it began: what was written in another one says nothing about what is now. */
+/** Which boot this is, and how long ago it began. Notes of an earlier boot say nothing about the present state. */
 import * as sys from "../sys/sys.ts";
 import { readText } from "./io.ts";
 
@@ -7,12 +7,12 @@ export function bootId(): string {
   return readText("/proc/sys/kernel/random/boot_id") ?? "";
 }
 
-/** Milliseconds since boot, suspended time included; no change of the wall clock moves it. */
+/** Milliseconds since boot, suspended time included. Changes of the wall clock do not affect it. */
 export function sinceBootMs(): number {
   return sys.clockMs(sys.CLOCK_BOOTTIME);
 }
 
-/** The milliseconds since boot at a moment of the wall clock, negative if that was before the boot. */
+/** A time of the wall clock as milliseconds since boot; negative if it was before the boot. */
 export function sinceBootAt(wallMs: number): number {
   return sinceBootMs() - (sys.clockMs(sys.CLOCK_REALTIME) - wallMs);
 }

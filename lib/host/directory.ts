@@ -1,6 +1,6 @@
 /**
- * Files in a directory that is held open. No name is followed if it is a symbolic link, and a file appears under its name
- * whole or not at all; nothing waits for the disk.
+ * Files in a directory that is held open. Symbolic links are not followed. A file appears under its name complete or not at
+ * all. Nothing waits for the disk.
  */
 import {
   EEXIST,
@@ -18,7 +18,7 @@ import {
 import * as sys from "../sys/sys.ts";
 import { readAll, readWhole, writeAll } from "./io.ts";
 
-/** Bytes that nearly all files have room in. */
+/** Nearly all files fit into this many bytes. */
 const SMALL_FILE = 4096;
 
 const DIRECTORY = sys.O_RDONLY | sys.O_DIRECTORY;
@@ -26,7 +26,7 @@ const DIRECTORY = sys.O_RDONLY | sys.O_DIRECTORY;
 /**
  * Opens a directory; its last component must not be a symbolic link.
  * @param at the directory that a relative path starts from
- * @returns its descriptor; -1 if there is nothing of that name
+ * @returns its descriptor; -1 if there is none of that name
  * @throws SystemError
  */
 export function openDirectory(at: number, path: string): number {
@@ -62,8 +62,8 @@ export function listNames(directory: number): string[] {
 }
 
 /**
- * The text of a file; null if there is none, "" if it is no file (a symbolic link, a directory, a pipe) or longer than
- * `limit` bytes: never a part of it.
+ * The text of a file; null if there is none, "" if it is not a regular file (a symbolic link, a directory, a pipe) or longer
+ * than `limit` bytes. It is never cut.
  * @throws SystemError
  */
 export function readTextAt(directory: number, name: string, limit: number): string | null {
@@ -80,7 +80,7 @@ export function readTextAt(directory: number, name: string, limit: number): stri
       buffer = new Uint8Array(size + 1);
       length = sys.pread(fd, buffer, 0);
     }
-    /* Never "there is none" for what cannot be read now: its owner would be forgotten. */
+    /* Not null for a file that cannot be read now: its owner would be forgotten. */
     if (length === -EISDIR || length === -ESPIPE) return "";
     sys.must(length, `read ${name}`);
     return length > limit ? "" : new TextDecoder().decode(buffer.subarray(0, length));
@@ -89,17 +89,17 @@ export function readTextAt(directory: number, name: string, limit: number): stri
   }
 }
 
-/** How long an open file is; without an end for what is none. */
+/** The length of an open file; infinite if it is not a regular file. */
 function regularSize(fd: number): number {
   const status = sys.fstat(fd);
   if (status === null || (status.mode & sys.S_IFMT) !== sys.S_IFREG) return Number.POSITIVE_INFINITY;
   return status.size;
 }
 
-/** What `readableTextAt` gives instead of a text. */
+/** What `readableTextAt` returns instead of a text. */
 export const UNREADABLE = "\u0000";
 
-/** `readTextAt`, but UNREADABLE where the disk or a security module does not give the file away. */
+/** `readTextAt`, but UNREADABLE if the disk or a security module does not let the file be read. */
 export function readableTextAt(directory: number, name: string, limit: number): string | null {
   try {
     return readTextAt(directory, name, limit);
@@ -109,7 +109,7 @@ export function readableTextAt(directory: number, name: string, limit: number): 
   }
 }
 
-/** Writes a new file in its place, where nobody sees it half written; false if there is one of that name. @throws SystemError */
+/** Writes a new file that no other process sees half written; false if there is one of that name. @throws SystemError */
 export function createTextAt(directory: number, name: string, text: string): boolean {
   const fd = createAt(directory, name);
   if (fd === -EEXIST) return false;
@@ -123,9 +123,9 @@ export function createTextAt(directory: number, name: string, text: string): boo
 }
 
 /**
- * Writes a file under a temporary name and gives it its own.
- * @param what the file as messages call it: "the lease /var/lib/..."
- * @param replace whether a file of that name gives way; otherwise it stays and the answer is false
+ * Writes a file under a temporary name, then renames it.
+ * @param what names the file in messages: "the lease /var/lib/..."
+ * @param replace whether a file of that name is replaced; otherwise it stays, and the result is false
  * @throws SystemError; then nothing has changed
  */
 export function writeTextAt(
@@ -138,7 +138,7 @@ export function writeTextAt(
 ): boolean {
   let fd = createAt(directory, temporary);
   if (fd === -EEXIST) {
-    /* Left by a call that was killed, or planted: never written through. */
+    /* Left by a call that was killed, or put there by another user: it is removed, and nothing is written to it. */
     sys.unlinkat(directory, temporary, 0);
     fd = createAt(directory, temporary);
   }
@@ -162,7 +162,7 @@ function moveAt(directory: number, from: string, to: string, replace: boolean): 
   if (replace) return sys.renameat(directory, from, to, 0);
   const moved = sys.renameat(directory, from, to, sys.RENAME_NOREPLACE);
   if (moved !== -EINVAL) return moved;
-  /* The file system does not know RENAME_NOREPLACE; the caller's lock keeps others away in between. */
+  /* The file system lacks RENAME_NOREPLACE. The caller's lock excludes other calls between the check and the rename. */
   return existsAt(directory, to) ? -EEXIST : sys.renameat(directory, from, to, 0);
 }
 
@@ -176,12 +176,12 @@ function isLink(at: number, path: string): boolean {
   return status !== null && (status.mode & sys.S_IFMT) === sys.S_IFLNK;
 }
 
-/** A file of any size as text; null if there is none for us. @throws SystemError, EFBIG if it is longer; CniError 11 if interrupted */
+/** A file of any size as text; null if there is none, or none that may be read. @throws SystemError, EFBIG if it is longer; CniError 11 if interrupted */
 export function readLargeText(path: string, limit: number): string | null {
   return readOpened(path, (fd) => readWhole(fd, limit, path));
 }
 
-/** The first part of a file, somewhat more than `limit` bytes if it is longer; null if there is none for us. @throws as above */
+/** The first part of a file, somewhat more than `limit` bytes if it is longer; null as above. @throws as above */
 export function readBeginning(path: string, limit: number): string | null {
   return readOpened(path, (fd) => readAll(fd, limit, path));
 }

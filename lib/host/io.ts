@@ -6,9 +6,9 @@ import { throwIfInterrupted } from "./interrupt.ts";
 const STANDARD_INPUT = 0;
 const STANDARD_OUTPUT = 1;
 const STANDARD_ERROR = 2;
-/** What a pipe that can be written to takes at once (pipe(7)). */
+/** A pipe that is ready takes this many bytes without blocking (PIPE_BUF, pipe(7)). */
 const PIPE_BUF = 4096;
-/** How long somebody may take to read what we would say at the end, or besides. */
+/** How long a reader may take for what is printed at the end, or on standard error. */
 const PATIENCE_MS = 1000;
 const TICK_MS = 100;
 
@@ -18,7 +18,7 @@ const TICK_MS = 100;
  * @throws SystemError; CniError 11 if interrupted
  */
 export function readAll(fd: number, limit: number, name: string, size = 0): Uint8Array {
-  /* One more, so that there is room to find the end in. */
+  /* One byte more: the read that finds the end needs room. */
   let buffer = new Uint8Array(size > 0 && size <= limit ? size + 1 : 8192);
   let length = 0;
   while (length <= limit) {
@@ -58,7 +58,7 @@ let printed = false;
 let unheard = false;
 
 /**
- * Writes a text to standard output, and waits for who reads it.
+ * Writes a text to standard output, and waits for its reader.
  * @throws SystemError; CniError 11 if interrupted. Then a part may have been written: see `hasPrinted`
  */
 export function print(text: string): void {
@@ -73,23 +73,23 @@ export function print(text: string): void {
   }
 }
 
-/** For streams that somebody has made non-blocking: their other ends are waited for all the same. */
+/** Waits for the other end of a stream, also if another process has made it non-blocking. */
 function waitFor(fd: number, events: number): void {
   sys.poll(fd, events, TICK_MS);
   throwIfInterrupted();
 }
 
-/** Whether anything was written to standard output: then nothing else must follow it. */
+/** Whether anything was written to standard output: then nothing more may be written. */
 export function hasPrinted(): boolean {
   return printed;
 }
 
-/** Writes a text to standard output if that is possible soon, and nothing was written there before. */
+/** Writes a text to standard output, unless something was written there before or the reader does not read soon. */
 export function printLast(text: string): void {
   if (!hasPrinted()) writeSoon(STANDARD_OUTPUT, new TextEncoder().encode(text));
 }
 
-/** Tells people something on standard error; whether anybody listens does not matter. */
+/** Writes a message to standard error, as far as it is read. */
 export function warn(text: string): void {
   warnBytes(new TextEncoder().encode(text));
 }
@@ -100,8 +100,8 @@ export function warnBytes(bytes: Uint8Array): void {
 }
 
 /**
- * Undoes something after a failure. What fails here is told on standard error: thrown, it would hide the first cause.
- * @param what for that note, as a phrase that follows "cannot"
+ * Undoes something after a failure. A second failure goes to standard error: an exception would hide the first cause.
+ * @param what for that message: a phrase that follows "cannot"
  */
 export function quietly(what: string, action: () => void): void {
   try {
@@ -112,7 +112,7 @@ export function quietly(what: string, action: () => void): void {
   }
 }
 
-/** Writes what is taken without much waiting; false if that is not all. */
+/** Writes what the reader takes soon; false if that is not all. */
 function writeSoon(fd: number, bytes: Uint8Array): boolean {
   const end = sys.clockMs(sys.CLOCK_MONOTONIC) + PATIENCE_MS;
   let done = 0;
@@ -129,7 +129,7 @@ function writeSoon(fd: number, bytes: Uint8Array): boolean {
 }
 
 /**
- * The text of a small file of the kernel's or the system's, without surrounding white space; null if it cannot be read.
+ * The text of a small file of the kernel or the system, without surrounding white space; null if it cannot be read.
  * @throws SystemError if the system is short of something
  */
 export function readText(path: string): string | null {

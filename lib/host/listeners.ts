@@ -1,12 +1,13 @@
 /**
- * Whether a port of the host is taken by a program that listens on it. The kernel is asked by binding to the port, which
- * costs four or five system calls; only if that fails are its tables of sockets read (proc(5), /proc/net/tcp), since a
- * port may also be in the way of a bind because an outgoing connection happens to use it.
+ * Whether a program listens on a port of the host. The first test is to bind a socket to the port, which costs four or five
+ * system calls. Only if that fails, the kernel's tables of sockets are read (proc(5), /proc/net/tcp): an outgoing connection
+ * that uses the port makes the bind fail, too.
  */
 
 import { type Address, addressOf, formatAddress, parseAddress, sameAddress } from "../ip/address.ts";
 import { textAt } from "../lists.ts";
 import { EADDRINUSE, EAFNOSUPPORT, SystemError } from "../sys/errno.ts";
+import * as network from "../sys/network.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
 import { listNames, openDirectory, readBeginning, readLargeText } from "./directory.ts";
@@ -30,14 +31,14 @@ const UNCONNECTED = 7;
 const TCP_TABLE_BYTES = 1024 * 1024;
 const TABLE_BYTES = 256 * 1024 * 1024;
 
-/** A socket that waits for strangers. */
+/** A listening socket. */
 export interface Listener {
   readonly address: Address;
-  /** The socket's inode, by which its process is found. */
+  /** The socket's inode: it identifies the process. */
   readonly inode: number;
 }
 
-/** A port as a listening program would ask for it. */
+/** A port and address as a listening program would bind to them. */
 interface Wanted {
   readonly protocol: string;
   /** Null for any address of the family. */
@@ -48,23 +49,23 @@ interface Wanted {
 
 /** Who listens on a port. */
 export interface Listeners {
-  /** Who has all that is wanted: "process 1234 (nginx) listening on 0.0.0.0:80"; null if nobody does. */
+  /** The program that has all that is wanted: "process 1234 (nginx) listening on 0.0.0.0:80"; null if there is none. */
   readonly taker: string | null;
-  /** Where any address is wanted, those that programs listen on by themselves: theirs are more specific. */
+  /** If any address is wanted: the single addresses on which programs listen, which are more specific. */
   readonly addresses: readonly Address[];
 }
 
 const NOBODY: Listeners = { taker: null, addresses: [] };
 
 /**
- * Tells who listens on a port, in the network namespace the process is in. Addresses overlap as for bind(2): the wildcard
+ * Finds the program that listens on a port, in the network namespace of the process. Addresses overlap as for bind(2): the wildcard
  * with each address of its family, and an IPv6 wildcard with IPv4 too unless its socket is IPv6 only. SCTP is looked at
  * only where the kernel has it loaded. An address that the host does not have is free.
  * @param protocol "tcp", "udp" or "sctp"
  * @param hostIp null for any address
  * @param family 4, 6, or 0 for both if `hostIp` is null
- * @param containerId whose runtime may listen: podman's conmon keeps a container's ports from other programs, and has its ID
- *   among its arguments
+ * @param containerId the container whose runtime may listen: podman's conmon reserves a container's ports by listening on them,
+ *   and has the container's ID among its arguments
  */
 export function listenersOn(
   protocol: string,
@@ -89,7 +90,7 @@ export function listenersOn(
   return { taker, addresses };
 }
 
-/** Whoever listens on a port, on whichever addresses: "process 1234 (nginx) listening on 0.0.0.0:80"; null if nobody does. */
+/** A program that listens on a port, on any addresses: "process 1234 (nginx) listening on 0.0.0.0:80"; null if there is none. */
 export function anyListener(protocol: string, port: number): string | null {
   for (const { address, inode } of listenersInTheWay({ protocol, hostIp: null, family: 0, port })) {
     return listenerText(processWith(inode), address, port);
@@ -112,12 +113,12 @@ function probe(wanted: Wanted): number {
 function probeFamily(wanted: Wanted, family: 4 | 6): number {
   const type = wanted.protocol === "udp" ? SOCK_DGRAM : SOCK_STREAM;
   const domain = family === 4 ? AF_INET : AF_INET6;
-  const fd = sys.socket(domain, type, wanted.protocol === "sctp" ? IPPROTO_SCTP : 0);
+  const fd = network.socket(domain, type, wanted.protocol === "sctp" ? IPPROTO_SCTP : 0);
   if (fd < 0) return fd;
-  /* With it a port is free again while old TCP connections on it fade away. For UDP it would let two sockets share one. */
-  if (wanted.protocol === "tcp") sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (family === 6) sys.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, wanted.family === 0 ? 0 : 1);
-  const result = sys.bind(fd, socketAddress(domain, wanted.hostIp, wanted.port));
+  /* For TCP: the port is free while old connections on it are in TIME_WAIT. For UDP two sockets would share the port. */
+  if (wanted.protocol === "tcp") network.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (family === 6) network.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, wanted.family === 0 ? 0 : 1);
+  const result = network.bind(fd, socketAddress(domain, wanted.hostIp, wanted.port));
   sys.close(fd);
   return result;
 }
@@ -151,8 +152,8 @@ function overlaps(wanted: Wanted, address: Address): boolean {
 }
 
 /**
- * The tables do not tell whether an IPv6 wildcard socket takes IPv4 as well. A loopback address that nobody uses does: it
- * is only in the way of wildcards.
+ * Whether an IPv6 wildcard socket takes IPv4 as well. The tables do not say. A bind to a loopback address that no program
+ * uses tells: only a wildcard socket makes it fail.
  */
 function takesIpv4(wanted: Wanted): boolean {
   const hostIp = addressOf(new Uint8Array([127, 219, 37, 113]));
@@ -168,7 +169,7 @@ function ipListeners(protocol: string, port: number): Listener[] {
   return listeners;
 }
 
-/** As much of a table of TCP's as holds all that listen. */
+/** The first part of a TCP table, with all listening sockets. */
 function tcpTable(path: string): string {
   for (let limit = TCP_TABLE_BYTES; ; limit *= 8) {
     const text = readBeginning(path, limit) ?? "";
@@ -176,7 +177,7 @@ function tcpTable(path: string): string {
   }
 }
 
-/** Whether the last complete line of a table is of a socket that listens: then more of them may follow. */
+/** Whether the last complete line of a table is a listening socket: then more of them may follow. */
 export function endsListening(text: string): boolean {
   const lines = completeLines(text);
   return fieldsOf(textAt(lines, lines.length - 1))[3] === hex(LISTENING, 2);
@@ -252,7 +253,7 @@ function isZero(address: Address): boolean {
   return true;
 }
 
-/** The number of the process that has a socket open; empty if none is seen. */
+/** The pid of the process that has a socket open; "" if none is found. */
 function processWith(inode: number): string {
   const proc = openDirectory(sys.AT_FDCWD, "/proc");
   if (proc < 0) return "";

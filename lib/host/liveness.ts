@@ -1,6 +1,6 @@
 /**
- * Which attachments are gone without a DEL: those of an earlier boot, and those whose network namespace is gone. In doubt
- * an attachment lives.
+ * Which attachments have ended without a DEL: those of an earlier boot, and those whose network namespace no longer exists.
+ * In doubt an attachment is alive.
  */
 import { textAt } from "../lists.ts";
 import * as sys from "../sys/sys.ts";
@@ -9,7 +9,7 @@ import { sinceBootAt, sinceBootMs } from "./boot.ts";
 import { listNames, openDirectory, readLargeText } from "./directory.ts";
 import type { NamespaceIdentity } from "./namespace.ts";
 
-/** What is remembered of an attachment, as far as its life is concerned. */
+/** What a record says about the life of an attachment. */
 export interface Resident {
   readonly containerId: string;
   readonly netns: NamespaceIdentity;
@@ -19,14 +19,14 @@ export interface Resident {
   readonly timeMs: number;
 }
 
-/** An attachment younger than this may still be in the making. */
+/** The ADD of a younger attachment may still be running. */
 export const GRACE_MS = 60_000;
-/** A million mounts. One that was not read would be a namespace that is gone. */
+/** Room for a million mounts: a namespace whose mount was not read would count as gone. */
 const MAX_MOUNT_TABLE_BYTES = 256 * 1024 * 1024;
 
 export type Liveness = "alive" | "dead" | "fresh";
 
-/** Tells of attachments whether they live. What it has found out of the processes' namespaces it keeps, so use it once. */
+/** Says whether attachments are alive. It keeps what it has read of the processes' namespaces, so use it for one call. */
 export class LivenessTest {
   readonly #boot: string;
   readonly #nowMs = sinceBootMs();
@@ -38,7 +38,7 @@ export class LivenessTest {
     this.#boot = boot;
   }
 
-  /** Notes whose namespace it is that has a number now: the kernel gives the numbers of namespaces that are gone again. */
+  /** Notes which attachment's namespace has a number now: the kernel uses the numbers of deleted namespaces again. */
   note(attachment: Resident): void {
     if (attachment.boot === this.#boot && isAtItsPath(attachment.netns)) {
       this.#holders.set(`${attachment.netns.inode}`, attachment);

@@ -1,4 +1,4 @@
-/** Waiting for lock files (flock(2)), all together no longer than one deadline, and telling who holds them. */
+/** Lock files (flock(2)): one deadline for all locks of a call, and which process holds a lock. */
 import { CniError, TRY_AGAIN_LATER } from "../errors.ts";
 import { EAGAIN, EINTR, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
@@ -9,19 +9,19 @@ import { readText } from "./io.ts";
 /** Longer than any call holds a lock, shorter than runtimes wait for a plugin. */
 export const LOCK_DEADLINE_MS = 20_000;
 
-/** So long at least each lock is waited for: what is taken back after a deadline needs locks, too. */
+/** Each lock is waited for at least this long: the undoing after a deadline needs locks, too. */
 const LEAST_MS = 500;
 
-/** How often a waiting call looks at its deadline and at signals. The lock itself is handed over at once. */
+/** How often a waiting call checks its deadline and signals. It gets the lock at once when it is free. */
 const TICK_MS = 100;
 
-/** What this process has waited for locks so far. */
+/** How long this process has waited for locks so far. */
 let waitedMs = 0;
 
 /**
- * Takes the exclusive lock on an open file; closing the file, or the process's end, gives it back.
+ * Takes the exclusive lock on an open file. It is released when the file is closed or the process ends.
  * @param path the file's path, for messages
- * @param deadlineMs for how long all locks together are waited for in the life of this process
+ * @param deadlineMs how long this process may wait for all its locks together
  * @throws CniError 11 if another process still holds it then, naming that process, or if interrupted
  */
 export function lockExclusive(fd: number, path: string, deadlineMs: number): void {
@@ -58,7 +58,7 @@ function lockHeld(fd: number, path: string, spentMs: number): CniError {
   );
 }
 
-/** The pid that holds a flock on the file, from /proc/locks (proc(5)); 0 if that does not tell. */
+/** The pid that holds a flock on the file, from /proc/locks (proc(5)); 0 if it is not listed there. */
 function holderOf(fd: number): number {
   const status = sys.fstat(fd);
   const table = readText("/proc/locks");

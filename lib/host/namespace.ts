@@ -1,6 +1,7 @@
-/** Network namespaces: opening one by path, telling which it is, and doing something inside it (namespaces(7), setns(2)). */
+/** Network namespaces: opening one by path, identifying it, running an action in it (namespaces(7), setns(2)). */
 import { CniError, INVALID_NETNS } from "../errors.ts";
 import { ENOENT, errnoText, isShortage, SystemError } from "../sys/errno.ts";
+import * as network from "../sys/network.ts";
 import * as sys from "../sys/sys.ts";
 import { clip, hexNumber } from "../text.ts";
 
@@ -8,7 +9,7 @@ import { clip, hexNumber } from "../text.ts";
 const NSFS_MAGIC = 0x6e736673;
 const CLONE_NEWNET = 0x40000000;
 
-/** Which namespace that is: device and inode, 0 where they could not be told, and the path it was found at. */
+/** Which namespace it is: device and inode, 0 if they are not known, and the path where it was found. */
 export interface NamespaceIdentity {
   readonly path: string;
   readonly device: number;
@@ -24,7 +25,7 @@ export function identify(path: string): NamespaceIdentity {
   return status === null ? NO_NAMESPACE : { path, device: status.device, inode: status.inode };
 }
 
-/** An open namespace. Device and inode together tell it from every other one that exists now. */
+/** An open namespace. Device and inode together identify it among all that exist now. */
 export interface Namespace {
   readonly fd: number;
   readonly path: string;
@@ -34,7 +35,7 @@ export interface Namespace {
 
 /**
  * Opens the network namespace at a path; the caller closes its `fd`.
- * @throws CniError 8 if there is none: nothing at the path, or something else; SystemError if the system cannot tell
+ * @throws CniError 8 if there is none: nothing at the path, or something else; SystemError if it cannot be looked at
  */
 export function openNamespace(path: string): Namespace {
   const fd = sys.open(path, sys.O_RDONLY | sys.O_NONBLOCK);
@@ -44,7 +45,7 @@ export function openNamespace(path: string): Namespace {
     throw new CniError(INVALID_NETNS, `failed to open netns "${clip(path)}": ${errnoText(-fd)}`, hint);
   }
   const magic = sys.fstatfsType(fd);
-  const type = magic === NSFS_MAGIC ? sys.namespaceType(fd) : 0;
+  const type = magic === NSFS_MAGIC ? network.namespaceType(fd) : 0;
   for (const result of [magic, type]) {
     if (result >= 0 || !isShortage(-result)) continue;
     sys.close(fd);
@@ -84,14 +85,14 @@ export function isOwnNamespace(namespace: Namespace): boolean {
 }
 
 /**
- * Runs an action with the process in another network namespace, and returns to its own whatever happens. What is opened
- * meanwhile (sockets, files below /proc/sys/net) keeps belonging to that namespace.
+ * Runs an action with the process in another network namespace, and returns to its own in any case. Sockets and files below
+ * /proc/sys/net that are opened meanwhile stay in that namespace.
  * @throws CniError 8 if the namespace cannot be entered, and whatever the action throws
  */
 export function inNamespace<T>(namespace: Namespace, action: () => T): T {
   const home = sys.must(sys.open("/proc/self/ns/net", sys.O_RDONLY), "open /proc/self/ns/net");
   try {
-    const entered = sys.setns(namespace.fd, CLONE_NEWNET);
+    const entered = network.setns(namespace.fd, CLONE_NEWNET);
     if (entered < 0) {
       throw new CniError(INVALID_NETNS, `cannot enter netns "${clip(namespace.path)}": ${errnoText(-entered)}`);
     }
@@ -105,11 +106,11 @@ export function inNamespace<T>(namespace: Namespace, action: () => T): T {
   }
 }
 
-/** Runs an action with the process in a new network namespace, which goes when it is done. @throws SystemError, and whatever the action throws */
+/** Runs an action with the process in a new network namespace, which is deleted afterwards. @throws SystemError, and whatever the action throws */
 export function inNewNamespace(action: () => void): void {
   const home = sys.must(sys.open("/proc/self/ns/net", sys.O_RDONLY), "open /proc/self/ns/net");
   try {
-    sys.must(sys.unshare(CLONE_NEWNET), "make a network namespace");
+    sys.must(network.unshare(CLONE_NEWNET), "make a network namespace");
     try {
       action();
     } finally {
@@ -120,9 +121,9 @@ export function inNewNamespace(action: () => void): void {
   }
 }
 
-/** Tries more than once, since what is to be taken back after a failure is there and not here. @throws SystemError */
+/** Tries more than once: what has to be undone after a failure is in the home namespace. @throws SystemError */
 function goHome(home: number): void {
   let result = -1;
-  for (let attempt = 0; attempt < 3 && result < 0; attempt += 1) result = sys.setns(home, CLONE_NEWNET);
+  for (let attempt = 0; attempt < 3 && result < 0; attempt += 1) result = network.setns(home, CLONE_NEWNET);
   sys.must(result, "return to the plugin's own network namespace");
 }

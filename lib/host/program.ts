@@ -1,4 +1,4 @@
-/** Running another program to its end: its input and output are files in memory, so nothing can block on a pipe. */
+/** Running another program until it ends. Its input and output are files in memory, so nothing can block on a pipe. */
 import { textAt } from "../lists.ts";
 import { EAGAIN, EINTR, ENOMEM, ETXTBSY, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
@@ -15,22 +15,22 @@ export interface Outcome {
 }
 
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
-/** A program that is being replaced is busy for a moment: 50 tries, 100 ms apart. */
+/** A program file that is being written is busy for a moment (ETXTBSY): 50 tries, 100 ms apart. */
 const BUSY_TRIES = 50;
 const BUSY_PAUSE_US = 100_000;
 const SIGNAL_CHECK_MS = 100;
 /**
- * How long a program may take to end when it is told to; then it is killed, and has this long to be gone. One that takes
- * work back after a signal has as long before it is told.
+ * How long a program may take to undo its work after a signal that was passed on, then to end after SIGTERM, and then to end
+ * after SIGKILL.
  */
 const GRACE_MS = 10_000;
 const KILLED = 256 + sys.SIGKILL;
 
 /**
- * Runs a program to its end. A signal that we are sent meanwhile is passed on to it.
+ * Runs a program until it ends. A signal that this process gets meanwhile is passed on to it.
  * @param path the executable file
  * @param list its arguments, at most 14
- * @param inherit whether it gets our environment; otherwise it gets none
+ * @param inherit whether it gets the environment of this process; otherwise it gets none
  * @param input what it reads from its standard input
  * @throws CniError 11 if interrupted; SystemError if the machine lacks memory or processes
  */
@@ -80,9 +80,9 @@ function start(
 }
 
 /**
- * Waits for a program. A signal that we are sent is passed on, once, so that the program can take its work back; one that
- * does not end then is killed, and one that even so does not end is left alone. The timer is for a signal that arrives just
- * before the wait begins and would not end it.
+ * Waits for a program. A signal to this process is passed on once, as SIGTERM, so that the program can undo its work. If it
+ * does not end then it is killed; if it does not end even so, it is left alone. The timer interrupts the wait again if a
+ * signal arrives just before the wait begins.
  */
 function wait(pid: number): number {
   const isLast = isTakingBack();
@@ -106,7 +106,7 @@ function wait(pid: number): number {
   }
 }
 
-/** The program shares the file's offset, so it is read through /proc, from its beginning. */
+/** The program shares the offset of the file, so the file is opened again, through /proc, and read from its beginning. */
 function contents(fd: number, name: string): Uint8Array {
   const reader = sys.must(sys.open(`/proc/self/fd/${fd}`, sys.O_RDONLY), `read what ${name} printed`);
   try {

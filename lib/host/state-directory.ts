@@ -1,18 +1,18 @@
 /**
- * The plugins' own directories. What is in them is acted upon with root's rights, so nobody else may have put it there. Each
- * directory is checked when it is open: its owner is root or this process's user, and nobody else may write in it.
+ * The plugins' own directories. Root acts on what is in them, so no other user may be able to write there. Each directory is
+ * checked after it was opened: its owner is root or the user of this process, and no other user may write in it.
  */
 import { CniError, IO_FAILURE } from "../errors.ts";
 import { EEXIST, ELOOP, ENOENT, ENOTDIR, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 
-/** What is kept until the next boot: a file system in memory on every node. */
+/** For what is kept until the next boot: a file system in memory on every node. */
 export const RUN_DIRECTORY = "/run/podwire";
 
 const DIRECTORY = sys.O_RDONLY | sys.O_DIRECTORY;
-/** For what is only a way to something else; needs no permission to read it. */
+/** For directories on the way to another one; needs no permission to read them. */
 const WAY = sys.O_PATH | sys.O_DIRECTORY;
-/** How often a directory is made again that somebody else keeps removing. */
+/** How often a directory is created again that another process keeps removing. */
 const TRIES = 100;
 
 /**
@@ -20,13 +20,13 @@ const TRIES = 100;
  * @param at an open directory, itself checked
  * @param path the directory's path, for messages
  * @returns its descriptor; -1 if there is none of that name
- * @throws CniError 5 if somebody else could write in it; SystemError
+ * @throws CniError 5 if another user could write in it; SystemError
  */
 export function openState(at: number, name: string, path: string): number {
   return openChecked(at, name, path, false);
 }
 
-/** As `openState`, but follows a symbolic link that root has put into a directory in which nobody else can write. */
+/** As `openState`, but follows a symbolic link of root's in a directory in which no other user can write. */
 export function openLinkedState(at: number, name: string, path: string): number {
   return openChecked(at, name, path, true);
 }
@@ -52,11 +52,11 @@ export function openOrMakeState(at: number, name: string, path: string): number 
 }
 
 /**
- * Opens a directory that holds directories of the plugins' own. Symbolic links on the way are followed: whoever configured
- * the path chose them. What is missing is made (mode 0700) where nobody could put something else in its place.
+ * Opens a directory that holds directories of the plugins' own. Symbolic links on the way are followed: they
+ * belong to the configured path. What is missing is created (mode 0700) where no other user could replace it.
  * @param path absolute
- * @returns its descriptor, which serves to open what is in it; -1 if it is not there and not to be made
- * @throws CniError 5 if somebody else could replace what is in it; SystemError
+ * @returns its descriptor, which serves to open what is in it; -1 if it is missing and must not be created
+ * @throws CniError 5 if another user could replace what is in it; SystemError
  */
 export function openParent(path: string, make: boolean): number {
   const fd = sys.open(path, WAY);
@@ -79,10 +79,10 @@ export function openRun(make: boolean): number {
 }
 
 /**
- * Opens a file of the plugins' own that is written in place, making it if it is missing. One that is no regular file, or
- * another file as well (a hard link), is replaced and never written through.
+ * Opens a file of the plugins' own that is written in place, and creates it if it is missing. A file that is not regular, or
+ * has a second name (a hard link), is replaced: nothing is written to it.
  * @param access O_RDWR or O_WRONLY
- * @param what the file as messages call it
+ * @param what names the file in messages
  * @returns its descriptor, or the negative error number
  * @throws SystemError if it is a symbolic link
  */
@@ -96,14 +96,14 @@ export function openOwnFile(directory: number, name: string, access: number, wha
   return sys.openat(directory, name, flags | sys.O_EXCL, 0o600);
 }
 
-/** Whether an open file is a regular one without a second name: then what is written to it is written to nothing else. */
+/** Whether an open file is regular and has no second name: then writing to it changes no other file. */
 export function isSole(fd: number): boolean {
   const status = sys.fstat(fd);
   return status !== null && (status.mode & sys.S_IFMT) === sys.S_IFREG && status.links === 1;
 }
 
 /**
- * Whether somebody else could change what is in an open directory, in words; "" if nobody could.
+ * Why another user could change what is in an open directory; "" if none could.
  * @param sticky whether it does if others may write there but not replace what is not theirs, as in /tmp
  */
 export function fault(directory: number, sticky: boolean): string {
@@ -144,7 +144,7 @@ function madeParent(path: string): number {
   return checked(at, path, true);
 }
 
-/** A part of a path. What is there is left as it is: a read-only or forbidden directory above is no obstacle. */
+/** Opens a part of a path. What exists is not changed, so a read-only directory on the way does not matter. */
 function openOrMakeWay(at: number, name: string, above: string, place: string): number {
   try {
     for (let attempt = 0; attempt < TRIES; attempt += 1) {

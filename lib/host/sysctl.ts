@@ -1,4 +1,4 @@
-/** Kernel settings below /proc/sys. Those of the network are the ones of the namespace the process is in. */
+/** Kernel settings below /proc/sys. Network settings are those of the network namespace of the process. */
 
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { errnoText, isShortage, SystemError } from "../sys/errno.ts";
@@ -22,8 +22,8 @@ export function readSysctl(parts: readonly string[]): string | null {
 }
 
 /**
- * Makes a setting have a value. What is right already is not written: some settings take the lock of all links, and where
- * /proc/sys is read-only it has to do as it is.
+ * Sets a setting, unless it has the value already: some settings take the lock of all links, and /proc/sys may be
+ * read-only.
  * @returns false if the kernel lacks the setting
  * @throws CniError 100 if it is there but cannot be written
  */
@@ -47,9 +47,9 @@ export function ensureSysctl(parts: readonly string[], value: string): boolean {
 }
 
 /**
- * As `ensureSysctl`, for a setting without which a pod works, too: what cannot be written is told on standard error, as
- * where /proc/sys is read-only.
- * @param loss what is missing without it, for that note
+ * As `ensureSysctl`, for a setting that a pod can do without: if it cannot be written, as with a read-only /proc/sys, a
+ * message goes to standard error.
+ * @param loss what is missing without it, for that message
  * @returns whether it has the value, or the kernel lacks it
  */
 export function preferSysctl(parts: readonly string[], value: string, loss: string): boolean {

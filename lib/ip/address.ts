@@ -184,7 +184,7 @@ function parseDecimal(text: string, max: number): number | null {
   return value <= max ? value : null;
 }
 
-/** Lists of thousands of addresses are read: so no parts are cut out. */
+/** Without substrings: lists have thousands of addresses. */
 function parseIpv4(text: string): Address | null {
   const bytes = new Uint8Array(4);
   let part = 0;
@@ -194,7 +194,7 @@ function parseIpv4(text: string): Address | null {
     const unit = i < text.length ? text.charCodeAt(i) : DOT;
     if (unit !== DOT) {
       const digit = unit - 0x30;
-      /* No second digit behind a zero. */
+      /* No leading zero. */
       if (digit < 0 || digit > 9 || (digits > 0 && value === 0)) return null;
       value = value * 10 + digit;
       digits += 1;

@@ -1,4 +1,4 @@
-/** Ranges of addresses in order, as a pool that is walked round and round. Pure. */
+/** Ranges of addresses as a pool from which addresses are allocated in a circle. Pure. */
 import { itemAt } from "../lists.ts";
 import {
   type Address,

@@ -1,6 +1,6 @@
 /**
- * Addresses by the thousand: each is four 32-bit words of an Int32Array, IPv4 as ::ffff:a.b.c.d (RFC 4291 section
- * 2.5.5.2), so that both families compare alike and prefix lengths count from 0 to 128. No objects are made. Pure.
+ * Thousands of addresses as words: each is four 32-bit words of an Int32Array, IPv4 as ::ffff:a.b.c.d (RFC 4291 section
+ * 2.5.5.2), so that both families are compared in the same way and prefix lengths are 0 to 128. No objects are created. Pure.
  */
 import type { Address, Prefix } from "./address.ts";
 
@@ -123,7 +123,7 @@ function readIpv4(text: Uint8Array, start: number, end: number, words: Int32Arra
     const byte = text[next] ?? 0;
     const digit = byte - ZERO;
     if (digit >= 0 && digit <= 9) {
-      /* No second digit behind a zero. */
+      /* No leading zero. */
       if (digits > 0 && value === 0) return -1;
       value = value * 10 + digit;
       digits += 1;

@@ -1,17 +1,16 @@
 /** Addresses of links (include/uapi/linux/if_addr.h). */
 import { type Address, addressOf, lastOf, type Prefix } from "../ip/address.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readU8, readU32 } from "./codec.ts";
-import { RTM_SETLINK, writeLinkHeader } from "./link.ts";
+import { writeLinkHeader } from "./link.ts";
 import { IPV4_DEVCONF_ARP_NOTIFY, SERVE_IPV4, writeIpv4Settings } from "./link-settings.ts";
+import { AttributeReader, readU8, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import { AF_INET, AF_INET6, AF_UNSPEC, RTM_SETLINK } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
-
-const AF_UNSPEC = 0;
-const AF_INET = 2;
-const AF_INET6 = 10;
 
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
@@ -24,15 +23,15 @@ const IFA_F_NODAD = 0x02;
 const IFA_F_TENTATIVE = 0x40;
 const IFA_F_DADFAILED = 0x08;
 
-/** Who put an address on a link: this marks ours (`ip address show` calls it "proto"). Linux keeps it from 5.18 on. */
+/** The origin of an address that Podwire puts on a link (`ip address show`: "proto"). Kernels before 5.18 do not keep it. */
 export const PROTOCOL_PODWIRE = 0x70;
 
-/** An address on a link, with what duplicate address detection says of it. */
+/** An address on a link, with the result of duplicate address detection. */
 export interface LinkAddress {
   readonly prefix: Prefix;
   readonly tentative: boolean;
   readonly failed: boolean;
-  /** Who put it there: PROTOCOL_PODWIRE, a number of the kernel's or somebody else's, 0 if nothing is known. */
+  /** Its origin: PROTOCOL_PODWIRE, another number, 0 if the kernel does not know it. */
   readonly protocol: number;
 }
 
@@ -42,8 +41,9 @@ export function socketFamily(address: Address): number {
 }
 
 /**
- * Writes a request for a new address on a link; refused with EEXIST if it is there. `nodad`: no detection of duplicates;
- * `protocol`: who puts it there, 0 to leave that open.
+ * Writes a request for a new address on a link: `ip address add PREFIX dev LINK [nodad] [proto NUMBER]`. Refused with EEXIST if
+ * it is there.
+ * @param protocol its origin; 0 for none
  */
 export function writeNewAddress(
   socket: NetlinkSocket,
@@ -66,9 +66,8 @@ export function writeNewAddress(
 }
 
 /**
- * Writes a request that has a link announce its IPv4 addresses, by gratuitous ARP, when it comes up or its Ethernet address
- * is set. The same as the setting net.ipv4.conf.LINK.arp_notify, without the search for its file in a new namespace, which
- * takes a tenth of a millisecond.
+ * Writes a request for `sysctl net.ipv4.conf.LINK.arp_notify=1`: the link announces its IPv4 addresses, by gratuitous ARP, when
+ * it comes up or its Ethernet address is set. To look its file up below /proc/sys in a new namespace would take 0.1 ms.
  */
 export function writeArpNotify(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_SETLINK, 0);
@@ -76,14 +75,14 @@ export function writeArpNotify(socket: NetlinkSocket, index: number): void {
   writeIpv4Settings(writer, [[IPV4_DEVCONF_ARP_NOTIFY, 1]]);
 }
 
-/** Writes a request that lets a link serve IPv4: net.ipv4.conf.LINK.forwarding=1, arp_ignore=0. */
+/** Writes a request for `sysctl net.ipv4.conf.LINK.forwarding=1 net.ipv4.conf.LINK.arp_ignore=0`. */
 export function writeServeIpv4(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_SETLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
   writeIpv4Settings(writer, SERVE_IPV4);
 }
 
-/** Writes a request that removes an address from a link; refused with EADDRNOTAVAIL if it is not there. */
+/** Writes a request for `ip address del PREFIX dev LINK`; refused with EADDRNOTAVAIL if it is not there. */
 export function writeDeleteAddress(socket: NetlinkSocket, index: number, prefix: Prefix): void {
   const writer = socket.request(RTM_DELADDR, 0);
   writeHeader(writer, socketFamily(prefix.address), prefix.length, index);
@@ -93,29 +92,22 @@ export function writeDeleteAddress(socket: NetlinkSocket, index: number, prefix:
 
 /**
  * The addresses of a link, both families.
- * @param namespace the number that the socket's namespace has for the link's, as `Link.peerNamespace`; -1 if it is the same.
- *   None are found where that number means nothing.
+ * @param namespace the number by which the socket's namespace knows that of the link, as `Link.peerNamespace`; -1 if they are
+ *   the same. No addresses are found if there is no such number.
  * @throws NetlinkError
  */
 export function listAddresses(socket: NetlinkSocket, index: number, namespace = -1): LinkAddress[] {
-  let addresses: LinkAddress[] = [];
-  socket.dump(
-    RTM_GETADDR,
-    (writer) => {
-      writeHeader(writer, 0, 0, index);
-      if (namespace >= 0) writer.attributeU32(IFA_TARGET_NETNSID, namespace);
-      writer.end();
-    },
-    (message) => {
-      /* Kernels without strict checking list all links' addresses. */
-      if (readU32(message.body, 4) !== index) return;
-      const address = decodeAddress(message.body);
-      if (address !== null) addresses.push(address);
-    },
-    () => {
-      addresses = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETADDR);
+  writeHeader(writer, 0, 0, index);
+  if (namespace >= 0) writer.attributeU32(IFA_TARGET_NETNSID, namespace);
+  writer.end();
+  const addresses: LinkAddress[] = [];
+  for (const { body } of socket.list()) {
+    /* Kernels without strict checking list the addresses of all links. */
+    if (readU32(body, 4) !== index) continue;
+    const address = decodeAddress(body);
+    if (address !== null) addresses.push(address);
+  }
   return addresses;
 }
 
@@ -127,21 +119,14 @@ export interface PlacedAddress {
 
 /** The addresses of all links, both families. @throws NetlinkError */
 export function listAllAddresses(socket: NetlinkSocket): PlacedAddress[] {
-  let addresses: PlacedAddress[] = [];
-  socket.dump(
-    RTM_GETADDR,
-    (writer) => {
-      writeHeader(writer, 0, 0, 0);
-      writer.end();
-    },
-    (message) => {
-      const address = decodeAddress(message.body);
-      if (address !== null) addresses.push({ link: readU32(message.body, 4), prefix: address.prefix });
-    },
-    () => {
-      addresses = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETADDR);
+  writeHeader(writer, 0, 0, 0);
+  writer.end();
+  const addresses: PlacedAddress[] = [];
+  for (const { body } of socket.list()) {
+    const address = decodeAddress(body);
+    if (address !== null) addresses.push({ link: readU32(body, 4), prefix: address.prefix });
+  }
   return addresses;
 }
 
@@ -159,7 +144,7 @@ export function decodeAddress(body: Uint8Array): LinkAddress | null {
     else if (attributes.type === IFA_FLAGS) flags = attributes.u32();
     else if (attributes.type === IFA_PROTO) protocol = attributes.u8();
   }
-  /* On a point-to-point link IFA_ADDRESS is the other end's; IPv6 has no IFA_LOCAL otherwise. */
+  /* On a point-to-point link IFA_ADDRESS is the address of the other end. On other links IPv6 has no IFA_LOCAL. */
   const own = local ?? address;
   if (own === null) return null;
   return {

@@ -1,7 +1,6 @@
 /** The codec of connections against what Linux 6.18 answers and what conntrack(8) 1.4.7 sends, as strace showed it. */
 import { describe, expect, test } from "vitest";
 import { formatAddress, parseAddress } from "../ip/address.ts";
-import { MessageWriter } from "./codec.ts";
 import {
   type Connection,
   type ConnectionFilter,
@@ -11,6 +10,7 @@ import {
   writeDeleteConnection,
   writeFilter,
 } from "./connections.ts";
+import { MessageWriter } from "./message-writer.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const bytes = (hex: string) => new Uint8Array(Buffer.from(hex.replaceAll(/\s/g, ""), "hex"));
@@ -59,7 +59,7 @@ const TCP = "6: 10.6.0.2 4000 > 10.6.0.1 8080, 10.6.0.1 8080 > 10.6.0.2 4000, zo
 /** What a function writes behind the netlink header. */
 function written(write: (writer: MessageWriter) => void): string {
   const writer = new MessageWriter();
-  writer.begin(0x101, 0, 1);
+  writer.begin(0x101, 0);
   write(writer);
   return Buffer.from(writer.bytes.subarray(16)).toString("hex");
 }
@@ -69,7 +69,7 @@ function deletion(connection: Connection | null): string {
   const writer = new MessageWriter();
   const socket = {
     request(type: number, flags: number): MessageWriter {
-      writer.begin(type, flags, 1);
+      writer.begin(type, flags);
       return writer;
     },
   };

@@ -1,17 +1,17 @@
 /**
  * The kernel's table of connections (include/uapi/linux/netfilter/nfnetlink_conntrack.h): counting, listing and removing
- * entries. Sockets here are NETLINK_NETFILTER ones in the namespace whose connections are meant.
+ * entries. The sockets are NETLINK_NETFILTER sockets in the network namespace of the connections.
  */
 
 import { type Address, parseAddress } from "../ip/address.ts";
 import { textAt } from "../lists.ts";
 import { EINVAL, ENOENT, EOPNOTSUPP } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
-import { AttributeReader, type MessageWriter } from "./codec.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
-
-const AF_INET = 2;
-const AF_INET6 = 10;
+import { AttributeReader } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { writeNetfilterHeader } from "./netfilter.ts";
+import { AF_INET, AF_INET6 } from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 /* NFNL_SUBSYS_CTNETLINK << 8, and IPCTNL_MSG_CT_GET, _DELETE, _GET_STATS */
 const CT_GET = 0x101;
@@ -38,14 +38,14 @@ const CTA_FILTER_ORIG_FLAGS = 1;
 const CTA_FILTER_REPLY_FLAGS = 2;
 const CTA_STATS_GLOBAL_ENTRIES = 1;
 
-/* What a filter looks at (net/netfilter/nf_internals.h, Linux 5.8). */
+/* Which fields a filter compares (net/netfilter/nf_internals.h, Linux 5.8). */
 const FILTER_IP_SRC = 1 << 0;
 const FILTER_PROTO_NUM = 1 << 3;
 const FILTER_PROTO_DST_PORT = 1 << 5;
 /* linux/netfilter/nf_conntrack_common.h */
 const IPS_DST_NAT = 1 << 5;
 
-/** So many entries are removed with one send. */
+/** How many entries are removed with one send. */
 const AT_ONCE = 256;
 
 /** One direction of a connection. */
@@ -56,33 +56,33 @@ export interface Tuple {
   readonly destinationPort: number;
 }
 
-/** An entry of the table. The reply's source is where the packets really go: it differs from the destination if translated. */
+/** An entry of the table. The packets go to the source of the reply, which differs from the destination if it is translated. */
 export interface Connection {
   readonly protocol: number;
   readonly original: Tuple;
   readonly reply: Tuple;
   readonly zone: number;
-  /** The kernel's number for the entry, 4 bytes; null if it was not told. */
+  /** The kernel's number for the entry, 4 bytes; null if it is not known. */
   readonly id: Uint8Array | null;
 }
 
-/** Which entries the kernel is to list. Kernels before 5.8 list more of them, so each has to be looked at again. */
+/** Which entries the kernel lists. Kernels before 5.8 list more of them, so the caller must check each. */
 export interface ConnectionFilter {
-  /** 0 for both; then only `translated` may be set besides. */
+  /** 0 for both; then of the other fields only `translated` may be set. */
   readonly family: 0 | 4 | 6;
   /** Connections of a protocol (IPPROTO_*) to a port; 0 and 0 for all. */
   readonly protocol: number;
   readonly destinationPort: number;
   /**
-   * Connections whose packets go to an IPv4 address: the source of the replies. Null for all. Linux has the comparison the
-   * wrong way round for IPv6 (ctnetlink_filter_match_tuple in nf_conntrack_netlink.c, seen in 6.18).
+   * Connections whose packets go to an IPv4 address: the source of the replies. Null for all. Linux compares
+   * IPv6 addresses the wrong way round (ctnetlink_filter_match_tuple in nf_conntrack_netlink.c, seen in 6.18).
    */
   readonly replySource: Address | null;
   /** Only connections whose destination was translated (from Linux 5.18 on). */
   readonly translated: boolean;
 }
 
-/** Lets all entries of both families through. */
+/** All entries of both families. */
 export const NO_FILTER: ConnectionFilter = {
   family: 0,
   protocol: 0,
@@ -92,26 +92,25 @@ export const NO_FILTER: ConnectionFilter = {
 };
 
 /**
- * How many entries the namespace has. A kernel that lacks this interface, and so cannot remove any either, has none.
+ * How many entries the namespace has: `conntrack -C`. 0 for a kernel without this interface: it could not remove any.
  * @throws NetlinkError, SystemError
  */
 export function countEntries(socket: NetlinkSocket): number {
-  writeHeader(socket.query(CT_GET_STATS), 0).end();
-  let entries = 0;
-  const errno =
-    socket.executeAll((message) => {
-      const attributes = new AttributeReader(message.body, 4);
-      while (attributes.next()) {
-        if (attributes.type === CTA_STATS_GLOBAL_ENTRIES) entries = attributes.be32();
-      }
-    })[0] ?? 0;
-  if (errno !== 0 && errno !== EINVAL && errno !== EOPNOTSUPP) throw new NetlinkError(errno, "", 0);
-  return entries;
+  const writer = socket.query(CT_GET_STATS);
+  writeNetfilterHeader(writer, 0, 0);
+  writer.end();
+  const body = socket.answer([EINVAL, EOPNOTSUPP]);
+  if (body === null) return 0;
+  const attributes = new AttributeReader(body, 4);
+  while (attributes.next()) {
+    if (attributes.type === CTA_STATS_GLOBAL_ENTRIES) return attributes.be32();
+  }
+  return 0;
 }
 
 /**
- * Lists entries of protocols with ports.
- * @param isWanted which of those that pass the filter to keep
+ * Lists entries of protocols with ports: `conntrack -L`.
+ * @param isWanted which of the entries that pass the filter are returned
  * @throws NetlinkError, SystemError
  */
 export function listConnections(
@@ -119,12 +118,12 @@ export function listConnections(
   filter: ConnectionFilter,
   isWanted: (connection: Connection) => boolean,
 ): Connection[] {
+  writeFilter(socket.dump(CT_GET), filter);
   let connections: Connection[] = [];
-  socket.dump(
-    CT_GET,
-    (writer) => writeFilter(writer, filter),
-    (message) => {
-      const connection = decodeConnection(message.body);
+  /* Of what may be hundreds of thousands of entries only those that are wanted are kept in memory. */
+  socket.listEach(
+    ({ body }) => {
+      const connection = decodeConnection(body);
       if (connection !== null && isWanted(connection)) connections.push(connection);
     },
     () => {
@@ -139,18 +138,18 @@ export function removeConnections(socket: NetlinkSocket, connections: readonly C
   let removed = 0;
   for (let from = 0; from < connections.length; from += AT_ONCE) {
     for (const connection of connections.slice(from, from + AT_ONCE)) writeDeleteConnection(socket, connection);
-    for (const errno of socket.executeAll(() => {})) {
-      if (errno === 0) removed += 1;
-      else if (errno !== ENOENT) throw new NetlinkError(errno, "", 0);
-    }
+    const refusals = socket.exchange(() => {});
+    for (const refusal of refusals) if (refusal.errno !== ENOENT) throw refusal;
+    removed += Math.min(AT_ONCE, connections.length - from) - refusals.length;
   }
   return removed;
 }
 
-/** Writes a request that removes one entry, and no other that took its place; refused with ENOENT if it is gone. */
+/** Writes a request that removes this entry, and none that has replaced it; refused with ENOENT if it is gone. */
 export function writeDeleteConnection(socket: NetlinkSocket, connection: Connection): void {
   const { original } = connection;
-  const writer = writeHeader(socket.request(CT_DELETE, 0), socketFamily(original.source));
+  const writer = socket.request(CT_DELETE, 0);
+  writeNetfilterHeader(writer, socketFamily(original.source), 0);
   const tuple = writer.beginNested(CTA_TUPLE_ORIG);
   const ip = writer.beginNested(CTA_TUPLE_IP);
   const is4 = original.source.family === 4;
@@ -168,17 +167,9 @@ export function writeDeleteConnection(socket: NetlinkSocket, connection: Connect
   writer.end();
 }
 
-/** struct nfgenmsg. */
-function writeHeader(writer: MessageWriter, family: number): MessageWriter {
-  writer.u8(family);
-  writer.u8(0);
-  writer.u16(0);
-  return writer;
-}
-
-/** Completes a listing request. */
+/** Completes a dump request. */
 export function writeFilter(writer: MessageWriter, filter: ConnectionFilter): void {
-  writeHeader(writer, filter.family === 0 ? 0 : filter.family === 4 ? AF_INET : AF_INET6);
+  writeNetfilterHeader(writer, filter.family === 0 ? 0 : filter.family === 4 ? AF_INET : AF_INET6, 0);
   if (filter.protocol !== 0) {
     const tuple = writer.beginNested(CTA_TUPLE_ORIG);
     const protocol = writer.beginNested(CTA_TUPLE_PROTO);
@@ -223,7 +214,7 @@ export function decodeConnection(body: Uint8Array): Connection | null {
   return connectionOf(original, reply, zone, id);
 }
 
-/** What has been found of one direction. */
+/** What was read of one direction. */
 class TupleParts {
   protocol = 0;
   source: Address | null = null;
@@ -267,7 +258,7 @@ function readTuple(attributes: AttributeReader, parts: TupleParts): void {
 /**
  * Reads entries from the text of /proc/net/nf_conntrack, one a line: `ipv4 2 udp 17 29 src=A dst=B sport=1 dport=2 ... src=B
  * dst=A sport=2 dport=1 ... zone=0 use=2` (net/netfilter/nf_conntrack_standalone.c).
- * @param ports the original destination ports of interest: most lines are for others, and cost less
+ * @param ports the original destination ports that are wanted: other lines, which are most, are not parsed
  */
 export function parseConnections(text: string, ports: readonly number[]): Connection[] {
   const connections: Connection[] = [];
@@ -293,7 +284,7 @@ function parseConnection(line: string): Connection | null {
     if (equals < 0) continue;
     const key = word.slice(0, equals);
     const value = word.slice(equals + 1);
-    /* Each key stands twice, in the same order for the two directions. */
+    /* Each key occurs twice: first for the original direction, then for the reply. */
     const parts = original.destinationPort < 0 ? original : reply;
     if (key === "src") parts.source = parseAddress(value);
     else if (key === "dst") parts.destination = parseAddress(value);

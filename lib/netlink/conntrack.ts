@@ -1,6 +1,6 @@
 /**
- * Connections that must go when a published port comes or goes: an entry in the kernel's table decides where the
- * packets of its connection are sent for as long as there are any, whatever the rules have become meanwhile.
+ * Connections that must be forgotten when a port is published or no longer published. As long as a connection has an entry in
+ * the kernel's table, its packets go where the entry says, also after the rules have changed.
  */
 import { readLargeText } from "../host/directory.ts";
 import { type Address, sameAddress } from "../ip/address.ts";
@@ -21,7 +21,7 @@ export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
 export const IPPROTO_SCTP = 132;
 
-/** A port of the host that leads to one of a pod. */
+/** A port of the host that is translated to a port of a pod. */
 export interface PublishedPort {
   /** IPPROTO_*. */
   readonly protocol: number;
@@ -34,25 +34,25 @@ export interface PublishedPort {
 }
 
 /*
- * What looking at the table costs, in microseconds. The kernel lists it bucket by bucket with a lock for each of them, full
- * or empty, and there are 262,144 as a rule; an entry that its filter stops is cheap, one that reaches us is not.
+ * The cost of listing the table, in microseconds. The kernel takes a lock for each bucket, also for empty ones, and there are
+ * usually 262,144. An entry that the kernel's filter rejects is cheap; one that is sent to us is not.
  */
 const LISTING_US = 8700;
 const STOPPED_ENTRY_US = 0.2;
 const ENTRY_US = 6.3;
 
 /**
- * /proc/net/nf_conntrack takes no locks: 200 us and 2 us an entry. But before Linux 6.15 each page of it (20 entries) is
- * found by counting from the beginning. Up to so many entries it is the quicker way all the same. Not every kernel has it.
+ * To read /proc/net/nf_conntrack takes no locks: 200 us, and 2 us an entry. But before Linux 6.15 the kernel counts from the
+ * beginning for each page (20 entries). It is faster up to this many entries. Not every kernel has it.
  */
 const SMALL_TABLE = 1000;
 const TABLE_PATH = "/proc/self/net/nf_conntrack";
 const TABLE_BYTES = 1024 * 1024;
 
 /**
- * After ports were published: removes the connections to them that go elsewhere, because they began before, or when the
- * port led to another pod. Connections to other hosts are left alone, those that go to the pod already, and those of TCP
- * to a process of the host: cut off here, they would be sent to the pod, which knows nothing of them.
+ * After ports were published: removes the connections to them that go elsewhere, because they are older, or because the port
+ * was published for another pod. These stay: connections to other hosts, connections that go to the pod already, and TCP
+ * connections to a process of the host, whose packets would otherwise go to the pod, which does not know them.
  * @param socket a NETLINK_NETFILTER socket in the host's namespace; this function must run in that namespace too
  * @returns how many were removed
  * @throws NetlinkError, SystemError
@@ -72,8 +72,8 @@ export function flushStale(socket: NetlinkSocket, ports: readonly PublishedPort[
 }
 
 /**
- * After ports are no longer published: removes the connections to them that go to the pod, whichever address of the host
- * they are for. Whoever gets the pod's address next must not get its traffic.
+ * After ports are no longer published: removes the connections to them that go to the pod, for any address of the host. The
+ * next pod with the same address must not get their packets.
  * @param socket a NETLINK_NETFILTER socket in the host's namespace; this function must run in that namespace too
  * @returns how many were removed
  * @throws NetlinkError, SystemError
@@ -86,7 +86,7 @@ export function flushTranslated(socket: NetlinkSocket, ports: readonly Published
   return removeConnections(socket, own);
 }
 
-/** Whether the connection is one to a published port that goes to the pod's. */
+/** Whether the connection is to a published port and goes to the pod's port. */
 function isPublished(connection: Connection, ports: readonly PublishedPort[]): boolean {
   const { source, sourcePort } = connection.reply;
   return ports.some(
@@ -94,7 +94,7 @@ function isPublished(connection: Connection, ports: readonly PublishedPort[]): b
   );
 }
 
-/** Whether it is a connection of TCP that is not translated: the answers come from where the packets are sent. */
+/** Whether it is a TCP connection that is not translated: the replies come from its destination. */
 function isDirectTcp(connection: Connection): boolean {
   const { original, reply } = connection;
   return (
@@ -108,7 +108,7 @@ function isToPort(connection: Connection, port: PublishedPort): boolean {
   return connection.protocol === port.protocol && connection.original.destinationPort === port.hostPort;
 }
 
-/** Whether the connection may be one to the published port, wherever it goes. */
+/** Whether the connection may be to the published port, wherever its packets go. */
 function isTo(connection: Connection, port: PublishedPort): boolean {
   const { destination } = connection.original;
   if (!isToPort(connection, port) || destination.family !== port.podAddress.family) return false;
@@ -127,7 +127,7 @@ function toThisHost(connections: readonly Connection[]): Connection[] {
   }
 }
 
-/** The entries wanted by way of /proc if there are few and the kernel offers it; null otherwise. */
+/** The wanted entries, read from /proc if there are few entries and the kernel has the file; null otherwise. */
 function readSmallTable(
   entries: number,
   ports: readonly PublishedPort[],
@@ -140,7 +140,7 @@ function readSmallTable(
   return parseConnections(text, hostPorts).filter((connection) => isWanted(connection));
 }
 
-/** Filters that let the connections to the published ports through: one a port, or one for all where that is cheaper. */
+/** Filters for the connections to the published ports: one for each port, or one for all if that is cheaper. */
 function filtersByPort(ports: readonly PublishedPort[], entries: number, translated: boolean): ConnectionFilter[] {
   const filters: ConnectionFilter[] = [];
   for (const { protocol, hostPort, podAddress } of ports) {
@@ -155,7 +155,7 @@ function filtersByPort(ports: readonly PublishedPort[], entries: number, transla
   return filters;
 }
 
-/** Filters that let the connections to the pod through: one an IPv4 address; for IPv6 that does not work. */
+/** Filters for the connections to the pod: one for each IPv4 address; for IPv6 see `ConnectionFilter.replySource`. */
 function filtersByPod(ports: readonly PublishedPort[], entries: number): ConnectionFilter[] {
   const filters: ConnectionFilter[] = [];
   for (const { podAddress } of ports) {
@@ -178,7 +178,7 @@ function listAll(
     return found;
   } catch (error) {
     if (!(error instanceof NetlinkError) || (error.errno !== EINVAL && error.errno !== EOPNOTSUPP)) throw error;
-    /* A kernel that does not take such filters: every entry is looked at. */
+    /* The kernel does not know such filters: each entry is checked here. */
     return listConnections(socket, NO_FILTER, isWanted);
   }
 }

@@ -1,9 +1,8 @@
-/** What links leave to the hardware, or to the links below them (include/uapi/linux/ethtool_netlink.h, genetlink.h). */
+/** Offloads: what links leave to the hardware or to the links below them (include/uapi/linux/ethtool_netlink.h, genetlink.h). */
 import { ENOENT } from "../sys/errno.ts";
-import { AttributeReader } from "./codec.ts";
+import { AttributeReader } from "./message-reader.ts";
+import { NETLINK_GENERIC } from "./netlink.ts";
 import { NetlinkSocket } from "./socket.ts";
-
-const NETLINK_GENERIC = 16;
 
 const GENL_ID_CTRL = 16;
 const CTRL_CMD_GETFAMILY = 3;
@@ -22,7 +21,7 @@ const ETHTOOL_A_BITSET_BIT_NAME = 2;
 const ETHTOOL_A_BITSET_BIT_VALUE = 3;
 
 /**
- * Turns a feature of a link on or off; no matter if it is so already.
+ * `ethtool -K LINK FEATURE on|off`. To set what is set already succeeds.
  * @param link its index in the network namespace that the process is in
  * @param feature as ethtool -k lists it: "tx-checksum-ip-generic"
  * @returns the error number with which the kernel refused, 0 if it did not; ENOENT if it has no such interface (before 5.7)
@@ -56,7 +55,7 @@ export function setFeature(link: number, feature: string, on: boolean): number {
   }
 }
 
-/** The number of a family of generic netlink, 0 if the kernel has none of the name. */
+/** The number of a generic netlink family; 0 if the kernel has none of that name. */
 function familyOf(socket: NetlinkSocket, name: string): number {
   const writer = socket.query(GENL_ID_CTRL);
   writer.u8(CTRL_CMD_GETFAMILY);
@@ -65,7 +64,7 @@ function familyOf(socket: NetlinkSocket, name: string): number {
   writer.attributeText(CTRL_ATTR_FAMILY_NAME, name);
   writer.end();
   let family = 0;
-  socket.executeAll((message) => {
+  socket.exchange((message) => {
     const attributes = new AttributeReader(message.body, 4);
     while (attributes.next()) {
       if (attributes.type === CTRL_ATTR_FAMILY_ID) family = attributes.u16();

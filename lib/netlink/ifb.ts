@@ -1,22 +1,27 @@
-/** Intermediate functional blocks: links whose queue other links' incoming packets are sent through (drivers/net/ifb.c). */
-import { NLM_F_CREATE, NLM_F_EXCL } from "./codec.ts";
-import { IFF_UP, RTM_SETLINK, writeLinkHeader } from "./link.ts";
+/** Intermediate functional blocks: links to which filters redirect packets, to shape them there (drivers/net/ifb.c). */
+
+import { writeLinkHeader } from "./link.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import {
+  AF_INET6,
+  AF_UNSPEC,
+  IFF_UP,
+  IFLA_ADDRESS,
+  IFLA_AF_SPEC,
+  IFLA_IFALIAS,
+  IFLA_IFNAME,
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  IFLA_MTU,
+  RTM_NEWLINK,
+  RTM_SETLINK,
+} from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-const RTM_NEWLINK = 16;
-const AF_UNSPEC = 0;
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFLA_LINKINFO = 18;
-const IFLA_IFALIAS = 20;
-const IFLA_AF_SPEC = 26;
-const AF_INET6 = 10;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
-const IFLA_INFO_KIND = 1;
 
-/** What a new block is made with. */
+/** The properties of a new ifb link. */
 export interface NewIfb {
   readonly name: string;
   readonly mac: Uint8Array;
@@ -24,8 +29,9 @@ export interface NewIfb {
 }
 
 /**
- * Writes a request for a new block, down; refused with EEXIST if the name is taken, with EOPNOTSUPP if the kernel has no
- * such links. With a multicast address nothing is made: EADDRNOTAVAIL says that the kernel has them.
+ * Writes a request for `ip link add NAME address MAC mtu MTU type ifb`. Refused with EEXIST if the name is taken, with
+ * EOPNOTSUPP if the kernel has no ifb. A multicast MAC is refused with EADDRNOTAVAIL if the kernel has ifb: a test that
+ * makes nothing.
  */
 export function writeNewIfb(socket: NetlinkSocket, ifb: NewIfb): void {
   const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
@@ -39,7 +45,7 @@ export function writeNewIfb(socket: NetlinkSocket, ifb: NewIfb): void {
   writer.end();
 }
 
-/** Writes a request that gives a link its alias and brings it up. */
+/** Writes a request for `ip link set LINK alias ALIAS up`. */
 export function writeNamedUp(socket: NetlinkSocket, index: number, alias: string): void {
   const writer = socket.request(RTM_SETLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, index, IFF_UP, IFF_UP);
@@ -48,8 +54,8 @@ export function writeNamedUp(socket: NetlinkSocket, index: number, alias: string
 }
 
 /**
- * Writes a request that keeps the kernel from giving a link an IPv6 address of its own; refused where there is no IPv6. A
- * link that had one takes twice as long to remove.
+ * Writes a request for `ip link set LINK addrgenmode none`: no link-local IPv6 address. Refused without IPv6. A link that had
+ * such an address takes twice as long to delete.
  */
 export function writeNoAddress(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_SETLINK, 0);

@@ -1,14 +1,14 @@
-/** Settings of links, net.ipv4.conf.LINK.*, by netlink: that takes neither a file for each nor a writable /proc/sys. */
-import { type AttributeReader, type MessageWriter, readU32 } from "./codec.ts";
+/** The settings net.ipv4.conf.LINK.* by netlink: this needs no writable /proc/sys, and no file for each setting. */
+import { type AttributeReader, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { AF_INET, IFLA_AF_SPEC } from "./rtnetlink.ts";
 
-const IFLA_AF_SPEC = 26;
-const AF_INET = 2;
 const IFLA_INET_CONF = 1;
 /* linux/ip.h */
 const IPV4_DEVCONF_FORWARDING = 1;
 const IPV4_DEVCONF_ARP_IGNORE = 19;
 export const IPV4_DEVCONF_ARP_NOTIFY = 22;
-/** The value of arp_ignore with which a link answers no ARP request at all. */
+/** The value of arp_ignore for a link that answers no ARP requests. */
 const ARP_IGNORE_ALL = 8;
 
 /** One of the settings of IPv4: its number, and its value. */
@@ -20,7 +20,7 @@ export const SERVE_IPV4: readonly Ipv4Setting[] = [
   [IPV4_DEVCONF_ARP_IGNORE, 0],
 ];
 
-/** Completes an RTM_SETLINK request, behind its header, with settings of IPv4. */
+/** Completes an RTM_SETLINK request, after its fixed part, with settings of IPv4. */
 export function writeIpv4Settings(writer: MessageWriter, wanted: readonly Ipv4Setting[]): void {
   const families = writer.beginNested(IFLA_AF_SPEC);
   const ipv4 = writer.beginNested(AF_INET);
@@ -33,8 +33,8 @@ export function writeIpv4Settings(writer: MessageWriter, wanted: readonly Ipv4Se
 }
 
 /**
- * Whether a link's settings, its IFLA_AF_SPEC, let it forward IPv4 packets and answer ARP requests. The kernel tells all of
- * IPv4's as one array.
+ * Whether a link's settings, its IFLA_AF_SPEC, let it forward IPv4 packets and answer ARP requests. The kernel sends all
+ * settings of IPv4 as one array.
  */
 export function decodeServesIpv4(families: AttributeReader): boolean {
   while (families.next()) {

@@ -1,51 +1,50 @@
-/** Links (network interfaces): making, changing, reading (include/uapi/linux/if_link.h, rtnetlink.h). */
+/** Links (network interfaces): adding, changing, reading (include/uapi/linux/if_link.h, rtnetlink.h). */
 import { formatMac } from "../ip/mac.ts";
 import { ENODEV } from "../sys/errno.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readI32, readU32 } from "./codec.ts";
 import { decodeServesIpv4 } from "./link-settings.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import { AttributeReader, readI32, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import {
+  AF_UNSPEC,
+  IFF_UP,
+  IFLA_ADDRESS,
+  IFLA_AF_SPEC,
+  IFLA_BRPORT_ISOLATED,
+  IFLA_BRPORT_MODE,
+  IFLA_EXT_MASK,
+  IFLA_IFALIAS,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_INFO_SLAVE_DATA,
+  IFLA_INFO_SLAVE_KIND,
+  IFLA_LINK_NETNSID,
+  IFLA_LINKINFO,
+  IFLA_MASTER,
+  IFLA_MTU,
+  RTEXT_FILTER_SKIP_STATS,
+  RTM_DELLINK,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+  RTM_SETLINK,
+} from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
-export const RTM_NEWLINK = 16;
-export const RTM_DELLINK = 17;
-export const RTM_GETLINK = 18;
-export const RTM_SETLINK = 19;
-
-const AF_UNSPEC = 0;
-
-export const IFF_UP = 0x1;
 const IFF_PROMISC = 0x100;
 
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
 const IFLA_LINK = 5;
-const IFLA_MASTER = 10;
 const IFLA_OPERSTATE = 16;
-const IFLA_LINKINFO = 18;
-const IFLA_IFALIAS = 20;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
-export const IFLA_EXT_MASK = 29;
 const IFLA_NUM_TX_QUEUES = 31;
 const IFLA_NUM_RX_QUEUES = 32;
-const IFLA_AF_SPEC = 26;
-const IFLA_LINK_NETNSID = 37;
-
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
-const IFLA_INFO_SLAVE_KIND = 4;
-const IFLA_INFO_SLAVE_DATA = 5;
 
 const IFLA_BR_VLAN_FILTERING = 7;
 const IFLA_BR_VLAN_PROTOCOL = 8;
 const VETH_INFO_PEER = 1;
 
 const IFLA_BRPORT_STATE = 1;
-const IFLA_BRPORT_MODE = 4;
-const IFLA_BRPORT_ISOLATED = 33;
-
-/** Leaves counters out of the answers: summing them up over all processors is most of the work. */
-const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
 /** Operational states (RFC 2863; IF_OPER_* in linux/if.h). */
 export const OPERSTATE_UNKNOWN = 0;
@@ -60,7 +59,7 @@ export const OPERSTATE_NAMES: readonly string[] = [
   "up",
 ];
 
-/** What a bridge knows of a port. */
+/** The state and options of a bridge port. */
 export interface BridgePort {
   /** 3 is forwarding (linux/if_bridge.h BR_STATE_*). */
   readonly state: number;
@@ -82,19 +81,19 @@ export interface Link {
   readonly operstate: number;
   /** Index of the bridge or other master, 0 for none. */
   readonly master: number;
-  /** For a veth its peer's index, in the peer's namespace; 0 for none. Alone it says nothing: any namespace may have that index. */
+  /** For a veth the index of its peer, which is unique only together with `peerNamespace`; 0 for none. */
   readonly peer: number;
-  /** The number that this link's namespace has for the one its peer is in; -1 if that is the same namespace. */
+  /** The number by which this link's namespace knows that of its peer; -1 if they are the same. */
   readonly peerNamespace: number;
   readonly alias: string;
   readonly port: BridgePort | null;
-  /** Whether its own settings let it forward IPv4 packets and answer ARP requests; true if the kernel does not tell. */
+  /** Whether its own settings let it forward IPv4 packets and answer ARP requests; true if the kernel does not say. */
   readonly servesIpv4: boolean;
-  /** Whether a bridge filters by VLAN; null if this is no bridge or the kernel cannot. */
+  /** Whether a bridge filters by VLAN; null if the link is not a bridge or the kernel cannot filter. */
   readonly vlanFiltering: boolean | null;
 }
 
-/** What a new bridge is made with. `mtu` 0 leaves the kernel's default; `vlanFiltering` false leaves it off. */
+/** The properties of a new bridge. `mtu` 0 leaves the kernel's default; `vlanFiltering` false leaves it off. */
 export interface NewBridge {
   readonly name: string;
   readonly mac: Uint8Array;
@@ -102,7 +101,7 @@ export interface NewBridge {
   readonly vlanFiltering: boolean;
 }
 
-/** What a new veth pair is made with. The peer goes into the namespace `peerNamespaceFd`, or stays if that is negative. */
+/** The properties of a new veth pair. The peer goes into the namespace `peerNamespaceFd`, or stays if that is negative. */
 export interface NewVeth {
   readonly name: string;
   readonly mac: Uint8Array;
@@ -116,7 +115,7 @@ export interface NewVeth {
   readonly peerNamespaceFd: number;
 }
 
-/** Writes a request for a new bridge, down; refused with EEXIST if the name is taken. */
+/** Writes a request for `ip link add NAME address MAC type bridge`; refused with EEXIST if the name is taken. */
 export function writeNewBridge(socket: NetlinkSocket, bridge: NewBridge): void {
   const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
@@ -134,7 +133,7 @@ export function writeNewBridge(socket: NetlinkSocket, bridge: NewBridge): void {
   writer.end();
 }
 
-/** Writes a request for a new veth pair, both ends down; refused with EEXIST if either name is taken. */
+/** Writes a request for `ip link add NAME type veth peer name PEER netns POD`, both ends down; refused with EEXIST if either name is taken. */
 export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
   const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
@@ -160,7 +159,7 @@ export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
   writer.end();
 }
 
-/** Writes a request that brings a link up (or down) and, with `promiscuous`, makes it promiscuous. */
+/** Writes a request for `ip link set LINK up|down [promisc on]`. */
 export function writeLinkUp(socket: NetlinkSocket, index: number, up: boolean, promiscuous: boolean): void {
   const flags = (up ? IFF_UP : 0) | (promiscuous ? IFF_PROMISC : 0);
   const writer = socket.request(RTM_NEWLINK, 0);
@@ -168,43 +167,9 @@ export function writeLinkUp(socket: NetlinkSocket, index: number, up: boolean, p
   writer.end();
 }
 
-/** Writes a request that sets a bridge port's options and its alias, and brings it up. */
-export function writePort(
-  socket: NetlinkSocket,
-  index: number,
-  alias: string,
-  hairpin: boolean,
-  isolated: boolean,
-): void {
-  const writer = socket.request(RTM_NEWLINK, 0);
-  writeLinkHeader(writer, AF_UNSPEC, index, IFF_UP, IFF_UP);
-  writer.attributeText(IFLA_IFALIAS, alias);
-  const info = writer.beginNested(IFLA_LINKINFO);
-  writer.attributeText(IFLA_INFO_SLAVE_KIND, "bridge");
-  const data = writer.beginNested(IFLA_INFO_SLAVE_DATA);
-  writer.attributeU8(IFLA_BRPORT_MODE, hairpin ? 1 : 0);
-  writer.attributeU8(IFLA_BRPORT_ISOLATED, isolated ? 1 : 0);
-  writer.endNested(data);
-  writer.endNested(info);
-  writer.end();
-}
-
-/** Writes a request that turns hairpin mode of a bridge port on. */
-export function writeHairpin(socket: NetlinkSocket, index: number): void {
-  const writer = socket.request(RTM_NEWLINK, 0);
-  writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
-  const info = writer.beginNested(IFLA_LINKINFO);
-  writer.attributeText(IFLA_INFO_SLAVE_KIND, "bridge");
-  const data = writer.beginNested(IFLA_INFO_SLAVE_DATA);
-  writer.attributeU8(IFLA_BRPORT_MODE, 1);
-  writer.endNested(data);
-  writer.endNested(info);
-  writer.end();
-}
-
 /**
- * Writes a request that sets a link's Ethernet address. Setting the address it has changes nothing, but makes the kernel
- * announce the link's IP addresses where arp_notify and ndisc_notify ask for that.
+ * Writes a request for `ip link set LINK address MAC`. To set the address that the link has changes nothing, but with arp_notify
+ * and ndisc_notify the kernel announces the link's IP addresses.
  */
 export function writeLinkAddress(socket: NetlinkSocket, index: number, mac: Uint8Array): void {
   const writer = socket.request(RTM_SETLINK, 0);
@@ -213,7 +178,7 @@ export function writeLinkAddress(socket: NetlinkSocket, index: number, mac: Uint
   writer.end();
 }
 
-/** Writes a request that removes a link; the other end of a veth goes with it. */
+/** Writes a request for `ip link delete LINK`, which also deletes the other end of a veth. */
 export function writeDeleteLink(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_DELLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
@@ -222,9 +187,9 @@ export function writeDeleteLink(socket: NetlinkSocket, index: number): void {
 
 /** The link of a name; null if there is none. @throws NetlinkError */
 export function getLinkByName(socket: NetlinkSocket, name: string): Link | null {
-  /* A longer one, of a result that somebody else wrote, is not looked for but refused (IFNAMSIZ with its NUL). */
+  /* The kernel refuses longer names (IFNAMSIZ, with a NUL); a result of another plugin may have one. */
   if (new TextEncoder().encode(name).length > 15) return null;
-  const writer = socket.request(RTM_GETLINK, 0);
+  const writer = socket.query(RTM_GETLINK);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
   writer.attributeText(IFLA_IFNAME, name);
   writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
@@ -234,7 +199,7 @@ export function getLinkByName(socket: NetlinkSocket, name: string): Link | null 
 
 /** The link of an index; null if there is none. @throws NetlinkError */
 export function getLinkByIndex(socket: NetlinkSocket, index: number): Link | null {
-  writeGetLink(socket.request(RTM_GETLINK, 0), index);
+  writeGetLink(socket.query(RTM_GETLINK), index);
   return oneLink(socket);
 }
 
@@ -247,29 +212,22 @@ export function writeGetLink(writer: MessageWriter, index: number): void {
 
 /** All links of a kind ("": any), or with a master (0: any). @throws NetlinkError */
 export function listLinks(socket: NetlinkSocket, kind: string, master: number): Link[] {
-  let links: Link[] = [];
-  socket.dump(
-    RTM_GETLINK,
-    (writer) => {
-      writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
-      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-      if (master > 0) writer.attributeU32(IFLA_MASTER, master);
-      if (kind !== "") {
-        const info = writer.beginNested(IFLA_LINKINFO);
-        writer.attributeText(IFLA_INFO_KIND, kind);
-        writer.endNested(info);
-      }
-      writer.end();
-    },
-    (message) => {
-      const link = decodeLink(message.body);
-      /* Kernels without strict checking list everything. */
-      if ((kind === "" || link.kind === kind) && (master === 0 || link.master === master)) links.push(link);
-    },
-    () => {
-      links = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETLINK);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  if (master > 0) writer.attributeU32(IFLA_MASTER, master);
+  if (kind !== "") {
+    const info = writer.beginNested(IFLA_LINKINFO);
+    writer.attributeText(IFLA_INFO_KIND, kind);
+    writer.endNested(info);
+  }
+  writer.end();
+  const links: Link[] = [];
+  for (const { body } of socket.list()) {
+    const link = decodeLink(body);
+    /* Kernels without strict checking list all links. */
+    if ((kind === "" || link.kind === kind) && (master === 0 || link.master === master)) links.push(link);
+  }
   return links;
 }
 
@@ -340,7 +298,7 @@ function decodeLinkInfo(attributes: AttributeReader): LinkInfo {
   return { kind, vlanFiltering, port };
 }
 
-/** A kernel that cannot filter says "off"; that it cannot shows in the attributes that it leaves out. */
+/** A kernel that cannot filter also says "off", but lacks the attribute for the VLAN protocol. */
 function decodeVlanFiltering(attributes: AttributeReader): boolean | null {
   let on = false;
   let capable = false;
@@ -364,21 +322,13 @@ function decodePort(attributes: AttributeReader): BridgePort {
 }
 
 function oneLink(socket: NetlinkSocket): Link | null {
-  let link: Link | null = null;
-  try {
-    socket.execute((message) => {
-      if (message.type === RTM_NEWLINK) link = decodeLink(message.body);
-    });
-  } catch (error) {
-    if (error instanceof NetlinkError && error.errno === ENODEV) return null;
-    throw error;
-  }
-  return link;
+  const body = socket.answer([ENODEV]);
+  return body === null ? null : decodeLink(body);
 }
 
 /**
- * A veth uses one queue, but the kernel makes one for each processor, registers them all and takes all but one back: a
- * third of the cost of a pair with two processors, and more with each further one.
+ * One queue, which is what a veth uses. By default the kernel creates one for each CPU, registers them, and removes all but one:
+ * a third of the cost of a pair on two CPUs, and more on more.
  */
 function writeOneQueue(writer: MessageWriter): void {
   writer.attributeU32(IFLA_NUM_TX_QUEUES, 1);

@@ -1,18 +1,16 @@
-/** Which addresses are the host's own, as the kernel's routing has it (include/uapi/linux/rtnetlink.h). */
+/** Which addresses are local, according to the routing tables (include/uapi/linux/rtnetlink.h). */
 import type { Address } from "../ip/address.ts";
 import { socketFamily } from "./address.ts";
-import { readU8 } from "./codec.ts";
+import { readU8 } from "./message-reader.ts";
+import { RTA_DST, RTM_GETROUTE, RTN_LOCAL } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-const RTM_GETROUTE = 26;
-const RTA_DST = 1;
-const RTN_LOCAL = 2;
-/** So many questions are asked with one send. */
+/** How many queries are sent at once. */
 const AT_ONCE = 256;
 
 /**
- * Tells for each address whether packets to it are for this host: what nftables calls `fib daddr type local`. That takes
- * in 127.0.0.0/8 and networks with a route of the type "local".
+ * Whether packets to each address are for this host: `fib daddr type local` in nftables. This includes 127.0.0.0/8 and
+ * networks with a route of type "local".
  * @param socket a NETLINK_ROUTE socket
  * @throws SystemError
  */
@@ -21,8 +19,8 @@ export function areLocal(socket: NetlinkSocket, addresses: readonly Address[]): 
   while (local.length < addresses.length) local.push(false);
   for (let from = 0; from < addresses.length; from += AT_ONCE) {
     for (const address of addresses.slice(from, from + AT_ONCE)) writeLookup(socket, address);
-    /* An address without a route is refused, and not local. */
-    socket.executeAll((message, index) => {
+    /* The kernel refuses the query for an address without a route, which is not local. */
+    socket.exchange((message, index) => {
       local[from + index] = readU8(message.body, 7) === RTN_LOCAL;
     });
   }

@@ -1,6 +1,7 @@
 /** For tests: messages as trees that can be compared whatever the order of their attributes, read without the codec. */
 import { expect } from "vitest";
-import { MessageWriter } from "./codec.ts";
+import { MessageWriter } from "./message-writer.ts";
+import { NLM_F_ACK, NLM_F_REQUEST } from "./netlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 export const TEXT = "text";
@@ -40,12 +41,12 @@ function inside(bytes: Buffer, shape: Shape): Tree {
   return tree;
 }
 
-/** What an encoder writes. */
+/** What an encoder writes, with the flags of a request that is sent alone. */
 export function written(encode: (socket: NetlinkSocket) => void): Buffer {
   const writer = new MessageWriter();
   const socket = {
     request(type: number, flags: number): MessageWriter {
-      writer.begin(type, flags, 1);
+      writer.begin(type, flags | NLM_F_REQUEST | NLM_F_ACK);
       return writer;
     },
   };

@@ -7,17 +7,10 @@ import { describe, expect, test } from "vitest";
 import { type Address, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { parseMac } from "../ip/mac.ts";
 import { decodeAddress, writeDeleteAddress, writeNewAddress } from "./address.ts";
+import { writePort } from "./bridge-port.ts";
 import captured from "./captured.json" with { type: "json" };
-import { splitMessages } from "./codec.ts";
-import {
-  decodeLink,
-  writeDeleteLink,
-  writeLinkAddress,
-  writeLinkUp,
-  writeNewBridge,
-  writeNewVeth,
-  writePort,
-} from "./link.ts";
+import { decodeLink, writeDeleteLink, writeLinkAddress, writeLinkUp, writeNewBridge, writeNewVeth } from "./link.ts";
+import { splitMessages } from "./message-reader.ts";
 import { type Shape, TEXT, type Tree, treeOf, written } from "./message-tree.ts";
 import { decodeRoute, type Route, writeDeleteNeighbour, writeNewRoute } from "./route.ts";
 import type { NetlinkSocket } from "./socket.ts";

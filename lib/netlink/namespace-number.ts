@@ -1,24 +1,25 @@
-/** Numbers of network namespaces, by which links of one tell where their other ends are (include/uapi/linux/net_namespace.h). */
+/** Numbers of network namespaces: how one namespace refers to another, where the other end of a link is (include/uapi/linux/net_namespace.h). */
 import { ENODEV } from "../sys/errno.ts";
-import { AttributeReader, readI32 } from "./codec.ts";
-import { decodeLink, type Link, RTM_GETLINK, RTM_NEWLINK, writeGetLink } from "./link.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import { decodeLink, type Link, writeGetLink } from "./link.ts";
+import { AttributeReader, readI32 } from "./message-reader.ts";
+import { RTM_GETLINK, RTM_NEWLINK } from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWNSID = 88;
 const RTM_GETNSID = 90;
 const NETNSA_NSID = 1;
 const NETNSA_FD = 3;
 
-/** The link of an index, and the number that the socket's namespace has for another one. */
+/** A link, and the number by which the socket's namespace knows another namespace. */
 export interface LinkAndNamespace {
   readonly link: Link | null;
-  /** -1 if it has none, or cannot be told. */
+  /** -1 if it has none, or none that is known. */
   readonly number: number;
 }
 
 /**
- * The link of an index together with the number of the namespace of a descriptor, in one send: `ip link show`, `ip netns
- * list-id`. The kernel numbers a namespace at the latest when it describes a link whose other end is there.
+ * A link by its index, and the number of a namespace by its descriptor, in one send: `ip link show`, `ip netns list-id`. The
+ * kernel gives a namespace a number at the latest when it describes a link whose other end is there.
  * @throws SystemError
  */
 export function getLinkAndNamespace(socket: NetlinkSocket, index: number, namespaceFd: number): LinkAndNamespace {
@@ -29,12 +30,13 @@ export function getLinkAndNamespace(socket: NetlinkSocket, index: number, namesp
   writer.end();
   let link: Link | null = null;
   let number = -1;
-  const errors = socket.executeAll((message) => {
+  const refusals = socket.exchange((message) => {
     if (message.type === RTM_NEWLINK) link = decodeLink(message.body);
     else if (message.type === RTM_NEWNSID) number = decodeNamespaceNumber(message.body);
   });
-  const errno = errors[0] ?? 0;
-  if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
+  for (const refusal of refusals) {
+    if (refusal.index === 0 && refusal.errno !== ENODEV) throw refusal;
+  }
   return { link, number };
 }
 

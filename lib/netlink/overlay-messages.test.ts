@@ -6,7 +6,6 @@ import { describe, expect, test } from "vitest";
 import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { formatMac, parseMac } from "../ip/mac.ts";
 import captured from "./captured-overlay.json" with { type: "json" };
-import { MessageWriter, splitMessages } from "./codec.ts";
 import type { Entry, TunnelRoute } from "./entries/entry.ts";
 import {
   decodeFdb as decodeFdbWords,
@@ -16,7 +15,9 @@ import {
 } from "./entries/neighbours.ts";
 import { decodeRoute as decodeRouteWords, writeDeleteRoute, writeReplaceRoute } from "./entries/routes.ts";
 import { EntryTable } from "./entries/table.ts";
+import { splitMessages } from "./message-reader.ts";
 import { type Shape, TEXT, treeOf, written } from "./message-tree.ts";
+import { MessageWriter } from "./message-writer.ts";
 import { decodePath } from "./path.ts";
 import { wordsOf } from "./rows.ts";
 import type { NetlinkSocket } from "./socket.ts";
@@ -313,7 +314,7 @@ describe("decoders read what the kernel answers", () => {
     const [first] = received("ip -4 route show table main").map((body) => decodePath(body));
     expect(first).toEqual({ link: 2, source: null, gateway: address("10.244.2.0"), mtu: 0, local: false });
     const writer = new MessageWriter();
-    writer.begin(24, 0, 1);
+    writer.begin(24, 0);
     for (const byte of [2, 32, 0, 0, 254, 0, 0, 2]) writer.u8(byte);
     writer.u32(0);
     writer.attributeU32(4, 7);

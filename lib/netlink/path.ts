@@ -1,59 +1,66 @@
-/** How the kernel would send to an address now, all its rules and tables considered (include/uapi/linux/rtnetlink.h). */
+/** Route lookups: how the kernel sends to an address, according to all rules and tables (include/uapi/linux/rtnetlink.h). */
 import type { Address } from "../ip/address.ts";
 import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
-import { AttributeReader, readU8 } from "./codec.ts";
 import type { TunnelRoute } from "./entries/entry.ts";
 import { decodeRoute } from "./entries/routes.ts";
 import { EntryTable } from "./entries/table.ts";
+import { AttributeReader, readU8 } from "./message-reader.ts";
 import { wordsOf } from "./rows.ts";
-import { RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_OIF, RTAX_MTU, RTM_GETROUTE, RTN_UNICAST } from "./rtnetlink.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import {
+  RTA_DST,
+  RTA_GATEWAY,
+  RTA_METRICS,
+  RTA_OIF,
+  RTAX_MTU,
+  RTM_GETROUTE,
+  RTN_LOCAL,
+  RTN_UNICAST,
+} from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_F_FIB_MATCH = 0x2000;
 
 const RTA_PREFSRC = 7;
-const RTN_LOCAL = 2;
-/** So many questions are asked with one send. */
+/** How many queries are sent at once. */
 const AT_ONCE = 256;
 
-/** The way to an address. */
+/** The result of a lookup. */
 export interface Path {
   /** The index of the link that packets leave by. */
   readonly link: number;
-  /** The address they are sent from; null if the kernel does not say. */
+  /** Their source address; null if the kernel does not say. */
   readonly source: Address | null;
-  /** The router they are sent to; null on the address's own segment. */
+  /** The gateway; null if the address is on the link. */
   readonly gateway: Address | null;
-  /** The MTU that the route names or that was discovered; 0 for the link's. */
+  /** The MTU of the route, or the path MTU that was discovered; 0 for that of the link. */
   readonly mtu: number;
-  /** The address is this host's own. */
+  /** The address is one of this host. */
   readonly local: boolean;
 }
 
-/** The ways to some addresses; null for each to which there is none. @throws SystemError, NetlinkFormatError */
+/** `ip route get` for each address; null if there is no route. @throws SystemError, NetlinkFormatError */
 export function findPaths(socket: NetlinkSocket, addresses: readonly Address[]): (Path | null)[] {
   const paths: (Path | null)[] = [];
   while (paths.length < addresses.length) paths.push(null);
   for (let from = 0; from < addresses.length; from += AT_ONCE) {
     for (const address of addresses.slice(from, from + AT_ONCE)) writeLookup(socket, address, 0);
-    socket.executeAll((message, index) => {
+    /* The kernel refuses the lookup of an address without a route. */
+    socket.exchange((message, index) => {
       paths[from + index] = decodePath(message.body);
     });
   }
   return paths;
 }
 
-/** The route itself that packets to an address take; null without one. @throws NetlinkError */
+/** `ip route get fibmatch ADDRESS`: the route that matches; null if there is none. @throws NetlinkError */
 export function matchingRoute(socket: NetlinkSocket, address: Address): TunnelRoute | null {
   writeLookup(socket, address, RTM_F_FIB_MATCH);
   const found = new EntryTable(1);
-  const errors = socket.executeAll((message) => {
-    const words = wordsOf(message.body);
-    decodeRoute(words, 0, words.length, found);
-  });
-  const errno = errors[0] ?? 0;
-  if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);
+  const body = socket.answer([ENETUNREACH, EHOSTUNREACH]);
+  if (body === null) return null;
+  const words = wordsOf(body);
+  decodeRoute(words, 0, words.length, found);
   return found.count === 0 ? null : found.route(0);
 }
 

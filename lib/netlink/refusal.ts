@@ -1,6 +1,7 @@
-/** What the kernel says of a request that it refuses (NLMSG_ERROR in include/uapi/linux/netlink.h). */
+/** The kernel's refusal of a request (NLMSG_ERROR in include/uapi/linux/netlink.h). */
 import { errnoText } from "../sys/errno.ts";
-import { AttributeReader, type Message, NLM_F_ACK_TLVS, readI32 } from "./codec.ts";
+import { AttributeReader, type Message, readI32 } from "./message-reader.ts";
+import { NLM_F_ACK_TLVS } from "./netlink.ts";
 
 const NLMSGERR_ATTR_MSG = 1;
 
@@ -20,7 +21,7 @@ export class NetlinkError extends Error {
   }
 }
 
-/** An error message as an error; null for an acknowledgement, which is error number 0. */
+/** Reads an NLMSG_ERROR message; null for an acknowledgement, which has error number 0. */
 export function decodeError(message: Message, index: number): NetlinkError | null {
   const errno = -readI32(message.body, 0);
   if (errno === 0) return null;

@@ -2,7 +2,9 @@
 import { type Address, type Family, networkOf, type Prefix } from "../ip/address.ts";
 import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, readI32, readU8, readU16 } from "./codec.ts";
+import { AttributeReader, readI32, readU8, readU16 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE } from "./netlink.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -21,7 +23,7 @@ import {
   RTN_UNICAST,
   RTNH_F_ONLINK,
 } from "./rtnetlink.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 const RTAX_ADVMSS = 8;
 const RTA_MULTIPATH = 9;
@@ -29,7 +31,7 @@ const RTNEXTHOP_BYTES = 8;
 
 const RT_TABLE_UNSPEC = 0;
 const RTPROT_STATIC = 4;
-/** The origin of a route learned from an IPv6 router advertisement. */
+/** The protocol of a route from an IPv6 router advertisement. */
 export const RTPROT_RA = 9;
 
 /** A route through a link. `priority`, `mtu`, `advmss` 0 and `table` null leave the kernel's defaults. */
@@ -59,7 +61,7 @@ export interface ListedRoute {
   readonly protocol: number;
 }
 
-/** Writes a request for a new route; the same destination through another gateway may be there already. */
+/** Writes a request for `ip route append DESTINATION via GATEWAY dev LINK`: other routes to the destination stay. */
 export function writeNewRoute(socket: NetlinkSocket, link: number, route: Route): void {
   const table = route.table ?? RT_TABLE_MAIN;
   const writer = socket.request(RTM_NEWROUTE, NLM_F_CREATE);
@@ -86,41 +88,29 @@ export function writeNewRoute(socket: NetlinkSocket, link: number, route: Route)
   writer.end();
 }
 
-/** All unicast routes of a family, of every table; of one through several gateways each by itself. @throws NetlinkError */
+/** `ip route show table all`: the unicast routes of a family. A route with several next hops is listed once for each. @throws NetlinkError */
 export function listRoutes(socket: NetlinkSocket, family: Family): ListedRoute[] {
-  let routes: ListedRoute[] = [];
-  socket.dump(
-    RTM_GETROUTE,
-    (writer) => {
-      writer.u8(family === 4 ? AF_INET : AF_INET6);
-      for (let i = 0; i < 11; i += 1) writer.u8(0);
-      writer.end();
-    },
-    (message) => {
-      routes.push(...decodeRoutes(message.body));
-    },
-    () => {
-      routes = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETROUTE);
+  writer.u8(family === 4 ? AF_INET : AF_INET6);
+  for (let i = 0; i < 11; i += 1) writer.u8(0);
+  writer.end();
+  const routes: ListedRoute[] = [];
+  for (const { body } of socket.list()) {
+    for (const route of decodeRoutes(body)) routes.push(route);
+  }
   return routes;
 }
 
 /** The index of the link through which the kernel sends to an address; 0 if it has no route there. @throws NetlinkError */
 export function getRouteLink(socket: NetlinkSocket, address: Address): number {
-  const writer = socket.request(RTM_GETROUTE, 0);
+  const writer = socket.query(RTM_GETROUTE);
   writer.u8(socketFamily(address));
   writer.u8(address.bytes.length * 8);
   for (let i = 0; i < 10; i += 1) writer.u8(0);
   writer.attributeBytes(RTA_DST, address.bytes);
   writer.end();
-  let link = 0;
-  const errors = socket.executeAll((message) => {
-    link = decodeRoute(message.body)?.link ?? 0;
-  });
-  const errno = errors[0] ?? 0;
-  if (errno !== 0 && errno !== ENETUNREACH && errno !== EHOSTUNREACH) throw new NetlinkError(errno, "", 0);
-  return errno === 0 ? link : 0;
+  const body = socket.answer([ENETUNREACH, EHOSTUNREACH]);
+  return body === null ? 0 : (decodeRoute(body)?.link ?? 0);
 }
 
 /** The routes in the body of an RTM_NEWROUTE message: none if it is no unicast IP route. @throws NetlinkFormatError */
@@ -131,14 +121,14 @@ function decodeRoutes(body: Uint8Array): ListedRoute[] {
   return hops.length === 0 ? [route] : hops.map(({ gateway, link }) => ({ ...route, gateway, link }));
 }
 
-/** One of several ways that a route has. */
+/** A next hop of a route. */
 interface Hop {
   readonly gateway: Address | null;
   readonly link: number;
 }
 
 /**
- * The ways of a route that has several: IPv6 routes to one destination with one metric are merged by the kernel. Each is a
+ * The next hops of a route that has several: the kernel merges IPv6 routes with the same destination and metric. Each is a
  * struct rtnexthop (length, flags, weight, link) with attributes of its own.
  */
 function decodeHops(body: Uint8Array): Hop[] {
@@ -201,7 +191,7 @@ export function decodeRoute(body: Uint8Array): ListedRoute | null {
   };
 }
 
-/** Writes a request that forgets a neighbour; refused with ENOENT if it is not known. */
+/** Writes a request for `ip neighbour del ADDRESS dev LINK`; refused with ENOENT if there is none. */
 export function writeDeleteNeighbour(socket: NetlinkSocket, link: number, address: Address): void {
   const writer: MessageWriter = socket.request(RTM_DELNEIGH, 0);
   writer.u8(socketFamily(address));

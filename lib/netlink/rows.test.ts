@@ -5,10 +5,12 @@ import { type Address, formatAddress } from "../ip/address.ts";
 import { formatMac } from "../ip/mac.ts";
 import { addressAt, isIpv4At } from "../ip/words.ts";
 import { ipAddress } from "./address.ts";
-import { AttributeReader, MessageWriter, splitMessages } from "./codec.ts";
 import { decodeFdb, decodeNeighbour } from "./entries/neighbours.ts";
 import { decodeRoute } from "./entries/routes.ts";
 import { EntryTable } from "./entries/table.ts";
+import { AttributeReader, splitMessages } from "./message-reader.ts";
+import { MessageWriter } from "./message-writer.ts";
+
 import { type Addresses, decodeAddresses } from "./nftables/address-sets.ts";
 import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, rowsFrom, typeOf, wordsOf } from "./rows.ts";
 
@@ -29,7 +31,7 @@ const attributes = fc.array(attribute, { maxLength: 8 });
 /** A message's body: its fixed part and its attributes. */
 function bodyOf(fixed: readonly number[], pairs: readonly (readonly [number, Uint8Array])[]): Uint8Array {
   const writer = new MessageWriter();
-  writer.begin(1, 0, 1);
+  writer.begin(1, 0);
   for (const byte of fixed) writer.u8(byte);
   for (const [type, value] of pairs) writer.attributeBytes(type, value);
   writer.end();
@@ -212,13 +214,15 @@ describe("decoders of rows read what the reader of attributes reads", () => {
 describe("messages as words", () => {
   /** Messages of a type, sequence and flags each, behind one another. */
   function messages(...all: readonly (readonly [type: number, sequence: number, flags: number])[]): Int32Array {
-    const writer = new MessageWriter();
-    for (const [type, sequence, flags] of all) {
-      writer.beginExact(type, flags, sequence);
+    const parts = all.map(([type, sequence, flags]) => {
+      const writer = new MessageWriter();
+      writer.begin(type, flags);
       writer.u32(0);
       writer.end();
-    }
-    return wordsOf(writer.bytes);
+      writer.number(sequence);
+      return writer.bytes;
+    });
+    return wordsOf(Buffer.concat(parts));
   }
   const LENGTH = HEADER_WORDS + 1;
 

@@ -5,7 +5,8 @@
  * codec.ts. Pure.
  */
 import { ADDRESS_WORDS, putIpv4 } from "../ip/words.ts";
-import { NetlinkFormatError, NLM_F_DUMP_INTR } from "./codec.ts";
+import { NetlinkFormatError } from "./message-reader.ts";
+import { NLM_F_DUMP_INTR } from "./netlink.ts";
 
 /** Takes messages of a listing, with their headers: the words [from, to). */
 export type RowsHandler = (words: Int32Array, from: number, to: number) => void;

@@ -1,87 +1,26 @@
-/** The socket against a kernel played by the test: what it sends, and what it makes of the answers. */
+/** The socket against a kernel that the test plays: what it sends, and what it makes of the answers. */
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { EAGAIN, EINTR, ENOENT, EPERM, ERESTART } from "../sys/errno.ts";
-import { MessageWriter, splitMessages } from "./codec.ts";
+import { EINTR, ENODEV, ENOENT, EPERM } from "../sys/errno.ts";
+import {
+  acknowledge,
+  answer,
+  answerTogether,
+  DATA,
+  kernel,
+  lastSent,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  refuse,
+  resetKernel,
+} from "./kernel-double.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError, NetlinkSocket } from "./socket.ts";
 
-interface Sent {
-  readonly type: number;
-  readonly flags: number;
-  readonly sequence: number;
-}
+vi.mock("../sys/sys.ts", async () => (await import("./kernel-double.ts")).kernel.system());
+vi.mock("../sys/network.ts", async () => (await import("./kernel-double.ts")).kernel.network());
 
-const kernel = vi.hoisted(() => ({
-  sent: [] as Uint8Array[],
-  answers: [] as Uint8Array[],
-  options: [] as (readonly number[])[],
-  /** The clock; waiting is what moves it. */
-  ms: 0,
-  /** The signal that comes while an answer is waited for; 0 for none. */
-  signal: 0,
-}));
+beforeEach(resetKernel);
 
-const ready = (): number => (kernel.answers.length > 0 ? 1 : 0);
-
-vi.mock("../sys/sys.ts", () => ({
-  must: (result: number) => result,
-  socket: () => 3,
-  close: () => undefined,
-  setsockopt: (_fd: number, ...option: number[]) => kernel.options.push(option),
-  send: (_fd: number, bytes: Uint8Array, _at: number, length: number) => {
-    kernel.sent.push(bytes.slice());
-    return length;
-  },
-  recv: (_fd: number, buffer: Uint8Array, flags: number) => {
-    const answer = kernel.answers.shift();
-    if ((flags & 0x40) === 0) throw new Error("this could block for ever");
-    if (answer === undefined) return -EAGAIN;
-    buffer.set(answer);
-    return answer.length;
-  },
-  poll: (_fd: number, _events: number, ms: number) => {
-    if (ready() === 0) kernel.ms += ms;
-    return ready();
-  },
-  CLOCK_MONOTONIC: 1,
-  POLLIN: 1,
-  clockMs: () => kernel.ms,
-  caughtSignal: () => kernel.signal,
-  alarmMs: () => undefined,
-}));
-
-beforeEach(() => {
-  kernel.sent.length = 0;
-  kernel.answers.length = 0;
-  kernel.options.length = 0;
-  kernel.ms = 0;
-  kernel.signal = 0;
-});
-
-const NLMSG_ERROR = 2;
-const NLMSG_DONE = 3;
-const DATA = 0x0a01;
-
-function answer(type: number, sequence: number, value: number, flags = 0): void {
-  const writer = new MessageWriter();
-  writer.beginExact(type, flags, sequence);
-  writer.u32(value);
-  for (let i = 0; i < 4; i += 1) writer.u32(0);
-  writer.end();
-  kernel.answers.push(writer.bytes);
-}
-
-const acknowledge = (sequence: number): void => answer(NLMSG_ERROR, sequence, 0);
-const refuse = (sequence: number, errno: number): void => answer(NLMSG_ERROR, sequence, -errno);
-
-function lastSent(): Sent[] {
-  return splitMessages(kernel.sent.at(-1) ?? new Uint8Array()).map(({ type, flags, sequence }) => ({
-    type,
-    flags,
-    sequence,
-  }));
-}
-
-function request(socket: NetlinkSocket, type: number): void {
+function request(socket: NetlinkSocket, type = DATA): void {
   const writer = socket.request(type, 0x400);
   writer.u32(0);
   writer.end();
@@ -93,188 +32,177 @@ function query(socket: NetlinkSocket): void {
   writer.end();
 }
 
-describe("batches", () => {
-  const BEGIN = 16;
-  const END = 17;
+function dump(socket: NetlinkSocket): void {
+  const writer = socket.dump(DATA);
+  writer.u32(0);
+  writer.end();
+}
 
-  function batchOf(count: number): NetlinkSocket {
-    const socket = new NetlinkSocket(NETLINK_NETFILTER);
-    socket.beginBatch();
-    for (let i = 0; i < count; i += 1) {
-      expect(socket.batchLength).toBe(i);
-      request(socket, DATA + i);
-    }
-    return socket;
-  }
+/** The first byte of the body of each object. */
+function exchange(socket: NetlinkSocket): { objects: number[][]; refusals: number[][] } {
+  const objects: number[][] = [];
+  const refusals = socket.exchange(({ body }, index) => objects.push([index, body[0] ?? 0]));
+  return { objects, refusals: refusals.map(({ errno, index }) => [errno, index]) };
+}
 
-  test("the last request alone is acknowledged, and one receive is enough", () => {
-    const socket = batchOf(3);
-    acknowledge(4);
-    socket.commitBatch();
-    expect(lastSent()).toEqual([
-      { type: BEGIN, flags: 1, sequence: 1 },
-      { type: DATA, flags: 0x401, sequence: 2 },
-      { type: DATA + 1, flags: 0x401, sequence: 3 },
-      { type: DATA + 2, flags: 0x405, sequence: 4 },
-      { type: END, flags: 1, sequence: 5 },
-    ]);
-    expect(kernel.sent).toHaveLength(1);
-    /* Outside a batch everything is acknowledged again. */
-    request(socket, DATA);
-    acknowledge(6);
-    socket.run();
-    expect(lastSent()).toEqual([{ type: DATA, flags: 0x405, sequence: 6 }]);
-  });
-
-  test("a refusal names its request, and all of them are at hand", () => {
-    const socket = batchOf(3);
-    refuse(3, ENOENT);
-    refuse(4, 16);
-    expect(() => socket.commitBatch()).toThrow(new NetlinkError(ENOENT, "", 1));
-
-    const again = batchOf(3);
-    refuse(2, 17);
-    refuse(3, ENOENT);
-    acknowledge(4);
-    expect(again.attemptBatch().map(({ errno, index }) => [errno, index])).toEqual([
-      [17, 0],
-      [ENOENT, 1],
-    ]);
-  });
-
-  test("a refusal of the batch as a whole is the only answer", () => {
-    const socket = new NetlinkSocket(NETLINK_NETFILTER);
-    socket.beginBatch(7);
-    request(socket, DATA);
-    refuse(1, ERESTART);
-    try {
-      socket.commitBatch();
-      expect.unreachable();
-    } catch (error) {
-      expect(error).toMatchObject({ errno: ERESTART, index: -1 });
-    }
-    const begin = splitMessages(kernel.sent[0] ?? new Uint8Array())[0];
-    /* Family and version 0, subsystem 10, attribute 1 of 8 bytes with the generation: all in network order. */
-    expect(Buffer.from(begin?.body ?? []).toString("hex")).toBe("0000000a0800010000000007");
-  });
-
-  test("what is left over from a batch that failed is not taken for later answers", () => {
-    const socket = batchOf(2);
-    refuse(1, ERESTART);
+describe("requests", () => {
+  test("the last one alone is acknowledged, since errors come in any case", () => {
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    for (let i = 0; i < 3; i += 1) request(socket, DATA + i);
     acknowledge(3);
-    expect(socket.attemptBatch()).toHaveLength(1);
-    query(socket);
-    answer(DATA, 5, 0);
-    expect(socket.executeAll(() => undefined)).toEqual([0]);
+    socket.run();
+    expect(lastSent()).toEqual([
+      { type: DATA, flags: 0x401, sequence: 1 },
+      { type: DATA + 1, flags: 0x401, sequence: 2 },
+      { type: DATA + 2, flags: 0x405, sequence: 3 },
+    ]);
+    request(socket);
+    acknowledge(4);
+    socket.run();
+    expect(lastSent()).toEqual([{ type: DATA, flags: 0x405, sequence: 4 }]);
   });
 
-  test("an empty batch is not sent, one that was dropped neither", () => {
-    batchOf(0).commitBatch();
-    expect(kernel.sent).toHaveLength(0);
-    const socket = batchOf(2);
-    socket.beginBatch();
-    request(socket, DATA + 7);
-    acknowledge(2);
-    socket.commitBatch();
-    expect(lastSent().map(({ type }) => type)).toEqual([BEGIN, DATA + 7, END]);
+  test("the first refusal is thrown or returned as a number, and all are returned", () => {
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    const writeAndRefuse = (first: number): void => {
+      for (let i = 0; i < 3; i += 1) request(socket);
+      refuse(first + 1, ENOENT);
+      refuse(first + 2, ENODEV);
+    };
+    writeAndRefuse(1);
+    expect(() => socket.run()).toThrow(new NetlinkError(ENOENT, "", 1));
+    writeAndRefuse(4);
+    expect(socket.attempt()).toBe(ENOENT);
+    writeAndRefuse(7);
+    expect(exchange(socket)).toEqual({
+      objects: [],
+      refusals: [
+        [ENOENT, 1],
+        [ENODEV, 2],
+      ],
+    });
   });
 
-  test("buffers are raised for large ones, and only then", () => {
-    const socket = batchOf(1);
-    acknowledge(2);
-    kernel.options.length = 0;
-    socket.commitBatch();
-    expect(kernel.options).toEqual([]);
-    socket.beginBatch();
-    const first = 4;
-    for (let i = 0; i < 100; i += 1) {
-      const writer = socket.request(DATA, 0);
-      writer.raw(new Uint8Array(4000));
-      writer.end();
-    }
-    acknowledge(first + 100);
-    socket.commitBatch();
-    expect(kernel.options.map(([, option]) => option)).toEqual([32, 33]);
-    expect(kernel.options[0]?.[2]).toBeGreaterThanOrEqual(100 * 4000);
+  test("objects may come before the acknowledgement", () => {
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    request(socket);
+    answer(DATA, 1, 11);
+    acknowledge(1);
+    expect(exchange(socket)).toEqual({ objects: [[0, 11]], refusals: [] });
+  });
+
+  test("none", () => {
+    const socket = new NetlinkSocket(NETLINK_NETFILTER);
+    socket.run();
+    expect(socket.attempt()).toBe(0);
+    expect(exchange(socket)).toEqual({ objects: [], refusals: [] });
+    expect(kernel.sent).toEqual([]);
   });
 });
 
-describe("many questions at once", () => {
-  test("each is answered by one message, or by one refusal", () => {
+describe("queries", () => {
+  test("each is answered by one object, or by one refusal", () => {
     const socket = new NetlinkSocket(NETLINK_NETFILTER);
     for (let i = 0; i < 3; i += 1) query(socket);
     answer(DATA, 1, 11);
     refuse(2, ENOENT);
     answer(DATA, 3, 33);
-    const values: (readonly number[])[] = [];
-    const errors = socket.executeAll(({ body }, index) => {
-      values.push([index, body[0] ?? 0]);
+    expect(exchange(socket)).toEqual({
+      objects: [
+        [0, 11],
+        [2, 33],
+      ],
+      refusals: [[ENOENT, 1]],
     });
-    expect(errors).toEqual([0, ENOENT, 0]);
-    expect(values).toEqual([
-      [0, 11],
-      [2, 33],
-    ]);
     expect(lastSent().map(({ flags }) => flags)).toEqual([1, 1, 1]);
+  });
+
+  test("they may be sent together with requests, in any order", () => {
+    const socket = new NetlinkSocket(NETLINK_NETFILTER);
+    request(socket);
+    query(socket);
+    answer(DATA, 1, 1);
+    answer(DATA, 2, 2);
+    expect(exchange(socket)).toEqual({
+      objects: [
+        [0, 1],
+        [1, 2],
+      ],
+      refusals: [],
+    });
+    query(socket);
+    request(socket);
+    refuse(3, ENOENT);
+    acknowledge(4);
+    expect(exchange(socket)).toEqual({ objects: [], refusals: [[ENOENT, 0]] });
+  });
+
+  test("a single one returns the object, or null where the refusal says that there is none", () => {
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    query(socket);
+    answer(DATA, 1, 11);
+    expect(socket.answer([ENODEV])?.[0]).toBe(11);
+    query(socket);
+    refuse(2, ENODEV);
+    expect(socket.answer([ENODEV])).toBeNull();
+    query(socket);
+    refuse(3, EPERM);
+    expect(() => socket.answer([ENODEV])).toThrow(new NetlinkError(EPERM, "", 0));
   });
 
   test("one refusal stands for all where netfilter may not be asked at all", () => {
     const socket = new NetlinkSocket(NETLINK_NETFILTER);
     for (let i = 0; i < 3; i += 1) query(socket);
     refuse(1, EPERM);
-    expect(socket.executeAll(() => undefined)).toEqual([EPERM, EPERM, EPERM]);
-    for (let i = 0; i < 2; i += 1) request(socket, DATA);
+    expect(exchange(socket).refusals).toEqual([
+      [EPERM, 0],
+      [EPERM, 1],
+      [EPERM, 2],
+    ]);
+    for (let i = 0; i < 2; i += 1) request(socket);
     refuse(4, EPERM);
     expect(() => socket.run()).toThrow(new NetlinkError(EPERM, "", 0));
-    socket.beginSeries();
-    for (let i = 0; i < 2; i += 1) request(socket, DATA);
-    refuse(6, EPERM);
-    expect(socket.executeSeries().map(({ errno }) => errno)).toEqual([EPERM]);
     const route = new NetlinkSocket(NETLINK_ROUTE);
     for (let i = 0; i < 2; i += 1) query(route);
     refuse(1, EPERM);
     answer(DATA, 2, 22);
-    expect(route.executeAll(() => undefined)).toEqual([EPERM, 0]);
-  });
-
-  test("requests among them are done when they are acknowledged", () => {
-    const socket = new NetlinkSocket(NETLINK_NETFILTER);
-    request(socket, DATA);
-    query(socket);
-    answer(DATA, 1, 1);
-    acknowledge(1);
-    answer(DATA, 2, 2);
-    expect(socket.executeAll(() => undefined)).toEqual([0, 0]);
-    request(socket, DATA);
-    request(socket, DATA);
-    refuse(3, ENOENT);
-    acknowledge(4);
-    expect(socket.executeAll(() => undefined)).toEqual([ENOENT, 0]);
-  });
-
-  test("none", () => {
-    expect(new NetlinkSocket(NETLINK_NETFILTER).executeAll(() => undefined)).toEqual([]);
+    expect(exchange(route)).toEqual({ objects: [[1, 22]], refusals: [[EPERM, 0]] });
   });
 });
 
-describe("listings", () => {
+describe("dumps", () => {
   function list(socket: NetlinkSocket): number[] {
-    let found: number[] = [];
-    socket.dump(
-      DATA,
-      (writer) => {
-        writer.u32(0);
-        writer.end();
-      },
-      ({ body }) => found.push(body[0] ?? 0),
-      () => {
-        found = [];
-      },
-    );
-    return found;
+    dump(socket);
+    return socket.list().map(({ body }) => body[0] ?? 0);
   }
 
-  test("one that changes meanwhile is begun again, however the kernel says so", () => {
+  test("objects are kept, or handed on one by one or by many", () => {
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    const answerWith = (sequence: number): void => {
+      answerTogether([1, 2].map((value) => ({ type: DATA, sequence, value })));
+      answer(NLMSG_DONE, sequence, 0);
+    };
+    answerWith(1);
+    expect(list(socket)).toEqual([1, 2]);
+    expect(lastSent()).toEqual([{ type: DATA, flags: 0x301, sequence: 1 }]);
+    answerWith(2);
+    dump(socket);
+    let values: number[] = [];
+    const restart = (): void => {
+      values = [];
+    };
+    socket.listEach(({ body }) => values.push(body[0] ?? 0), restart);
+    expect(values).toEqual([1, 2]);
+    answerWith(3);
+    dump(socket);
+    /* Nine words each, of which the fifth is the first of the body. */
+    socket.listRows((words, from, to) => {
+      for (let at = from; at < to; at += 9) values.push(words[at + 4] ?? 0);
+    }, restart);
+    expect(values).toEqual([1, 2]);
+  });
+
+  test("one that changes meanwhile is repeated, however the kernel says so", () => {
     const socket = new NetlinkSocket(NETLINK_NETFILTER);
     answer(DATA, 1, 1);
     answer(NLMSG_DONE, 1, -EINTR);
@@ -285,38 +213,28 @@ describe("listings", () => {
     answer(DATA, 4, 5);
     answer(NLMSG_DONE, 4, 0);
     expect(list(socket)).toEqual([4, 5]);
+    expect(kernel.sent).toHaveLength(4);
   });
 
   test("one has its rows in any number of messages at once, its end behind them, and answers to others in between", () => {
-    const pieces: (readonly [type: number, sequence: number, value: number])[][] = [
-      [
-        [DATA, 1, 1],
-        [DATA, 1, 2],
-      ],
-      [[DATA, 7, 9]],
-      [
-        [DATA, 1, 3],
-        [DATA, 7, 9],
-        [NLMSG_DONE, 7, 0],
-        [DATA, 1, 4],
-        [NLMSG_ERROR, 1, 0],
-        [DATA, 1, 5],
-        [NLMSG_DONE, 1, 0],
-      ],
-    ];
-    for (const piece of pieces) {
-      const writer = new MessageWriter();
-      for (const [type, sequence, value] of piece) {
-        writer.beginExact(type, 0, sequence);
-        writer.u32(value);
-        writer.end();
-      }
-      kernel.answers.push(writer.bytes);
-    }
+    answerTogether([
+      { type: DATA, sequence: 1, value: 1 },
+      { type: DATA, sequence: 1, value: 2 },
+    ]);
+    answerTogether([{ type: DATA, sequence: 7, value: 9 }]);
+    answerTogether([
+      { type: DATA, sequence: 1, value: 3 },
+      { type: DATA, sequence: 7, value: 9 },
+      { type: NLMSG_DONE, sequence: 7, value: 0 },
+      { type: DATA, sequence: 1, value: 4 },
+      { type: NLMSG_ERROR, sequence: 1, value: 0 },
+      { type: DATA, sequence: 1, value: 5 },
+      { type: NLMSG_DONE, sequence: 1, value: 0 },
+    ]);
     expect(list(new NetlinkSocket(NETLINK_ROUTE))).toEqual([1, 2, 3, 4, 5]);
   });
 
-  test("one whose end says that it changed is begun again", () => {
+  test("one whose end says that it changed is repeated", () => {
     answer(DATA, 1, 1);
     answer(NLMSG_DONE, 1, 0, 0x10);
     answer(DATA, 2, 2);
@@ -337,39 +255,55 @@ describe("listings", () => {
     answer(NLMSG_DONE, 1, -ENOENT);
     expect(list(new NetlinkSocket(NETLINK_ROUTE))).toEqual([1]);
   });
+
+  test("one that is refused leaves nothing behind for the next exchange", () => {
+    const socket = new NetlinkSocket(NETLINK_NETFILTER);
+    refuse(1, ENOENT);
+    expect(() => list(socket)).toThrow(new NetlinkError(ENOENT, "", 0));
+    request(socket);
+    acknowledge(2);
+    socket.run();
+    expect(lastSent()).toEqual([{ type: DATA, flags: 0x405, sequence: 2 }]);
+  });
+});
+
+describe("the sender", () => {
+  test("only the kernel is heard", () => {
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    request(socket);
+    answerTogether([{ type: NLMSG_ERROR, sequence: 1, value: -ENOENT }], 4711);
+    acknowledge(1);
+    expect(socket.attempt()).toBe(0);
+  });
 });
 
 describe("an answer that does not come", () => {
   const waits: readonly (readonly [string, (socket: NetlinkSocket) => unknown])[] = [
-    ["execute", (socket) => written(socket).run()],
-    ["executeAll", (socket) => written(socket).executeAll(() => {})],
-    ["a series", (socket) => series(socket).executeSeries()],
-    ["a batch", (socket) => batch(socket).attemptBatch()],
-    [
-      "a listing",
-      (socket) =>
-        socket.dump(
-          DATA,
-          (writer) => writer.end(),
-          () => {},
-          () => {},
-        ),
-    ],
+    ["a request", (socket) => written(socket).run()],
+    ["a query", (socket) => queried(socket).answer([])],
+    ["a batch", (socket) => batch(socket).attempt()],
+    ["a dump", (socket) => dumped(socket).list()],
   ];
 
   function written(socket: NetlinkSocket): NetlinkSocket {
-    socket.request(DATA, 0).end();
+    request(socket);
     return socket;
   }
 
-  function series(socket: NetlinkSocket): NetlinkSocket {
-    socket.beginSeries();
-    return written(socket);
+  function queried(socket: NetlinkSocket): NetlinkSocket {
+    query(socket);
+    return socket;
   }
 
-  function batch(socket: NetlinkSocket): NetlinkSocket {
-    socket.beginBatch();
-    return written(socket);
+  function dumped(socket: NetlinkSocket): NetlinkSocket {
+    dump(socket);
+    return socket;
+  }
+
+  function batch(socket: NetlinkSocket): ReturnType<NetlinkSocket["batch"]> {
+    const begun = socket.batch();
+    begun.request(DATA, 0).end();
+    return begun;
   }
 
   test.each(waits)("%s gives up after a time with code 11; from then on sooner", (_name, wait) => {
@@ -390,7 +324,7 @@ describe("an answer that does not come", () => {
   });
 
   /* The last of all: a process is interrupted once. */
-  test("a signal ends the waiting, once, and what follows is taking back", () => {
+  test("a signal ends the wait, once, and the undoing that follows is not interrupted", () => {
     const socket = new NetlinkSocket(NETLINK_ROUTE);
     kernel.signal = 15;
     expect(() => written(socket).run()).toThrow("interrupted by signal 15");

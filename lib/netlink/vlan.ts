@@ -1,10 +1,11 @@
 /** VLANs of bridge ports (include/uapi/linux/if_bridge.h). */
-import { AttributeReader, type MessageWriter, readI32 } from "./codec.ts";
-import { IFLA_EXT_MASK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, writeLinkHeader } from "./link.ts";
+
+import { writeLinkHeader } from "./link.ts";
+import { AttributeReader, readI32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { AF_BRIDGE, IFLA_AF_SPEC, IFLA_EXT_MASK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-const AF_BRIDGE = 7;
-const IFLA_AF_SPEC = 26;
 const IFLA_BRIDGE_VLAN_INFO = 2;
 const RTEXT_FILTER_BRVLAN = 1 << 1;
 const BRIDGE_VLAN_INFO_PVID = 1 << 1;
@@ -12,7 +13,7 @@ const BRIDGE_VLAN_INFO_UNTAGGED = 1 << 2;
 const BRIDGE_VLAN_INFO_RANGE_BEGIN = 1 << 3;
 const BRIDGE_VLAN_INFO_RANGE_END = 1 << 4;
 
-/** VLAN IDs first to last of a bridge port, as one setting. */
+/** The VLAN IDs `first` to `last` of a bridge port. */
 export interface VlanRange {
   readonly first: number;
   readonly last: number;
@@ -20,10 +21,10 @@ export interface VlanRange {
   readonly untagged: boolean;
 }
 
-/** What every port of a VLAN-filtering bridge starts in. */
+/** The VLAN that each new port of a VLAN-filtering bridge is in. */
 export const DEFAULT_VLAN: VlanRange = { first: 1, last: 1, pvid: false, untagged: false };
 
-/** Writes a request that adds (or removes) VLAN IDs on a bridge port. */
+/** Writes a request for `bridge vlan add|del dev LINK vid FIRST-LAST [pvid] [untagged]`. */
 export function writePortVlans(socket: NetlinkSocket, index: number, vlans: readonly VlanRange[], add: boolean): void {
   const writer = socket.request(add ? RTM_SETLINK : RTM_DELLINK, 0);
   writeLinkHeader(writer, AF_BRIDGE, index, 0, 0);
@@ -41,23 +42,16 @@ export function writePortVlans(socket: NetlinkSocket, index: number, vlans: read
   writer.end();
 }
 
-/** The VLANs of a bridge port, one entry an ID. @throws NetlinkError */
+/** `bridge vlan show dev LINK`: one entry for each ID. @throws NetlinkError */
 export function listPortVlans(socket: NetlinkSocket, index: number): VlanRange[] {
+  const writer = socket.dump(RTM_GETLINK);
+  writeLinkHeader(writer, AF_BRIDGE, 0, 0, 0);
+  writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
+  writer.end();
   let vlans: VlanRange[] = [];
-  socket.dump(
-    RTM_GETLINK,
-    (writer) => {
-      writeLinkHeader(writer, AF_BRIDGE, 0, 0, 0);
-      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
-      writer.end();
-    },
-    (message) => {
-      if (readI32(message.body, 4) === index) vlans = decodePortVlans(message.body);
-    },
-    () => {
-      vlans = [];
-    },
-  );
+  for (const { body } of socket.list()) {
+    if (readI32(body, 4) === index) vlans = decodePortVlans(body);
+  }
   return vlans;
 }
 

@@ -1,22 +1,27 @@
 /** VXLAN devices (include/uapi/linux/if_link.h IFLA_VXLAN_*, if_tunnel.h). */
 import { type Address, addressOf } from "../ip/address.ts";
 import { ENODEV } from "../sys/errno.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL } from "./codec.ts";
-import { decodeLink, IFLA_EXT_MASK, type Link, RTM_GETLINK, writeLinkHeader } from "./link.ts";
-import { NetlinkError, type NetlinkSocket } from "./socket.ts";
+import { decodeLink, type Link, writeLinkHeader } from "./link.ts";
+import { AttributeReader } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import {
+  AF_BRIDGE,
+  AF_UNSPEC,
+  IFLA_ADDRESS,
+  IFLA_EXT_MASK,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  IFLA_MTU,
+  RTEXT_FILTER_SKIP_STATS,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+} from "./rtnetlink.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
-const RTM_NEWLINK = 16;
 const RTM_NEWTUNNEL = 120;
-
-const AF_UNSPEC = 0;
-const AF_BRIDGE = 7;
-
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFLA_LINKINFO = 18;
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
 
 const IFLA_VXLAN_ID = 1;
 const IFLA_VXLAN_LINK = 3;
@@ -33,22 +38,21 @@ const VXLAN_VNIFILTER_ENTRY = 1;
 const VXLAN_VNIFILTER_ENTRY_START = 1;
 
 const VXLAN_DF_INHERIT = 2;
-const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
-/** What a new VXLAN device is made with. It is bound to no lower link, so it survives that one's being made again. */
+/** The properties of a new VXLAN device. It is not bound to a lower link, so it stays if that is deleted and created again. */
 export interface NewVxlan {
   readonly name: string;
   readonly mtu: number;
   readonly port: number;
-  /** Whether the "don't fragment" bit of what is carried also counts for the outer packet. */
+  /** Whether the outer packet gets the "don't fragment" bit of the inner one. */
   readonly inheritDf: boolean;
-  /** What tells its packets apart; null for a device of the "external" kind: its routes say whereto and with which VNI. */
+  /** Its VNI and addresses; null for an "external" device, whose routes give the destination and the VNI. */
   readonly tunnel: VxlanTunnel | null;
   /** For an "external" device: whether it takes only the VNIs that `writeVni` names. */
   readonly vniFilter: boolean;
 }
 
-/** A device with one VNI and Ethernet frames inside, whose forwarding entries say where an Ethernet address is. */
+/** A device with one VNI that carries Ethernet frames. Its forwarding entries give the node of an Ethernet address. */
 export interface VxlanTunnel {
   readonly vni: number;
   readonly mac: Uint8Array;
@@ -60,7 +64,7 @@ export interface Vxlan {
   readonly link: Link;
   readonly vni: number;
   readonly port: number;
-  /** The address it sends from; null if the kernel picks one. */
+  /** Its source address; null if the kernel chooses it. */
   readonly local: Address | null;
   readonly learning: boolean;
   readonly external: boolean;
@@ -72,14 +76,15 @@ export interface Vxlan {
 }
 
 /**
- * Writes a request for a new VXLAN device, down. An external one carries IP packets without Ethernet (VXLAN-GPE). Refused
- * with EEXIST if the name, or port and VNI, are taken; EOPNOTSUPP, or EINVAL for an option, if the kernel lacks it.
+ * Writes a request for `ip link add NAME type vxlan id VNI local ADDRESS dstport PORT nolearning`, or `external gpe`: IP packets
+ * without Ethernet. Refused with EEXIST if the name, or port and VNI, are taken; with EOPNOTSUPP, or EINVAL for an option, if
+ * the kernel lacks it.
  */
 export function writeNewVxlan(socket: NetlinkSocket, device: NewVxlan): void {
   const writer = socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
   writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
   writer.attributeText(IFLA_IFNAME, device.name);
-  /* Given here and never changed: a change would drop even permanent neighbours. */
+  /* Set at creation: a later change would delete even permanent neighbours. */
   if (device.tunnel !== null) writer.attributeBytes(IFLA_ADDRESS, device.tunnel.mac);
   writer.attributeU32(IFLA_MTU, device.mtu);
   const info = writer.beginNested(IFLA_LINKINFO);
@@ -106,7 +111,7 @@ function writeExternal(writer: MessageWriter, device: NewVxlan): void {
   writer.attributeBytes(IFLA_VXLAN_GPE, new Uint8Array(0));
 }
 
-/** Writes a request that lets a device with a filter take a VNI; what it takes already is no matter. */
+/** Writes a request for `bridge vni add vni VNI dev LINK`, for a device with a VNI filter. To add it twice succeeds. */
 export function writeVni(socket: NetlinkSocket, link: number, vni: number): void {
   const writer = socket.request(RTM_NEWTUNNEL, 0);
   writer.u8(AF_BRIDGE);
@@ -119,7 +124,7 @@ export function writeVni(socket: NetlinkSocket, link: number, vni: number): void
   writer.end();
 }
 
-/** Writes a request that sets a link's MTU. */
+/** Writes a request for `ip link set LINK mtu MTU`. */
 export function writeLinkMtu(socket: NetlinkSocket, link: number, mtu: number): void {
   const writer = socket.request(RTM_NEWLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, link, 0, 0);
@@ -134,36 +139,24 @@ export function getVxlan(socket: NetlinkSocket, name: string): Vxlan | null {
   writer.attributeText(IFLA_IFNAME, name);
   writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   writer.end();
-  let device: Vxlan | null = null;
-  const errors = socket.executeAll((message) => {
-    device = decodeVxlan(message.body);
-  });
-  const errno = errors[0] ?? 0;
-  if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "", 0);
-  return device;
+  const body = socket.answer([ENODEV]);
+  return body === null ? null : decodeVxlan(body);
 }
 
 /** All VXLAN devices of the namespace. @throws NetlinkError */
 export function listVxlans(socket: NetlinkSocket): Vxlan[] {
-  let devices: Vxlan[] = [];
-  socket.dump(
-    RTM_GETLINK,
-    (writer) => {
-      writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
-      writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-      const info = writer.beginNested(IFLA_LINKINFO);
-      writer.attributeText(IFLA_INFO_KIND, "vxlan");
-      writer.endNested(info);
-      writer.end();
-    },
-    (message) => {
-      const device = decodeVxlan(message.body);
-      if (device !== null) devices.push(device);
-    },
-    () => {
-      devices = [];
-    },
-  );
+  const writer = socket.dump(RTM_GETLINK);
+  writeLinkHeader(writer, AF_UNSPEC, 0, 0, 0);
+  writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  const info = writer.beginNested(IFLA_LINKINFO);
+  writer.attributeText(IFLA_INFO_KIND, "vxlan");
+  writer.endNested(info);
+  writer.end();
+  const devices: Vxlan[] = [];
+  for (const { body } of socket.list()) {
+    const device = decodeVxlan(body);
+    if (device !== null) devices.push(device);
+  }
   return devices;
 }
 
@@ -207,7 +200,7 @@ function decodeData(link: Link, data: AttributeReader): Vxlan {
   return { link, vni, port, local, learning, external, gpe, vniFilter, inheritDf, lower };
 }
 
-/** An address, unless it is the one that stands for "any". */
+/** An address; null for the wildcard address. */
 function givenAddress(bytes: Uint8Array): Address | null {
   if (bytes.length !== 4 && bytes.length !== 16) return null;
   for (const byte of bytes) {

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { formatPrefix, type Prefix, parseAddress } from "../ip/address.ts";
-import type { Hook } from "../netlink/nftables/objects.ts";
+import type { NftHook } from "../netlink/nftables/objects.ts";
 import { hexOf } from "../text.ts";
 import { deviceName, type OverlaySettings, TABLE_PREFIX } from "./settings.ts";
 
@@ -22,7 +22,7 @@ const PRIORITY_AFTER_SRCNAT = 110;
 
 export interface OverlayChain {
   readonly name: string;
-  readonly hook: Hook;
+  readonly hook: NftHook;
   readonly rules: readonly string[];
 }
 

@@ -4,6 +4,8 @@ import { compileRule } from "../filter/language.ts";
 import { refused } from "../filter/refusals.ts";
 import { isRule } from "../filter/tables.ts";
 import { ADDRESS_WORDS } from "../ip/words.ts";
+import { itemAt } from "../lists.ts";
+import type { Batch } from "../netlink/netfilter.ts";
 import { type Addresses, listAddresses, writeAddresses } from "../netlink/nftables/address-sets.ts";
 import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
 import {
@@ -101,10 +103,10 @@ export class OverlayFilter {
       const { coming, going } = addressDifference(wanted, found);
       this.#others = going;
       if (state === "present" && coming.count === 0) return;
-      socket.beginBatch();
-      if (state !== "present") this.#writeTable(state === "other");
-      for (const family of [4, 6]) writeAddresses(socket, this.#set(family), family === 4, coming, false);
-      socket.commitBatch();
+      const batch = socket.batch();
+      if (state !== "present") this.#writeTable(batch, state === "other");
+      for (const family of [4, 6]) writeAddresses(batch, this.#set(family), family === 4, coming, false);
+      batch.commit();
       this.changed = true;
     });
   }
@@ -114,9 +116,9 @@ export class OverlayFilter {
     const others = this.#others;
     if (others.count === 0) return;
     this.#transaction((socket) => {
-      socket.beginBatch();
-      for (const family of [4, 6]) writeAddresses(socket, this.#set(family), family === 4, others, true);
-      socket.commitBatch();
+      const batch = socket.batch();
+      for (const family of [4, 6]) writeAddresses(batch, this.#set(family), family === 4, others, true);
+      batch.commit();
     });
   }
 
@@ -137,14 +139,12 @@ export class OverlayFilter {
     for (const chain of chains) writeGetChain(socket, NFPROTO_INET, table, chain.name);
     const comment = filterComment(this.#settings, chains);
     let matching = 0;
-    const errors = socket.executeAll((message, index) => {
+    const refusals = socket.exchange((message, index) => {
       if (index === 0) matching += isInForce(decodeTable(message.body), comment) ? 1 : 0;
       else matching += isComplete(decodeChain(message.body), chains[index - 1]?.rules.length ?? 0) ? 1 : 0;
     });
-    for (const errno of errors) {
-      if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
-    }
-    if (errors[0] === ENOENT) return "missing";
+    for (const refusal of refusals) if (refusal.errno !== ENOENT) throw refused(refusal, "read the packet filter");
+    if (itemAt(refusals, 0)?.index === 0) return "missing";
     if (matching !== 1 + chains.length) return "other";
     return this.#thorough && !chains.every((chain) => this.#hasItsRules(table, chain)) ? "other" : "present";
   }
@@ -160,22 +160,21 @@ export class OverlayFilter {
     return found;
   }
 
-  #writeTable(replace: boolean): void {
-    const socket = this.#open();
+  #writeTable(batch: Batch, replace: boolean): void {
     const name = filterTable(this.#settings);
     const chains = this.#wanted();
-    if (replace) writeDeleteTable(socket, NFPROTO_INET, name);
-    writeNewTable(socket, { family: NFPROTO_INET, name, comment: filterComment(this.#settings, chains) }, 0);
-    for (const family of [4, 6]) writeNewSet(socket, this.#set(family), 0);
-    for (const chain of chains) this.#writeChain(name, chain);
+    if (replace) writeDeleteTable(batch, NFPROTO_INET, name);
+    writeNewTable(batch, { family: NFPROTO_INET, name, comment: filterComment(this.#settings, chains) }, 0);
+    for (const family of [4, 6]) writeNewSet(batch, this.#set(family), 0);
+    for (const chain of chains) this.#writeChain(batch, name, chain);
   }
 
-  #writeChain(table: string, chain: OverlayChain): void {
+  #writeChain(batch: Batch, table: string, chain: OverlayChain): void {
     const { name, hook, rules } = chain;
-    writeNewChain(this.#open(), { family: NFPROTO_INET, table, name, hook, policy: NF_ACCEPT, uses: 0 }, 0);
+    writeNewChain(batch, { family: NFPROTO_INET, table, name, hook, policy: NF_ACCEPT, uses: 0 }, 0);
     for (const rule of rules) {
       const expressions = compileRule(NFPROTO_INET, rule);
-      writeNewRule(this.#open(), { family: NFPROTO_INET, table, chain: name, expressions, comment: "", handle: 0n });
+      writeNewRule(batch, { family: NFPROTO_INET, table, chain: name, expressions, comment: "", handle: 0n });
     }
   }
 

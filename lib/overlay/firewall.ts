@@ -234,10 +234,10 @@ function open(filter: NetlinkSocket, found: Chain, probe: Probe, settings: Overl
   const { family, table, name } = found;
   const expressions = compileRule(family, probe.rule);
   const comment = `podwire ${deviceName(settings)}`;
-  filter.beginBatch();
-  writeInsertRule(filter, { family, table, chain: name, expressions, comment, handle: 0n });
+  const batch = filter.batch();
+  writeInsertRule(batch, { family, table, chain: name, expressions, comment, handle: 0n });
   try {
-    filter.commitBatch();
+    batch.commit();
   } catch (error) {
     if (!(error instanceof NetlinkError)) throw error;
     return `the firewall's chain ${nameOf(found)} drops ${probe.what}, and takes no rule (${error.message}): tell the firewall itself to accept it`;

@@ -49,12 +49,11 @@ function send(socket: NetlinkSocket, overlay: Overlay, table: EntryTable, rows: 
   const refused: string[] = [];
   for (let from = 0; from < rows.length; from += AT_ONCE) {
     const end = Math.min(from + AT_ONCE, rows.length);
-    socket.beginSeries();
     for (let i = from; i < end; i += 1) {
       if (remove) writeRemove(socket, overlay, table, rows[i] ?? 0);
       else writePut(socket, overlay, table, rows[i] ?? 0);
     }
-    for (const { index, errno } of socket.executeSeries()) {
+    for (const { index, errno } of socket.exchange(() => {})) {
       if (remove && (errno === ENOENT || errno === ESRCH)) continue;
       const entry = describeEntry(table.entry(rows[from + index] ?? 0));
       refused.push(`cannot ${remove ? "remove" : "put"} ${entry}: ${errnoText(errno)}`);

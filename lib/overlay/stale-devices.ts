@@ -41,9 +41,9 @@ export function removeTable(name: string): void {
   let socket: NetlinkSocket | null = null;
   try {
     socket = new NetlinkSocket(NETLINK_NETFILTER);
-    socket.beginBatch();
-    writeDeleteTable(socket, NFPROTO_INET, name);
-    socket.commitBatch();
+    const batch = socket.batch();
+    writeDeleteTable(batch, NFPROTO_INET, name);
+    batch.commit();
   } catch (error) {
     if (error instanceof SystemError) return;
     if (!(error instanceof NetlinkError) || error.errno !== ENOENT) throw error;

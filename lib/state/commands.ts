@@ -1,6 +1,6 @@
 /** Command lines that do what an object's kind does, as a person would type them: for `explain`. */
-import type { FairQueue, TokenBucket } from "../netlink/queueing.ts";
-import { SHAPER_HANDLE } from "../netlink/queueing.ts";
+import type { FairQueue, TokenBucket } from "../netlink/qdisc.ts";
+import { SHAPER_HANDLE } from "../netlink/qdisc.ts";
 import { hexNumber } from "../text.ts";
 import type { Where } from "./kernel.ts";
 

@@ -28,7 +28,7 @@ const ERANGE = 34;
 const ENAMETOOLONG = 36;
 export const ELOOP = 40;
 export const EXFULL = 54;
-/** nf_tables: the ruleset is of another generation than the request was made for. */
+/** nf_tables: the ruleset has changed since the generation that the request names. */
 export const ERESTART = 85;
 export const EOPNOTSUPP = 95;
 export const EAFNOSUPPORT = 97;
@@ -90,7 +90,7 @@ export function errnoText(errno: number): string {
   return `error ${errno}`;
 }
 
-/** What a person can do about a failure of a file system; "" if its name says it all. */
+/** What a person can do about a failure of a file system; "" if the error text is enough. */
 export function adviceFor(errno: number): string {
   if (errno === ENOSPC) return "the file system has no room or no inodes left: see df and df -i";
   if (errno === EFBIG) return "if it was being written: the runtime limits the size of files (ulimit -f, LimitFSIZE=)";
@@ -98,7 +98,7 @@ export function adviceFor(errno: number): string {
   return errno === ELOOP ? "no symbolic link is followed there: look who made it, and remove it" : "";
 }
 
-/** Whether an error number tells that the system is short of something, and nothing about the file that was asked for. */
+/** Whether an error number means an I/O error or a shortage of the system, and says nothing about the file itself. */
 export function isShortage(errno: number): boolean {
   return errno === EIO || errno === ENOMEM || errno === EMFILE || errno === ENFILE || errno === EINTR;
 }
@@ -110,7 +110,7 @@ export function isTransient(errno: number): boolean {
   );
 }
 
-/** Whether an error number tells that nothing can be written in a place, whatever is in it and however long one waits. */
+/** Whether an error number means that nothing can be written in this place, now or later. */
 export function isForbidden(errno: number): boolean {
   return errno === EROFS || errno === EACCES || errno === EPERM;
 }

@@ -1,8 +1,8 @@
 /*
- * The heap of a process that lives for a few milliseconds, in place of the C library's: blocks are cut off one end of
- * large pieces of memory and come back through one list for each size. Nothing is given back to the kernel, nothing is
- * ever merged, and there is one thread. The library's own maps, trims and locks a slab for each size; its 30 system
- * calls and their page faults were a sixth of the time of VERSION.
+ * The heap of a process that lives for a few milliseconds, in place of the C library's. Blocks are cut from large pieces of
+ * memory; freed blocks go into one list for each size. No memory is returned to the kernel, no blocks are merged, and there
+ * is one thread. The C library's heap maps, trims and locks a slab for each size: its 30 system calls and their page faults
+ * took a sixth of the time of VERSION.
  *
  * Sizes are rounded up: to 16 bytes up to 1 KiB, to powers of two up to 1 MiB. What is larger is mapped by itself.
  */

@@ -1,9 +1,10 @@
 /*
- * The system-call boundary: one function for each call Podwire makes that the compiler's runtime does not offer.
+ * The system-call boundary: one function for each call that Podwire makes and the compiler's runtime does not offer. Those
+ * about signals are in signals.c.
  *
  * Rules of this file: no logic. Every function takes numbers, text or a byte buffer, makes one call and returns its
- * result or -errno. Text arrives without a terminating NUL, so it is copied to the stack first; a NUL inside it is
- * refused (-EINVAL), because the kernel would see a shorter name than the caller checked.
+ * result or -errno. Text arrives without a terminating NUL, so it is copied to the stack first. A NUL inside it is refused
+ * (-EINVAL), because the kernel would see a shorter name than the caller has checked.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -29,28 +31,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sys.h"
+
 extern char **environ;
-
-#define RESULT(call)                                                                                                   \
-	({                                                                                                             \
-		long result_ = (long)(call);                                                                           \
-		(int32_t)(result_ < 0 ? -errno : result_);                                                             \
-	})
-
-/* Declares `name` as a NUL-terminated copy of a text parameter, or returns from the function with an error. */
-#define TEXT(name, data, length)                                                                                       \
-	char name[PATH_MAX];                                                                                           \
-	if ((length) >= sizeof name)                                                                                   \
-		return -ENAMETOOLONG;                                                                                  \
-	if (memchr((data), 0, (length)) != NULL)                                                                       \
-		return -EINVAL;                                                                                        \
-	memcpy(name, (data), (length));                                                                                \
-	name[length] = 0
-
-/* A window [offset, offset + length) into a buffer of `size` bytes must lie inside it. */
-#define WINDOW(offset, length, size)                                                                                   \
-	if ((uint64_t)(offset) + (uint64_t)(length) > (uint64_t)(size))                                               \
-	return -EFAULT
 
 /* Files */
 
@@ -68,8 +51,7 @@ int32_t sys_read(int32_t fd, uint8_t *buffer, size_t size, uint32_t offset, uint
 	return RESULT(read(fd, buffer + offset, length));
 }
 
-/* Whether anything was written to stdout: then there must be no second JSON document. */
-static volatile sig_atomic_t printed;
+volatile sig_atomic_t printed;
 
 int32_t sys_write(int32_t fd, const uint8_t *buffer, size_t size, uint32_t offset, uint32_t length)
 {
@@ -240,9 +222,11 @@ int32_t sys_send(int32_t fd, const uint8_t *buffer, size_t size, uint32_t offset
 	return RESULT(send(fd, buffer + offset, length, MSG_NOSIGNAL));
 }
 
-int32_t sys_recv(int32_t fd, uint8_t *buffer, size_t size, int32_t flags)
+/* Fills `address` with the sender's struct sockaddr, as far as it has room. */
+int32_t sys_recvfrom(int32_t fd, uint8_t *buffer, size_t size, int32_t flags, uint8_t *address, size_t address_size)
 {
-	return RESULT(recv(fd, buffer, size, flags));
+	socklen_t length = (socklen_t)address_size;
+	return RESULT(recvfrom(fd, buffer, size, flags, (struct sockaddr *)address, &length));
 }
 
 /* Waits until something of `events` can be done: 1, 0 after `milliseconds`, or -errno. A closed descriptor counts as ready. */
@@ -267,7 +251,7 @@ int32_t sys_if_index(const uint8_t *interface, size_t interface_length)
 	return index == 0 ? -errno : (int32_t)index;
 }
 
-/* Time and signals */
+/* Time */
 
 double sys_clock_ms(int32_t clock)
 {
@@ -281,98 +265,6 @@ int32_t sys_sleep_us(uint32_t microseconds)
 {
 	struct timespec span = {microseconds / 1000000u, (long)(microseconds % 1000000u) * 1000};
 	return RESULT(nanosleep(&span, NULL));
-}
-
-static volatile sig_atomic_t caught_signal;
-
-/* SIGALRM goes on from here, so that a call that begins to block only now is interrupted as well: see sys_alarm_ms. */
-static void on_signal(int number)
-{
-	struct itimerval timer = {.it_value = {0, 50000}, .it_interval = {0, 50000}};
-	if (number == SIGALRM)
-		return;
-	caught_signal = number;
-	setitimer(ITIMER_REAL, &timer, NULL);
-}
-
-/*
- * The last resort: the compiled runtime ends with SIGABRT where it finds a defect (an index outside a typed array), and a
- * stack that overflows with SIGSEGV. The caller gets an error object all the same.
- */
-static void on_crash(int number)
-{
-	static const char text[] = "{\"cniVersion\":\"1.1.0\",\"code\":999,\"msg\":\"internal error: the plugin crashed\","
-				   "\"details\":\"this is a defect of Podwire: please report it with the configuration\"}\n";
-	(void)number;
-	if (!printed && write(STDOUT_FILENO, text, sizeof text - 1) < 0)
-		_exit(2);
-	_exit(1);
-}
-
-static int32_t catch_crashes(void)
-{
-	/* A stack of its own, since the ordinary one may be what ran out. */
-	static uint8_t space[16384];
-	static const int crashes[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-	stack_t stack = {.ss_sp = space, .ss_size = sizeof space};
-	struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK};
-	if (sigaltstack(&stack, NULL) < 0)
-		return -errno;
-	for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
-		if (sigaction(crashes[i], &action, NULL) < 0)
-			return -errno;
-	return 0;
-}
-
-/*
- * Signals that ask the process to end, and SIGALRM, interrupt a blocking call (EINTR) instead. A write that nobody reads, or
- * that is beyond the limit for files, fails (EPIPE, EFBIG). A crash prints an error object.
- */
-int32_t sys_catch_signals(void)
-{
-	static const int asking[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGXCPU, SIGALRM};
-	struct sigaction action = {.sa_handler = on_signal};
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
-	for (size_t i = 0; i < sizeof asking / sizeof *asking; i++)
-		if (sigaction(asking[i], &action, NULL) < 0)
-			return -errno;
-	return catch_crashes();
-}
-
-/* The number of the last signal caught, 0 for none. */
-int32_t sys_caught_signal(void) { return caught_signal; }
-
-static void ends(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGHUP);
-}
-
-/* From now on SIGTERM, SIGINT and SIGHUP stay pending. */
-int32_t sys_hold_signals(void)
-{
-	sigset_t set;
-	ends(&set);
-	return RESULT(sigprocmask(SIG_BLOCK, &set, NULL));
-}
-
-/* Sleeps until one of the signals that are held is there: its number, or -errno. */
-int32_t sys_wait_signal(void)
-{
-	sigset_t set;
-	ends(&set);
-	return RESULT(sigwaitinfo(&set, NULL));
-}
-
-/* SIGALRM every `milliseconds` from now on, so that one tick lost between check and call is followed by another; 0 stops it. */
-int32_t sys_alarm_ms(uint32_t milliseconds)
-{
-	struct timeval span = {milliseconds / 1000u, (long)(milliseconds % 1000u) * 1000};
-	struct itimerval timer = {.it_value = span, .it_interval = span};
-	return RESULT(setitimer(ITIMER_REAL, &timer, NULL));
 }
 
 /* Processes */
@@ -394,6 +286,19 @@ int32_t sys_setenv(const uint8_t *name, size_t name_length, const uint8_t *value
 	TEXT(key, name, name_length);
 	TEXT(text, value, value_length);
 	return RESULT(setenv(key, text, 1));
+}
+
+/*
+ * The last 4 of the 16 random bytes that the kernel gives each process (AT_RANDOM): no system call. The C library makes
+ * its stack protector of the first ones.
+ */
+uint32_t sys_random(void)
+{
+	const uint8_t *bytes = (const uint8_t *)getauxval(AT_RANDOM);
+	uint32_t value = 0;
+	if (bytes != NULL)
+		memcpy(&value, bytes + 12, sizeof value);
+	return value;
 }
 
 /* An anonymous file in memory. */

@@ -1,7 +1,7 @@
 /**
- * The system calls, as TypeScript sees them. Each function makes one call and returns its result, or the negative error
- * number; `must` turns the latter into an exception where failure is not an ordinary answer. The C side is sys.c, the
- * manifest that binds the two is sys.json; nothing else in the project knows either.
+ * System calls for files, time, signals and processes; network.ts has those for sockets and namespaces. Each function makes
+ * one call and returns its result, or the negative error number; `must` turns that into an exception where failure is not an
+ * expected result. The C side is sys.c and signals.c, and sys.json is the manifest that binds the two. Only lib/sys uses them.
  */
 import { isShortage, SystemError } from "./errno.ts";
 
@@ -27,18 +27,7 @@ declare function sys_faccessat(directory: number, path: string, mode: number): n
 declare function sys_readlinkat(directory: number, path: string, buffer: Uint8Array): number;
 declare function sys_getdents(fd: number, buffer: Uint8Array): number;
 declare function sys_flock(fd: number, operation: number): number;
-declare function sys_socket(domain: number, type: number, protocol: number): number;
-declare function sys_socketpair(buffer: Uint8Array): number;
-declare function sys_send_descriptors(fd: number, first: number, second: number): number;
-declare function sys_setsockopt(fd: number, level: number, option: number, value: number): number;
-declare function sys_bind(fd: number, address: Uint8Array): number;
-declare function sys_send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
-declare function sys_recv(fd: number, buffer: Uint8Array, flags: number): number;
 declare function sys_poll(fd: number, events: number, milliseconds: number): number;
-declare function sys_setns(fd: number, type: number): number;
-declare function sys_unshare(flags: number): number;
-declare function sys_namespace_type(fd: number): number;
-declare function sys_if_index(name: string): number;
 declare function sys_clock_ms(clock: number): number;
 declare function sys_sleep_us(microseconds: number): number;
 declare function sys_catch_signals(): number;
@@ -49,6 +38,7 @@ declare function sys_alarm_ms(milliseconds: number): number;
 declare function sys_getenv(name: string, buffer: Uint8Array): number;
 declare function sys_setenv(name: string, value: string): number;
 declare function sys_effective_user(): number;
+declare function sys_random(): number;
 declare function sys_memfd(): number;
 declare function sys_spawn(
   path: string,
@@ -103,7 +93,7 @@ export const S_ISVTX = 0o1000;
 /** S_IWGRP | S_IWOTH */
 export const OTHERS_WRITE = 0o022;
 
-/** What stat(2) tells of a file, as far as Podwire asks. `mtimeMs` is wall-clock time in milliseconds. */
+/** Part of the result of stat(2). `mtimeNs` is wall-clock time in nanoseconds since 1970. */
 export interface FileStatus {
   readonly device: number;
   readonly inode: number;
@@ -169,12 +159,12 @@ function statusOf(): FileStatus {
   };
 }
 
-/** fstat(2); null for a descriptor that is not open. @throws SystemError if the system cannot tell */
+/** fstat(2); null for a descriptor that is not open. @throws SystemError on an I/O error or a shortage */
 export function fstat(fd: number): FileStatus | null {
   return found(sys_fstat(fd, statusBuffer), "an open file");
 }
 
-/** fstatat(2); null if there is no such file. `flags` may hold AT_SYMLINK_NOFOLLOW. @throws SystemError if the system cannot tell */
+/** fstatat(2); null if there is no such file. `flags` may hold AT_SYMLINK_NOFOLLOW. @throws SystemError on an I/O error or a shortage */
 export function fstatat(directory: number, path: string, flags: number): FileStatus | null {
   return found(sys_fstatat(directory, path, flags, statusBuffer), path);
 }
@@ -185,8 +175,8 @@ function found(result: number, path: string): FileStatus | null {
 }
 
 /**
- * Opens a file to be read; negative if it is not there, or not for us. Waits for nobody: a pipe without a writer is empty.
- * @throws SystemError if the system cannot tell
+ * Opens a file for reading; negative if it is missing or must not be read. It does not block: a pipe without a writer is empty.
+ * @throws SystemError on an I/O error or a shortage
  */
 export function openToRead(path: string): number {
   const fd = open(path, O_RDONLY | O_NONBLOCK);
@@ -229,7 +219,7 @@ export function fsync(fd: number): number {
   return sys_fsync(fd);
 }
 
-/** Lets programs started from now on have an open file too: whatever lock is on it is held until they have ended as well. */
+/** Lets programs that are started from now on inherit an open file. A lock on it is then held until they have ended, too. */
 export function bequeath(fd: number): number {
   return sys_bequeath(fd);
 }
@@ -259,66 +249,14 @@ export function flock(fd: number, operation: number): number {
   return sys_flock(fd, operation);
 }
 
-export function socket(domain: number, type: number, protocol: number): number {
-  return sys_socket(domain, type, protocol);
-}
-
-/** Two connected datagram sockets of the Unix family; null if there are none to be had. */
-export function socketPair(): { readonly first: number; readonly second: number } | null {
-  const buffer = new Uint8Array(8);
-  if (sys_socketpair(buffer) < 0) return null;
-  const view = new DataView(buffer.buffer);
-  return { first: view.getInt32(0, true), second: view.getInt32(4, true) };
-}
-
-/** The user with whose rights the process works, 0 for root. */
+/** The effective user ID of the process, 0 for root. */
 export function effectiveUser(): number {
   return sys_effective_user();
-}
-
-/** Sends two descriptors to a socket's peer (SCM_RIGHTS, unix(7)). */
-export function sendDescriptors(fd: number, first: number, second: number): number {
-  return sys_send_descriptors(fd, first, second);
-}
-
-export function setsockopt(fd: number, level: number, option: number, value: number): number {
-  return sys_setsockopt(fd, level, option, value);
-}
-
-/** bind(2) to a `struct sockaddr_in` or `sockaddr_in6`, given as bytes. */
-export function bind(fd: number, address: Uint8Array): number {
-  return sys_bind(fd, address);
-}
-
-export function send(fd: number, buffer: Uint8Array, offset: number, length: number): number {
-  return sys_send(fd, buffer, offset, length);
-}
-
-export function recv(fd: number, buffer: Uint8Array, flags: number): number {
-  return sys_recv(fd, buffer, flags);
 }
 
 /** Waits until one of `events` (POLLIN, POLLOUT) can be done: 1, or 0 after `milliseconds`. */
 export function poll(fd: number, events: number, milliseconds: number): number {
   return sys_poll(fd, events, milliseconds);
-}
-
-export function setns(fd: number, type: number): number {
-  return sys_setns(fd, type);
-}
-
-export function unshare(flags: number): number {
-  return sys_unshare(flags);
-}
-
-/** The kind of an open namespace as its CLONE_NEW flag, or the negative error number. */
-export function namespaceType(fd: number): number {
-  return sys_namespace_type(fd);
-}
-
-/** The index of an interface in the current network namespace, or -ENODEV. */
-export function interfaceIndex(name: string): number {
-  return sys_if_index(name);
 }
 
 /** The clock's reading in milliseconds. */
@@ -330,7 +268,7 @@ export function sleepUs(microseconds: number): void {
   sys_sleep_us(microseconds);
 }
 
-/** From here on SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGXCPU end nothing; `caughtSignal` reports them. */
+/** From now on SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGXCPU do not end the process; `caughtSignal` reports them. */
 export function catchSignals(): void {
   sys_catch_signals();
 }
@@ -340,12 +278,12 @@ export function caughtSignal(): number {
   return sys_caught_signal();
 }
 
-/** From here on SIGTERM, SIGINT and SIGHUP wait for `waitSignal`: also in a container's first process, which ignores them. */
+/** From now on SIGTERM, SIGINT and SIGHUP stay pending for `waitSignal`, also in the first process of a container, which would ignore them. */
 export function holdSignals(): void {
   sys_hold_signals();
 }
 
-/** Sleeps until a signal that is held is there, and returns its number. */
+/** Sleeps until one of the held signals is pending, and returns its number. */
 export function waitSignal(): number {
   return sys_wait_signal();
 }
@@ -368,6 +306,11 @@ export function getenv(name: string): string | null {
 
 export function setenv(name: string, value: string): number {
   return sys_setenv(name, value);
+}
+
+/** 32 random bits from the kernel, without a system call: the same in each call of one process (AT_RANDOM, getauxval(3)). */
+export function random(): number {
+  return sys_random();
 }
 
 /** An anonymous file in memory: its descriptor, or the negative error number. */
@@ -400,7 +343,7 @@ export function kill(pid: number, signal: number): number {
   return sys_kill(pid, signal);
 }
 
-/** Ends the process at once; nothing is flushed, nothing needs to be. */
+/** Ends the process at once. Nothing is flushed: no output is buffered. */
 export function exit(status: number): void {
   sys_exit(status);
 }

@@ -2,8 +2,8 @@
  * What the bandwidth plugin wants the node to hold for one attachment: a pure function of the configuration and of the
  * link that the container's packets pass. ADD makes it so, CHECK compares it.
  */
-import type { FairQueue, TokenBucket } from "../../lib/netlink/queueing.ts";
-import type { Hook } from "../../lib/netlink/traffic-filter.ts";
+import type { FairQueue, TokenBucket } from "../../lib/netlink/qdisc.ts";
+import type { TcHook } from "../../lib/netlink/tc-filter.ts";
 import type { Where } from "../../lib/state/kernel.ts";
 import type { RedirectMatch } from "../../lib/state/kinds/redirect.ts";
 import { type AttachmentNames, ifbName } from "../../lib/state/names.ts";
@@ -74,7 +74,7 @@ function planDirection(
   const link = inside ? input.containerLink : input.hostLink;
   const bucket = bucketOf(limit, mtu, config.latencyMs);
   const queue = queueOf(bucket, mtu, config.latencyMs);
-  const hook: Hook = (direction === "egress") === inside ? "egress" : "ingress";
+  const hook: TcHook = (direction === "egress") === inside ? "egress" : "ingress";
   if (hook === "egress" && config.choice === "all") {
     plan.push({ kind: "shaper", where, link, bucket, queue });
     return;

@@ -2,23 +2,31 @@
  * Permanent neighbours (which MAC an IP address has), and permanent forwarding entries of a VXLAN device (behind which host a
  * MAC is): with them the kernel neither asks nor learns. Both are messages of one type (include/uapi/linux/neighbour.h).
  */
+
 import type { Family } from "../../ip/address.ts";
 import { ADDRESS_WORDS, isIpv4At } from "../../ip/words.ts";
-import { type MessageWriter, NLM_F_CREATE } from "../codec.ts";
+import type { MessageWriter } from "../message-writer.ts";
+import { NLM_F_CREATE, NLM_F_REPLACE } from "../netlink.ts";
 import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, readIpRow, typeOf } from "../rows.ts";
-import { AF_INET, AF_INET6, NDA_DST, NLM_F_REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from "../rtnetlink.ts";
+import {
+  AF_BRIDGE,
+  AF_INET,
+  AF_INET6,
+  NDA_DST,
+  NDA_LLADDR,
+  NUD_NOARP,
+  NUD_PERMANENT,
+  RTM_DELNEIGH,
+  RTM_GETNEIGH,
+  RTM_NEWNEIGH,
+} from "../rtnetlink.ts";
 import type { NetlinkSocket } from "../socket.ts";
 import { ADDRESS, ENTRY_WORDS, FDB_MAC, FLAGS, HOST, NEIGHBOUR_MAC, PERMANENT } from "./layout.ts";
 import { type EntryTable, FDB, NEIGHBOUR } from "./table.ts";
 
-const AF_BRIDGE = 7;
-
-const NDA_LLADDR = 2;
 const NDA_IFINDEX = 8;
 const NDA_PROTOCOL = 12;
 
-const NUD_NOARP = 0x40;
-const NUD_PERMANENT = 0x80;
 const NTF_SELF = 0x02;
 
 /** struct ndmsg, and which of its words the state is in. */
@@ -88,13 +96,11 @@ export function listNeighbours(
   table: EntryTable,
 ): void {
   const before = table.count;
-  socket.dumpRows(
-    RTM_GETNEIGH,
-    (writer) => {
-      writeHeader(writer, family === 4 ? AF_INET : AF_INET6, 0, 0, 0);
-      writer.attributeU32(NDA_IFINDEX, link);
-      writer.end();
-    },
+  const writer = socket.dump(RTM_GETNEIGH);
+  writeHeader(writer, family === 4 ? AF_INET : AF_INET6, 0, 0, 0);
+  writer.attributeU32(NDA_IFINDEX, link);
+  writer.end();
+  socket.listRows(
     (words, from, to) => {
       for (let at = from; at < to; ) {
         const next = behindMessage(words, at, to);
@@ -110,12 +116,10 @@ export function listNeighbours(
 /** Adds the forwarding entries of a VXLAN device that lead to a host: `bridge fdb show dev LINK`. @throws NetlinkError */
 export function listFdb(socket: NetlinkSocket, link: number, table: EntryTable): void {
   const before = table.count;
-  socket.dumpRows(
-    RTM_GETNEIGH,
-    (writer) => {
-      writeHeader(writer, AF_BRIDGE, link, 0, 0);
-      writer.end();
-    },
+  const writer = socket.dump(RTM_GETNEIGH);
+  writeHeader(writer, AF_BRIDGE, link, 0, 0);
+  writer.end();
+  socket.listRows(
     (words, from, to) => {
       for (let at = from; at < to; ) {
         const next = behindMessage(words, at, to);

@@ -2,14 +2,16 @@
  * Routes of the main table that lead to other nodes (include/uapi/linux/rtnetlink.h, lwtunnel.h): by way of a gateway, or into
  * a tunnel whose other end the route itself names.
  */
+
 import type { Family } from "../../ip/address.ts";
 import { ADDRESS_WORDS, IPV4_LENGTH, isIpv4At, putIpv4 } from "../../ip/words.ts";
-import { type MessageWriter, NLM_F_CREATE } from "../codec.ts";
+import type { MessageWriter } from "../message-writer.ts";
+import { NLM_F_CREATE, NLM_F_REPLACE } from "../netlink.ts";
 import { behindAttribute, behindMessage, HEADER_WORDS, networkOrder, numberIn, readIpRow, typeOf } from "../rows.ts";
+
 import {
   AF_INET,
   AF_INET6,
-  NLM_F_REPLACE,
   RT_TABLE_MAIN,
   RTA_DST,
   RTA_GATEWAY,
@@ -119,16 +121,14 @@ function writeEncapsulation(writer: MessageWriter, words: Int32Array, at: number
 /** Adds all unicast routes of the main routing table to a table of entries: `ip -4 route show`. @throws NetlinkError */
 export function listRoutes(socket: NetlinkSocket, family: Family, table: EntryTable): void {
   const before = table.count;
-  socket.dumpRows(
-    RTM_GETROUTE,
-    (writer) => {
-      writer.u8(family === 4 ? AF_INET : AF_INET6);
-      for (let i = 0; i < 3; i += 1) writer.u8(0);
-      writer.u8(RT_TABLE_MAIN);
-      for (let i = 0; i < 7; i += 1) writer.u8(0);
-      writer.attributeU32(RTA_TABLE, RT_TABLE_MAIN);
-      writer.end();
-    },
+  const writer = socket.dump(RTM_GETROUTE);
+  writer.u8(family === 4 ? AF_INET : AF_INET6);
+  for (let i = 0; i < 3; i += 1) writer.u8(0);
+  writer.u8(RT_TABLE_MAIN);
+  for (let i = 0; i < 7; i += 1) writer.u8(0);
+  writer.attributeU32(RTA_TABLE, RT_TABLE_MAIN);
+  writer.end();
+  socket.listRows(
     (words, from, to) => {
       for (let at = from; at < to; ) {
         const next = behindMessage(words, at, to);

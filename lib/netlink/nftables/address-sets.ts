@@ -1,8 +1,9 @@
 /** Sets of nf_tables whose elements are IP addresses, by the thousand: as words of an Int32Array. */
 import { ADDRESS_WORDS, isIpv4At } from "../../ip/words.ts";
-import { NLM_F_CREATE } from "../codec.ts";
+import { type Batch, writeNetfilterHeader } from "../netfilter.ts";
+import { NLM_F_CREATE } from "../netlink.ts";
 import { behindAttribute, behindMessage, HEADER_WORDS, readIpRow, typeOf } from "../rows.ts";
-import { type NetlinkSocket, writeNetfilterHeader } from "../socket.ts";
+import type { NetlinkSocket } from "../socket.ts";
 import {
   NFT_MSG_DELSETELEM,
   NFT_MSG_GETSETELEM,
@@ -31,9 +32,8 @@ export interface Addresses {
 /** Adds the elements of a set to a list; none if the set is missing. @throws NetlinkError */
 export function listAddresses(socket: NetlinkSocket, set: NftSet, list: Addresses): void {
   const before = list.count;
-  socket.dumpRows(
-    NFT_MSG_GETSETELEM,
-    (writer) => writeSet(writer, set),
+  writeSet(socket.dump(NFT_MSG_GETSETELEM), set);
+  socket.listRows(
     (words, from, to) => {
       for (let at = from; at < to; ) {
         const next = behindMessage(words, at, to);
@@ -89,19 +89,13 @@ function readKey(words: Int32Array, at: number, end: number, list: Addresses): v
 }
 
 /** Adds those addresses of a list to a set, or with `away` deletes them from it, that are of its family. */
-export function writeAddresses(
-  socket: NetlinkSocket,
-  set: NftSet,
-  isIpv4: boolean,
-  list: Addresses,
-  away: boolean,
-): void {
+export function writeAddresses(batch: Batch, set: NftSet, isIpv4: boolean, list: Addresses, away: boolean): void {
   const width = isIpv4 ? 1 : ADDRESS_WORDS;
   let row = 0;
   while (row < list.count) {
     while (row < list.count && isIpv4At(list.words, row * ADDRESS_WORDS) !== isIpv4) row += 1;
     if (row === list.count) return;
-    const writer = socket.request(away ? NFT_MSG_DELSETELEM : NFT_MSG_NEWSETELEM, away ? 0 : NLM_F_CREATE);
+    const writer = batch.request(away ? NFT_MSG_DELSETELEM : NFT_MSG_NEWSETELEM, away ? 0 : NLM_F_CREATE);
     writeNetfilterHeader(writer, set.family, 0);
     writer.attributeText(NFTA_SET_ELEM_LIST_TABLE, set.table);
     writer.attributeText(NFTA_SET_ELEM_LIST_SET, set.name);

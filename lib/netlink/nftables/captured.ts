@@ -5,7 +5,10 @@
  * namespace.
  */
 import { expect } from "vitest";
-import { MessageWriter, splitMessages } from "../codec.ts";
+import { splitMessages } from "../message-reader.ts";
+import { MessageWriter } from "../message-writer.ts";
+import type { Batch } from "../netfilter.ts";
+import { NLM_F_REQUEST } from "../netlink.ts";
 import type { NetlinkSocket } from "../socket.ts";
 import captured from "./captured.json" with { type: "json" };
 import {
@@ -13,7 +16,6 @@ import {
   type Element,
   type Expression,
   type Field,
-  type Hook,
   NF_ACCEPT,
   NF_DROP,
   NFPROTO_BRIDGE,
@@ -26,6 +28,7 @@ import {
   NFT_REG_VERDICT,
   NFT_REG32_00,
   NFT_RETURN,
+  type NftHook,
   type NftSet,
   type Rule,
   TYPE_ETHER_ADDR,
@@ -221,7 +224,7 @@ export const RULES: Record<string, Rule> = {
   ]),
 };
 
-const chain = (chainName: string, hook: Hook | null, family = NFPROTO_INET): Chain => ({
+const chain = (chainName: string, hook: NftHook | null, family = NFPROTO_INET): Chain => ({
   family,
   table,
   name: chainName,
@@ -303,17 +306,28 @@ export function sent(command: string): Buffer {
   return Buffer.from(messages[0] ?? "", "hex");
 }
 
-/** What an encoder writes into a batch, or asks. */
-export function written(encode: (socket: NetlinkSocket) => void): Buffer {
+/** The one request that an encoder writes into a batch. */
+export function written(encode: (batch: Batch) => void): Buffer {
   const writer = new MessageWriter();
-  const socket = {
-    batchLength: 0,
+  const batch = {
+    length: 0,
     request(type: number, flags: number): MessageWriter {
-      writer.beginExact(type, flags | 1, 0);
+      writer.begin(type, flags | NLM_F_REQUEST);
       return writer;
     },
+  };
+  encode(batch as unknown as Batch);
+  expect(writer.count).toBe(1);
+  return Buffer.from(writer.bytes);
+}
+
+/** The one query that an encoder writes. */
+export function asked(encode: (socket: NetlinkSocket) => void): Buffer {
+  const writer = new MessageWriter();
+  const socket = {
     query(type: number): MessageWriter {
-      return this.request(type, 0);
+      writer.begin(type, NLM_F_REQUEST);
+      return writer;
     },
   };
   encode(socket as unknown as NetlinkSocket);

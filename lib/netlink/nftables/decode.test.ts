@@ -11,7 +11,7 @@ describe("reading", () => {
 
   test.each(Object.entries(RULES))("%s, as sent", (command, value) => {
     expect(decodeRule(bodyOf(sent(command)))).toEqual(value);
-    expect(decodeRule(bodyOf(written((socket) => writeNewRule(socket, value))))).toEqual(value);
+    expect(decodeRule(bodyOf(written((batch) => writeNewRule(batch, value))))).toEqual(value);
   });
 
   test("the kernel's rules are those that were made, in their order, each with a handle", () => {
@@ -30,7 +30,7 @@ describe("reading", () => {
   test("chains as sent and as the kernel has them, with their uses", () => {
     for (const [command, value] of Object.entries(CHAINS)) {
       expect(decodeChain(bodyOf(sent(command)))).toEqual(value);
-      expect(decodeChain(bodyOf(written((socket) => writeNewChain(socket, value))))).toEqual(value);
+      expect(decodeChain(bodyOf(written((batch) => writeNewChain(batch, value))))).toEqual(value);
     }
     const found = ofType(NFT_MSG_NEWCHAIN).map(decodeChain);
     const made = Object.values(CHAINS);
@@ -46,12 +46,12 @@ describe("reading", () => {
     const found = ofType(NFT_MSG_NEWTABLE).map(decodeTable);
     expect(found).toEqual([{ family: NFPROTO_INET, name: table, comment: "v1", flags: 0 }]);
     const other = { family: NFPROTO_BRIDGE, name: "x", comment: "" };
-    expect(decodeTable(bodyOf(written((socket) => writeNewTable(socket, other))))).toEqual({ ...other, flags: 0 });
+    expect(decodeTable(bodyOf(written((batch) => writeNewTable(batch, other))))).toEqual({ ...other, flags: 0 });
   });
 
   test.each(Object.entries(ELEMENTS))("%s", (command, [of, elements]) => {
     expect(decodeElements(bodyOf(sent(command)))).toEqual(elements);
-    expect(decodeElements(bodyOf(written((socket) => writeNewElements(socket, of, elements))))).toEqual(elements);
+    expect(decodeElements(bodyOf(written((batch) => writeNewElements(batch, of, elements))))).toEqual(elements);
   });
 
   test("the kernel's elements are those that were made", () => {
@@ -79,7 +79,7 @@ describe("reading", () => {
       ["meta", "cmp", "payload", "cmp", "immediate", "immediate", "?nat"],
       ["meta", "cmp", "immediate", "immediate", "?masq"],
     ]);
-    expect(() => written((socket) => writeNewRule(socket, rule("c", [{ kind: "unknown", name: "limit" }])))).toThrow(
+    expect(() => written((batch) => writeNewRule(batch, rule("c", [{ kind: "unknown", name: "limit" }])))).toThrow(
       TypeError,
     );
   });

@@ -1,5 +1,5 @@
-/** Messages of nf_tables as values. */
-import { AttributeReader, readU8, textOf } from "../codec.ts";
+/** Reading messages of nf_tables. */
+import { AttributeReader, readU8, textOf } from "../message-reader.ts";
 import {
   NFTA_CHAIN_HOOK,
   NFTA_CHAIN_NAME,
@@ -29,8 +29,8 @@ import {
   type Element,
   type Expression,
   type FoundTable,
-  type Hook,
   NF_ACCEPT,
+  type NftHook,
   type Rule,
 } from "./objects.ts";
 
@@ -58,7 +58,7 @@ export function decodeChain(body: Uint8Array): Chain {
   let table = "";
   let name = "";
   let type = "";
-  let hook: Hook | null = null;
+  let hook: NftHook | null = null;
   let policy = NF_ACCEPT;
   let uses = 0;
   const attributes = new AttributeReader(body, HEADER_LENGTH);
@@ -75,7 +75,7 @@ export function decodeChain(body: Uint8Array): Chain {
   return { family, table, name, hook, policy, uses };
 }
 
-function decodeHook(attributes: AttributeReader): Hook {
+function decodeHook(attributes: AttributeReader): NftHook {
   let hook = 0;
   let priority = 0;
   while (attributes.next()) {
@@ -90,7 +90,7 @@ export function decodeRule(body: Uint8Array): Rule {
   return readRule(body, true);
 }
 
-/** `decodeRule` without the expressions, which are nearly all the work. */
+/** `decodeRule` without the expressions, which are most of the work. */
 export function decodeRuleHead(body: Uint8Array): Rule {
   return readRule(body, false);
 }
@@ -139,7 +139,7 @@ function decodeElement(attributes: AttributeReader): Element {
   return { key, data: data.value, verdict: data.verdict, comment };
 }
 
-/** The comment in user data, which is a list of entries of type, length, bytes; "" if what is there is something else. */
+/** The comment in user data, which is a list of entries of type, length, bytes; "" if it has another format. */
 function decodeComment(userData: Uint8Array): string {
   let at = 0;
   while (at + 2 <= userData.length) {

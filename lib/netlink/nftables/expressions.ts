@@ -2,7 +2,8 @@
  * The expressions of rules as bytes (linux/netfilter/nf_tables.h): each is a name and nested attributes, whose numbers are
  * 32 bits in network order unless noted. Attributes are written in the order in which the nft program does.
  */
-import { AttributeReader, type MessageWriter, readBe32, readU8, textOf } from "../codec.ts";
+import { AttributeReader, readBe32, readU8, textOf } from "../message-reader.ts";
+import type { MessageWriter } from "../message-writer.ts";
 import type { Expression, LookupExpression, NatExpression, Verdict } from "./objects.ts";
 
 const NFTA_LIST_ELEM = 1;
@@ -58,7 +59,7 @@ const NFTA_MATCH_REV = 2;
 const NFTA_MATCH_INFO = 3;
 
 const NFT_LOOKUP_F_INV = 1;
-/** NF_NAT_RANGE_MAP_IPS and _PROTO_SPECIFIED: the kernel adds them for the registers that there are. */
+/** NF_NAT_RANGE_MAP_IPS and _PROTO_SPECIFIED: the kernel sets them if there are registers for address and port. */
 const NAT_RANGE_IMPLIED = 3;
 
 /** Writes the expressions of a rule into an attribute of the given type. @throws TypeError for an unknown expression */
@@ -142,12 +143,12 @@ function writeFields(writer: MessageWriter, expression: Expression): void {
       if (expression.flags !== 0) writer.attributeBe32(NFTA_MASQ_FLAGS, expression.flags);
       break;
     default:
-      /* A counter starts at nothing. */
+      /* A new counter is 0. */
       break;
   }
 }
 
-/** A set made in the same batch is found by its name, as any other. */
+/** The set is found by its name, also if it is made in the same batch. */
 function writeLookup(writer: MessageWriter, lookup: LookupExpression): void {
   writer.attributeBe32(NFTA_LOOKUP_SREG, lookup.source);
   if (lookup.register !== null) writer.attributeBe32(NFTA_LOOKUP_DREG, lookup.register);
@@ -179,7 +180,7 @@ export function writeVerdict(writer: MessageWriter, type: number, verdict: Verdi
   writer.endNested(data);
 }
 
-/** What an attribute of data holds: a value or a verdict. */
+/** The content of a data attribute: a value or a verdict. */
 export interface Data {
   readonly value: Uint8Array | null;
   readonly verdict: Verdict | null;

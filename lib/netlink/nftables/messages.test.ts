@@ -1,8 +1,11 @@
 /** The encoders against what nft(8) sends. */
 import { describe, expect, test } from "vitest";
-import { MessageWriter, NLM_F_EXCL, splitMessages } from "../codec.ts";
-import type { NetlinkSocket } from "../socket.ts";
+import { splitMessages } from "../message-reader.ts";
+import { MessageWriter } from "../message-writer.ts";
+import type { Batch } from "../netfilter.ts";
+import { NLM_F_EXCL } from "../netlink.ts";
 import {
+  asked,
   CHAINS,
   ELEMENTS,
   element,
@@ -65,7 +68,7 @@ function without(list: readonly Attribute[], drop: (path: string, value: string)
 describe("what nft sends", () => {
   test("tables", () => {
     const make = (family: number, comment: string) =>
-      written((socket) => writeNewTable(socket, { family, name: table, comment }));
+      written((batch) => writeNewTable(batch, { family, name: table, comment }));
     /* nft adds no NLM_F_CREATE for a table; the kernel makes it either way. */
     const withCreate = (command: string) => {
       const theirs = sent(command);
@@ -77,11 +80,11 @@ describe("what nft sends", () => {
   });
 
   test.each(Object.entries(CHAINS))("%s", (command, value) => {
-    expect(read(written((socket) => writeNewChain(socket, value)))).toEqual(read(sent(command)));
+    expect(read(written((batch) => writeNewChain(batch, value)))).toEqual(read(sent(command)));
   });
 
   test.each(Object.entries(SETS))("%s", (command, value) => {
-    const ours = read(written((socket) => writeNewSet(socket, value)));
+    const ours = read(written((batch) => writeNewSet(batch, value)));
     const theirs = read(sent(command));
     /* The number (10) is any; of the user data (13) we leave out the types, which are empty, and a zero for intervals. */
     const drop = (path: string) => path === "10" || path === "13";
@@ -105,25 +108,25 @@ describe("what nft sends", () => {
 
   test.each(Object.entries(ELEMENTS))("%s", (command, [of, elements]) => {
     sameElements(
-      written((socket) => writeNewElements(socket, of, elements)),
+      written((batch) => writeNewElements(batch, of, elements)),
       sent(command),
     );
   });
 
   test("elements that must be new, and deleting some", () => {
     sameElements(
-      written((socket) => writeNewElements(socket, LOCALNET, [element(name("eth1"))], NLM_F_EXCL)),
+      written((batch) => writeNewElements(batch, LOCALNET, [element(name("eth1"))], NLM_F_EXCL)),
       sent('create element inet podwire localnet { "eth1" }'),
     );
     const gone = [element(name("eth0")), element(name("eth1"), { comment: "any", data: hex("00") })];
     sameElements(
-      written((socket) => writeDeleteElements(socket, LOCALNET, gone)),
+      written((batch) => writeDeleteElements(batch, LOCALNET, gone)),
       sent('delete element inet podwire localnet { "eth0", "eth1" }'),
     );
   });
 
   test.each(Object.entries(RULES))("%s", (command, value) => {
-    const ours = read(written((socket) => writeNewRule(socket, value)));
+    const ours = read(written((batch) => writeNewRule(batch, value)));
     const theirs = read(sent(command));
     expect(ours).toEqual({ header: theirs.header, attributes: theirs.attributes.map(plain) });
   });
@@ -147,33 +150,33 @@ describe("what nft sends", () => {
   }
 
   test("deleting chains, sets and tables, and flushing a chain", () => {
-    const same = (encode: (socket: NetlinkSocket) => void, command: string) =>
+    const same = (encode: (batch: Batch) => void, command: string) =>
       expect(written(encode).subarray(4)).toEqual(sent(command).subarray(4));
-    same((socket) => writeDeleteRule(socket, NFPROTO_INET, "gone", "c", 0n), "flush chain inet gone c");
-    same((socket) => writeDeleteRule(socket, NFPROTO_INET, "gone", "c", 4n), "delete rule inet gone c handle 4");
-    same((socket) => writeDeleteChain(socket, NFPROTO_INET, "gone", "c"), "delete chain inet gone c");
-    same((socket) => writeDeleteSet(socket, NFPROTO_INET, "gone", "s"), "delete set inet gone s");
-    same((socket) => writeDeleteTable(socket, NFPROTO_INET, "gone"), "delete table inet gone");
+    same((batch) => writeDeleteRule(batch, NFPROTO_INET, "gone", "c", 0n), "flush chain inet gone c");
+    same((batch) => writeDeleteRule(batch, NFPROTO_INET, "gone", "c", 4n), "delete rule inet gone c handle 4");
+    same((batch) => writeDeleteChain(batch, NFPROTO_INET, "gone", "c"), "delete chain inet gone c");
+    same((batch) => writeDeleteSet(batch, NFPROTO_INET, "gone", "s"), "delete set inet gone s");
+    same((batch) => writeDeleteTable(batch, NFPROTO_INET, "gone"), "delete table inet gone");
   });
 
   test("asking for an element: with the table first, and without asking for an acknowledgement too", () => {
     const theirs = read(sent("get element inet podwire masquerade4 { 10.1.0.5 }"));
-    const ours = read(written((socket) => writeGetElement(socket, MASQUERADE4, hex("0a010005"))));
+    const ours = read(asked((socket) => writeGetElement(socket, MASQUERADE4, hex("0a010005"))));
     expect(ours.header).toBe(theirs.header.replace(" 5 ", " 1 "));
     expect(ours.attributes).toEqual(theirs.attributes.toSorted(([a], [b]) => a - b));
   });
 });
 
 describe("limits", () => {
-  function requests(encode: (socket: NetlinkSocket) => number): { count: number; messages: Buffer[] } {
+  function requests(encode: (batch: Batch) => number): { count: number; messages: Buffer[] } {
     const writer = new MessageWriter();
-    const socket = {
+    const batch = {
       request(type: number, flags: number): MessageWriter {
-        writer.begin(type, flags, 0);
+        writer.begin(type, flags);
         return writer;
       },
     };
-    const count = encode(socket as unknown as NetlinkSocket);
+    const count = encode(batch as unknown as Batch);
     return { count, messages: splitMessages(writer.bytes).map((message) => Buffer.from(message.body)) };
   }
 
@@ -181,7 +184,7 @@ describe("limits", () => {
     const elements = Array.from({ length: 5000 }, (_, i) =>
       element(hex(`0a01${i.toString(16).padStart(4, "0")}`), { verdict: { code: NFT_GOTO, chain: "m" }, comment: "c" }),
     );
-    const { count, messages } = requests((socket) => writeNewElements(socket, MASQUERADE4, elements));
+    const { count, messages } = requests((batch) => writeNewElements(batch, MASQUERADE4, elements));
     expect(count).toBe(messages.length);
     expect(count).toBeGreaterThan(1);
     expect(messages.flatMap((bytes) => decodeElements(new Uint8Array(bytes)))).toEqual(elements);
@@ -192,11 +195,11 @@ describe("limits", () => {
   });
 
   test("no elements, no request", () => {
-    expect(requests((socket) => writeDeleteElements(socket, MARKS, [])).count).toBe(0);
+    expect(requests((batch) => writeDeleteElements(batch, MARKS, [])).count).toBe(0);
   });
 
   test("a comment of 254 bytes is the longest", () => {
-    const make = (comment: string) => written((socket) => writeNewRule(socket, rule("c", [], comment)));
+    const make = (comment: string) => written((batch) => writeNewRule(batch, rule("c", [], comment)));
     const longest = "é".repeat(127);
     expect(decodeRule(new Uint8Array(make(longest).subarray(16))).comment).toBe(longest);
     expect(() => make(`${longest}x`)).toThrow(RangeError);
@@ -205,6 +208,6 @@ describe("limits", () => {
 
 test("notrack is written as nft writes it, a name without fields", () => {
   const expressions: Expression[] = [{ kind: "notrack" }];
-  const bytes = written((socket) => writeNewRule(socket, rule("n", expressions)));
+  const bytes = written((batch) => writeNewRule(batch, rule("n", expressions)));
   expect(bytes.subarray(-20).toString("hex")).toBe("14000480100001800c0001006e6f747261636b00");
 });

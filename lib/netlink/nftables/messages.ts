@@ -1,10 +1,11 @@
 /**
- * Making and deleting objects of nf_tables. Each function adds requests to the batch that was begun on the socket
- * (`beginBatch`), where later ones may refer by name to what earlier ones make. Deleting what is not there is refused with
+ * Making and deleting objects of nf_tables. Each function adds requests to a batch, in which later ones may refer by
+ * name to what earlier ones make. Deleting what is not there is refused with
  * ENOENT, deleting what something refers to with EBUSY, as is making what exists with other properties (EEXIST or EBUSY).
  */
-import { type MessageWriter, NLM_F_CREATE } from "../codec.ts";
-import { type NetlinkSocket, writeNetfilterHeader } from "../socket.ts";
+import type { MessageWriter } from "../message-writer.ts";
+import { type Batch, writeNetfilterHeader } from "../netfilter.ts";
+import { NLM_F_APPEND, NLM_F_CREATE } from "../netlink.ts";
 import {
   NFT_MSG_DELCHAIN,
   NFT_MSG_DELRULE,
@@ -68,7 +69,6 @@ import {
   TYPE_MARK,
 } from "./objects.ts";
 
-const NLM_F_APPEND = 0x800;
 const NFT_SET_MAP = 0x8;
 /** An attribute's length has 16 bits; this leaves room for the last element. */
 const ELEMENTS_BYTES = 60_000;
@@ -81,8 +81,8 @@ const BYTEORDER_HOST_ENDIAN = 1;
 const BYTEORDER_BIG_ENDIAN = 2;
 
 /** Adds a table. `flags` may hold NLM_F_EXCL: refuse with EEXIST if it is there; otherwise it then stays as it is. */
-export function writeNewTable(socket: NetlinkSocket, table: Table, flags = 0): void {
-  const writer = socket.request(NFT_MSG_NEWTABLE, NLM_F_CREATE | flags);
+export function writeNewTable(batch: Batch, table: Table, flags = 0): void {
+  const writer = batch.request(NFT_MSG_NEWTABLE, NLM_F_CREATE | flags);
   writeNetfilterHeader(writer, table.family, 0);
   writer.attributeText(NFTA_TABLE_NAME, table.name);
   writer.attributeBe32(NFTA_TABLE_FLAGS, 0);
@@ -91,16 +91,16 @@ export function writeNewTable(socket: NetlinkSocket, table: Table, flags = 0): v
 }
 
 /** Deletes a table with all that is in it. */
-export function writeDeleteTable(socket: NetlinkSocket, family: number, table: string): void {
-  const writer = socket.request(NFT_MSG_DELTABLE, 0);
+export function writeDeleteTable(batch: Batch, family: number, table: string): void {
+  const writer = batch.request(NFT_MSG_DELTABLE, 0);
   writeNetfilterHeader(writer, family, 0);
   writer.attributeText(NFTA_TABLE_NAME, table);
   writer.end();
 }
 
 /** Adds a chain. `flags` as for tables. */
-export function writeNewChain(socket: NetlinkSocket, chain: Chain, flags = 0): void {
-  const writer = socket.request(NFT_MSG_NEWCHAIN, NLM_F_CREATE | flags);
+export function writeNewChain(batch: Batch, chain: Chain, flags = 0): void {
+  const writer = batch.request(NFT_MSG_NEWCHAIN, NLM_F_CREATE | flags);
   writeNetfilterHeader(writer, chain.family, 0);
   writer.attributeText(NFTA_CHAIN_TABLE, chain.table);
   writer.attributeText(NFTA_CHAIN_NAME, chain.name);
@@ -117,8 +117,8 @@ export function writeNewChain(socket: NetlinkSocket, chain: Chain, flags = 0): v
 }
 
 /** Deletes a chain with its rules, as nobody refers to it. */
-export function writeDeleteChain(socket: NetlinkSocket, family: number, table: string, chain: string): void {
-  const writer = socket.request(NFT_MSG_DELCHAIN, 0);
+export function writeDeleteChain(batch: Batch, family: number, table: string, chain: string): void {
+  const writer = batch.request(NFT_MSG_DELCHAIN, 0);
   writeNetfilterHeader(writer, family, 0);
   writer.attributeText(NFTA_CHAIN_TABLE, table);
   writer.attributeText(NFTA_CHAIN_NAME, chain);
@@ -126,10 +126,10 @@ export function writeDeleteChain(socket: NetlinkSocket, family: number, table: s
 }
 
 /** Adds a set or map, empty. `flags` as for tables. */
-export function writeNewSet(socket: NetlinkSocket, set: NftSet, flags = 0): void {
+export function writeNewSet(batch: Batch, set: NftSet, flags = 0): void {
   const isMap = set.data.length > 0;
-  const id = socket.batchLength + 1;
-  const writer = socket.request(NFT_MSG_NEWSET, NLM_F_CREATE | flags);
+  const id = batch.length + 1;
+  const writer = batch.request(NFT_MSG_NEWSET, NLM_F_CREATE | flags);
   writeNetfilterHeader(writer, set.family, 0);
   writer.attributeText(NFTA_SET_TABLE, set.table);
   writer.attributeText(NFTA_SET_NAME, set.name);
@@ -151,8 +151,8 @@ export function writeNewSet(socket: NetlinkSocket, set: NftSet, flags = 0): void
 }
 
 /** Deletes a set with its elements, if no rule refers to it. */
-export function writeDeleteSet(socket: NetlinkSocket, family: number, table: string, set: string): void {
-  const writer = socket.request(NFT_MSG_DELSET, 0);
+export function writeDeleteSet(batch: Batch, family: number, table: string, set: string): void {
+  const writer = batch.request(NFT_MSG_DELSET, 0);
   writeNetfilterHeader(writer, family, 0);
   writer.attributeText(NFTA_SET_TABLE, table);
   writer.attributeText(NFTA_SET_NAME, set);
@@ -164,30 +164,30 @@ export function writeDeleteSet(socket: NetlinkSocket, family: number, table: str
  * the same data stays as it is, comment included, unless `flags` holds NLM_F_EXCL (then EEXIST); one that is there with
  * other data is refused with EEXIST or EBUSY.
  */
-export function writeNewElements(socket: NetlinkSocket, set: NftSet, elements: readonly Element[], flags = 0): number {
-  return writeElements(socket, NFT_MSG_NEWSETELEM, NLM_F_CREATE | flags, set, elements);
+export function writeNewElements(batch: Batch, set: NftSet, elements: readonly Element[], flags = 0): number {
+  return writeElements(batch, NFT_MSG_NEWSETELEM, NLM_F_CREATE | flags, set, elements);
 }
 
 /**
  * Deletes elements from a set by their keys, in as many requests as needed, and returns how many those are. One that is
  * missing is refused with ENOENT.
  */
-export function writeDeleteElements(socket: NetlinkSocket, set: NftSet, elements: readonly Element[]): number {
-  return writeElements(socket, NFT_MSG_DELSETELEM, 0, set, elements);
+export function writeDeleteElements(batch: Batch, set: NftSet, elements: readonly Element[]): number {
+  return writeElements(batch, NFT_MSG_DELSETELEM, 0, set, elements);
 }
 
 /** Adds a rule at the end of its chain. */
-export function writeNewRule(socket: NetlinkSocket, rule: Rule): void {
-  writeRule(socket, rule, NLM_F_APPEND);
+export function writeNewRule(batch: Batch, rule: Rule): void {
+  writeRule(batch, rule, NLM_F_APPEND);
 }
 
 /** Adds a rule at the beginning of its chain. */
-export function writeInsertRule(socket: NetlinkSocket, rule: Rule): void {
-  writeRule(socket, rule, 0);
+export function writeInsertRule(batch: Batch, rule: Rule): void {
+  writeRule(batch, rule, 0);
 }
 
-function writeRule(socket: NetlinkSocket, rule: Rule, flags: number): void {
-  const writer = socket.request(NFT_MSG_NEWRULE, NLM_F_CREATE | flags);
+function writeRule(batch: Batch, rule: Rule, flags: number): void {
+  const writer = batch.request(NFT_MSG_NEWRULE, NLM_F_CREATE | flags);
   writeNetfilterHeader(writer, rule.family, 0);
   writer.attributeText(NFTA_RULE_TABLE, rule.table);
   writer.attributeText(NFTA_RULE_CHAIN, rule.chain);
@@ -197,14 +197,8 @@ function writeRule(socket: NetlinkSocket, rule: Rule, flags: number): void {
 }
 
 /** Deletes the rule of the given handle, or all rules of the chain if that is 0. */
-export function writeDeleteRule(
-  socket: NetlinkSocket,
-  family: number,
-  table: string,
-  chain: string,
-  handle: bigint,
-): void {
-  const writer = socket.request(NFT_MSG_DELRULE, 0);
+export function writeDeleteRule(batch: Batch, family: number, table: string, chain: string, handle: bigint): void {
+  const writer = batch.request(NFT_MSG_DELRULE, 0);
   writeNetfilterHeader(writer, family, 0);
   writer.attributeText(NFTA_RULE_TABLE, table);
   writer.attributeText(NFTA_RULE_CHAIN, chain);
@@ -212,18 +206,12 @@ export function writeDeleteRule(
   writer.end();
 }
 
-function writeElements(
-  socket: NetlinkSocket,
-  type: number,
-  flags: number,
-  set: NftSet,
-  elements: readonly Element[],
-): number {
+function writeElements(batch: Batch, type: number, flags: number, set: NftSet, elements: readonly Element[]): number {
   const isDeletion = type === NFT_MSG_DELSETELEM;
   let requests = 0;
   let next = 0;
   while (next < elements.length) {
-    const writer = socket.request(type, flags);
+    const writer = batch.request(type, flags);
     requests += 1;
     writeNetfilterHeader(writer, set.family, 0);
     writer.attributeText(NFTA_SET_ELEM_LIST_TABLE, set.table);

@@ -17,14 +17,14 @@ export interface Table {
   readonly comment: string;
 }
 
-/** A table as the kernel tells it. */
+/** A table as the kernel describes it. */
 export interface FoundTable extends Table {
   /** NFT_TABLE_F_* in linux/netfilter/nf_tables.h: 1 is dormant, which means that none of its chains sees a packet. */
   readonly flags: number;
 }
 
-/** Where a base chain is attached. */
-export interface Hook {
+/** Where a base chain is attached: `{ type TYPE hook HOOK priority PRIORITY; }`. */
+export interface NftHook {
   /** "nat", "filter" or "route". */
   readonly type: string;
   /** NF_INET_PRE_ROUTING = 0, LOCAL_IN = 1, FORWARD = 2, LOCAL_OUT = 3, POST_ROUTING = 4. */
@@ -38,8 +38,8 @@ export interface Chain {
   readonly table: string;
   readonly name: string;
   /** Null for a chain that is only jumped to. */
-  readonly hook: Hook | null;
-  /** What becomes of packets that no rule of a base chain decides about: NF_ACCEPT, as for all of ours, or NF_DROP. */
+  readonly hook: NftHook | null;
+  /** The verdict of a base chain on packets that no rule decides: NF_ACCEPT, as in all our chains, or NF_DROP. */
   readonly policy: number;
   /** From the kernel: how many rules it holds plus how many rules and elements refer to it. */
   readonly uses: number;
@@ -221,12 +221,12 @@ export interface CounterExpression {
   readonly kind: "counter";
 }
 
-/** The packet is not to be noted as part of a connection; only in chains before priority -200. */
+/** The packet is not tracked; only in chains with a priority below -200. */
 export interface NotrackExpression {
   readonly kind: "notrack";
 }
 
-/** A match or target of iptables' own, in a rule of somebody else; it can be read but not written. */
+/** A match or target of iptables (xtables), in a rule of another program; it can be read but not written. */
 export interface MatchExpression {
   readonly kind: "match";
   /** "conntrack"; of a target, such as "REJECT", in capitals. */
@@ -236,10 +236,10 @@ export interface MatchExpression {
   readonly info: Uint8Array;
 }
 
-/** An expression that this project does not use, in a rule of somebody else; it can be read but not written. */
+/** An expression that this project does not use, in a rule of another program; it can be read but not written. */
 export interface UnknownExpression {
   readonly kind: "unknown";
-  /** The kernel's name of it: "limit". */
+  /** Its name in the kernel: "limit". */
   readonly name: string;
 }
 
@@ -250,6 +250,6 @@ export interface Rule {
   readonly expressions: readonly Expression[];
   /** "" for none. */
   readonly comment: string;
-  /** The kernel's number of the rule, by which it is deleted; 0 in a rule that is not there yet. */
+  /** The kernel's handle of the rule, by which it is deleted; 0 for a new rule. */
   readonly handle: bigint;
 }

@@ -1,6 +1,7 @@
-/** Reading the objects of nf_tables. Several single questions may go in one send: the `writeGet` functions and `executeAll`. */
-import type { MessageWriter } from "../codec.ts";
-import { type NetlinkSocket, writeNetfilterHeader } from "../socket.ts";
+/** Reading the objects of nf_tables. Queries for several objects may go in one send: `writeGet...`, then `NetlinkSocket.exchange`. */
+import type { MessageWriter } from "../message-writer.ts";
+import { writeNetfilterHeader } from "../netfilter.ts";
+import type { NetlinkSocket } from "../socket.ts";
 import {
   NFT_MSG_GETCHAIN,
   NFT_MSG_GETRULE,
@@ -19,7 +20,7 @@ import { decodeElements, decodeRule, decodeRuleHead } from "./decode.ts";
 import { writeElementKey } from "./messages.ts";
 import type { Element, NftSet, Rule } from "./objects.ts";
 
-/** Writes a question for a table; `decodeTable` reads the answer, ENOENT says that there is none. */
+/** Writes a query for a table; `decodeTable` reads the answer. Refused with ENOENT if there is none. */
 export function writeGetTable(socket: NetlinkSocket, family: number, table: string): void {
   const writer = socket.query(NFT_MSG_GETTABLE);
   writeNetfilterHeader(writer, family, 0);
@@ -27,7 +28,7 @@ export function writeGetTable(socket: NetlinkSocket, family: number, table: stri
   writer.end();
 }
 
-/** Writes a question for a chain; `decodeChain` reads the answer, ENOENT says that there is none or no such table. */
+/** Writes a query for a chain; `decodeChain` reads the answer. Refused with ENOENT if it or its table is missing. */
 export function writeGetChain(socket: NetlinkSocket, family: number, table: string, chain: string): void {
   const writer = socket.query(NFT_MSG_GETCHAIN);
   writeNetfilterHeader(writer, family, 0);
@@ -36,7 +37,7 @@ export function writeGetChain(socket: NetlinkSocket, family: number, table: stri
   writer.end();
 }
 
-/** Writes a question for an element; `decodeElements` reads the answer, ENOENT says that it, its set or table is missing. */
+/** Writes a query for an element; `decodeElements` reads the answer. Refused with ENOENT if it, its set or table is missing. */
 export function writeGetElement(socket: NetlinkSocket, set: NftSet, key: Uint8Array): void {
   const writer = socket.query(NFT_MSG_GETSETELEM);
   writeNetfilterHeader(writer, set.family, 0);
@@ -49,43 +50,28 @@ export function writeGetElement(socket: NetlinkSocket, set: NftSet, key: Uint8Ar
 }
 
 /**
- * The rules of a chain in order, or of all chains of the table for ""; none if it is missing.
- * @param whole whether their expressions are read, which is nearly all the work; otherwise they are left empty
+ * The rules of a chain in order, or of all chains of the table for ""; none if it is missing: `nft list chain`, `nft list table`.
+ * @param whole whether their expressions are read, which is most of the work; otherwise they are empty
  * @throws NetlinkError
  */
 export function listRules(socket: NetlinkSocket, family: number, table: string, chain: string, whole: boolean): Rule[] {
-  let rules: Rule[] = [];
-  socket.dump(
-    NFT_MSG_GETRULE,
-    (writer) => {
-      writeNetfilterHeader(writer, family, 0);
-      writer.attributeText(NFTA_RULE_TABLE, table);
-      if (chain !== "") writer.attributeText(NFTA_RULE_CHAIN, chain);
-      writer.end();
-    },
-    (message) => {
-      rules.push(whole ? decodeRule(message.body) : decodeRuleHead(message.body));
-    },
-    () => {
-      rules = [];
-    },
-  );
+  const writer = socket.dump(NFT_MSG_GETRULE);
+  writeNetfilterHeader(writer, family, 0);
+  writer.attributeText(NFTA_RULE_TABLE, table);
+  if (chain !== "") writer.attributeText(NFTA_RULE_CHAIN, chain);
+  writer.end();
+  const rules: Rule[] = [];
+  for (const { body } of socket.list()) rules.push(whole ? decodeRule(body) : decodeRuleHead(body));
   return rules;
 }
 
 /** The elements of a set in no particular order. @throws NetlinkError; ENOENT if the set or the table is missing */
 export function listElements(socket: NetlinkSocket, set: NftSet): Element[] {
-  let elements: Element[] = [];
-  socket.dump(
-    NFT_MSG_GETSETELEM,
-    (writer) => writeSet(writer, set),
-    (message) => {
-      for (const element of decodeElements(message.body)) elements.push(element);
-    },
-    () => {
-      elements = [];
-    },
-  );
+  writeSet(socket.dump(NFT_MSG_GETSETELEM), set);
+  const elements: Element[] = [];
+  for (const { body } of socket.list()) {
+    for (const element of decodeElements(body)) elements.push(element);
+  }
   return elements;
 }
 

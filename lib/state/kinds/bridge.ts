@@ -1,8 +1,8 @@
 /** The bridge itself. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { formatMac, parseMac } from "../../ip/mac.ts";
-import { unknownKind } from "../../netlink/kinds.ts";
 import { getLinkByName, type Link, listLinks, writeLinkAddress, writeNewBridge } from "../../netlink/link.ts";
+import { unknownKind } from "../../netlink/link-kind.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST, EOPNOTSUPP } from "../../sys/errno.ts";
 import type { Kernel } from "../kernel.ts";

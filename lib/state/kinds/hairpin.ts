@@ -1,5 +1,6 @@
 /** Hairpin mode of a bridge port. */
-import { getLinkByName, writeHairpin } from "../../netlink/link.ts";
+import { writeHairpin } from "../../netlink/bridge-port.ts";
+import { getLinkByName } from "../../netlink/link.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 

@@ -5,7 +5,7 @@ import { quietly } from "../../host/io.ts";
 import { formatMac } from "../../ip/mac.ts";
 import { writeNamedUp, writeNewIfb, writeNoAddress } from "../../netlink/ifb.ts";
 import { getLinkByName, type Link, writeDeleteLink } from "../../netlink/link.ts";
-import { type FairQueue, getRoot, type TokenBucket } from "../../netlink/queueing.ts";
+import { type FairQueue, getRoot, type TokenBucket } from "../../netlink/qdisc.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import { EEXIST, ENODEV, EOPNOTSUPP } from "../../sys/errno.ts";
 import { commandIn, shaperCommands } from "../commands.ts";
@@ -78,8 +78,7 @@ function applyIfb(kernel: Kernel, object: IfbObject): void {
     const index = kernel.link(object.where, object.name).index;
     writeNoAddress(socket, index);
     writeNamedUp(socket, index, object.alias);
-    const [, refused = 0] = socket.executeAll(() => {});
-    if (refused !== 0) throw new NetlinkError(refused, "", 0);
+    for (const refusal of socket.exchange(() => {})) if (refusal.index === 1) throw refusal;
     writeShaper(socket, index, object.bucket, object.queue);
   } catch (error) {
     quietly(`remove ${object.name}`, () => removeIfb(kernel, object));
@@ -117,7 +116,7 @@ function removeIfb(kernel: Kernel, object: IfbObject): void {
 /** Removes links, all in one send; those that are gone already are fine. */
 export function removeLinks(socket: NetlinkSocket, links: readonly Link[]): void {
   for (const link of links) writeDeleteLink(socket, link.index);
-  for (const errno of socket.executeAll(() => {})) {
-    if (errno !== 0 && errno !== ENODEV) throw new NetlinkError(errno, "remove an ifb link", 0);
+  for (const { errno } of socket.exchange(() => {})) {
+    if (errno !== ENODEV) throw new NetlinkError(errno, "remove an ifb link", 0);
   }
 }

@@ -1,5 +1,6 @@
 /** The host end of an attachment as a port of its bridge. */
-import { getLinkByName, writePort } from "../../netlink/link.ts";
+import { writePort } from "../../netlink/bridge-port.ts";
+import { getLinkByName } from "../../netlink/link.ts";
 import { DEFAULT_VLAN, listPortVlans, type VlanRange, writePortVlans } from "../../netlink/vlan.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";

@@ -4,20 +4,21 @@ import type { CniError } from "../../errors.ts";
 import { quietly } from "../../host/io.ts";
 import type { Prefix } from "../../ip/address.ts";
 import { formatPrefix } from "../../ip/address.ts";
-import { writeClsact } from "../../netlink/queueing.ts";
+import { writeClsact } from "../../netlink/qdisc.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import {
   describeKeys,
   ETH_P_8021AD,
   ETH_P_8021Q,
-  type FoundFilter,
-  type Hook,
+  type FoundTcFilter,
   listFilters,
-  type TrafficFilter,
+  type TcFilter,
+  type TcHook,
   writeDeleteFilters,
   writeMatchAll,
   writeU32,
-} from "../../netlink/traffic-filter.ts";
+} from "../../netlink/tc-filter.ts";
+
 import { EEXIST, ENOENT } from "../../sys/errno.ts";
 import { commandIn } from "../commands.ts";
 import type { Kernel, Where } from "../kernel.ts";
@@ -30,7 +31,7 @@ export interface RedirectObject {
   readonly where: Where;
   readonly link: string;
   readonly ifb: string;
-  readonly hook: Hook;
+  readonly hook: TcHook;
   readonly matches: readonly RedirectMatch[];
 }
 
@@ -39,7 +40,7 @@ export interface RedirectMatch {
   /** 0 for an IPv4 subnet, 1 for an IPv6 one, 2 for all packets, 3 and 4 for tagged ones: the kernel asks in this order. */
   readonly rank: 0 | 1 | 2 | 3 | 4;
   readonly subnet: Prefix | null;
-  readonly end: TrafficFilter["end"];
+  readonly end: TcFilter["end"];
   readonly shaped: boolean;
 }
 
@@ -56,11 +57,11 @@ const PRIORITIES = FIRST_TAG + TAGS.length;
  * to filters again, so whoever decides about packets has to come first. The hooks have different ones, because the kernel
  * lists u32 filters of one priority with those of the other hook.
  */
-function firstPriority(hook: Hook): number {
+function firstPriority(hook: TcHook): number {
   return hook === "ingress" ? 60_000 : 60_010;
 }
 
-function isOurs(hook: Hook, priority: number): boolean {
+function isOurs(hook: TcHook, priority: number): boolean {
   return priority >= firstPriority(hook) && priority < firstPriority(hook) + PRIORITIES;
 }
 
@@ -133,7 +134,7 @@ function missingClsact(): CniError {
 }
 
 /** Attaches filters; those for all packets are matchall where the kernel has it, else u32 that matches anything. */
-function writeFilters(socket: NetlinkSocket, index: number, filters: readonly TrafficFilter[]): void {
+function writeFilters(socket: NetlinkSocket, index: number, filters: readonly TcFilter[]): void {
   let refused: NetlinkError | null = null;
   for (const filter of filters) {
     if (filter.subnet === null) {
@@ -168,12 +169,12 @@ function removeRedirect(kernel: Kernel, object: RedirectObject): void {
 }
 
 /** Detaches our filters from a hook; none there is fine. The place for filters stays, since others may be using it. */
-export function removeFilters(socket: NetlinkSocket, index: number, hook: Hook): void {
+export function removeFilters(socket: NetlinkSocket, index: number, hook: TcHook): void {
   for (let i = 0; i < PRIORITIES; i += 1) writeDeleteFilters(socket, index, hook, firstPriority(hook) + i);
-  socket.executeAll(() => {});
+  socket.exchange(() => {});
 }
 
-function filtersOf(kernel: Kernel, object: RedirectObject): TrafficFilter[] {
+function filtersOf(kernel: Kernel, object: RedirectObject): TcFilter[] {
   const through = kernel.index(object.where, object.ifb);
   return object.matches.map((match) => ({
     hook: object.hook,
@@ -200,7 +201,7 @@ function differenceInRedirect(kernel: Kernel, object: RedirectObject): string | 
 }
 
 /** The filters of a hook that are ours. */
-export function ownFilters(socket: NetlinkSocket, index: number, hook: Hook): FoundFilter[] {
+export function ownFilters(socket: NetlinkSocket, index: number, hook: TcHook): FoundTcFilter[] {
   return listFilters(socket, index, hook).filter((filter) => isOurs(hook, filter.priority));
 }
 

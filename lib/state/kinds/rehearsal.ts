@@ -3,7 +3,7 @@
  * everything in it, since kernels do not tell what they could do without doing it.
  */
 import { inNewNamespace } from "../../host/namespace.ts";
-import type { FairQueue, TokenBucket } from "../../netlink/queueing.ts";
+import type { FairQueue, TokenBucket } from "../../netlink/qdisc.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { Kernel, kernelRefused } from "../kernel.ts";
 import { IfbKind } from "./ifb.ts";

@@ -11,7 +11,7 @@ import {
   writeDeleteRoot,
   writeFairQueue,
   writeTokenBucket,
-} from "../../netlink/queueing.ts";
+} from "../../netlink/qdisc.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import { EINVAL, ENODEV, ENOENT } from "../../sys/errno.ts";
 import { commandIn, shaperCommands } from "../commands.ts";
@@ -81,10 +81,14 @@ function isShaper(root: Qdisc): boolean {
 export function writeShaper(socket: NetlinkSocket, index: number, bucket: TokenBucket, queue: FairQueue): void {
   writeTokenBucket(socket, index, bucket);
   writeFairQueue(socket, index, queue);
-  const [first, second] = socket.executeAll(() => {});
-  if (first === ENOENT) throw missing("the queueing discipline tbf", "CONFIG_NET_SCH_TBF (module sch_tbf)");
-  if (first !== undefined && first !== 0) throw new NetlinkError(first, "", 0);
-  if (second !== undefined && second !== 0 && second !== ENOENT) throw new NetlinkError(second, "fq_codel", 1);
+  for (const refusal of socket.exchange(() => {})) {
+    const { errno, index: request } = refusal;
+    if (request === 0 && errno === ENOENT) {
+      throw missing("the queueing discipline tbf", "CONFIG_NET_SCH_TBF (module sch_tbf)");
+    }
+    if (request === 0) throw refusal;
+    if (errno !== ENOENT) throw new NetlinkError(errno, "fq_codel", 1);
+  }
 }
 
 /** Whether a link's root is one of ours. */

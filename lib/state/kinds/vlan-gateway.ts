@@ -1,6 +1,7 @@
 /** The gateway of a VLAN: a veth pair on the host, one end in the bridge and in the VLAN, the other with the address. */
 import { formatMac } from "../../ip/mac.ts";
-import { getLinkByName, writeNewVeth, writePort } from "../../netlink/link.ts";
+import { writePort } from "../../netlink/bridge-port.ts";
+import { getLinkByName, writeNewVeth } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { DEFAULT_VLAN, writePortVlans } from "../../netlink/vlan.ts";
 import { EEXIST } from "../../sys/errno.ts";

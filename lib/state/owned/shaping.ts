@@ -1,8 +1,10 @@
 /** What limits an attachment's rate: the shapers and filters on its links, and the ifb links that packets are sent through. */
+
 import { getLinkByIndex, getLinkByName, type Link, listLinks } from "../../netlink/link.ts";
-import { hasClsact } from "../../netlink/queueing.ts";
-import { type Hook, listFilters } from "../../netlink/traffic-filter.ts";
+import { hasClsact } from "../../netlink/qdisc.ts";
+import { listFilters, type TcHook } from "../../netlink/tc-filter.ts";
 import { commandIn } from "../commands.ts";
+
 import { hostEndOf } from "../host-end.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { removeLinks } from "../kinds/ifb.ts";
@@ -49,7 +51,7 @@ export class OwnedShaping extends Owned {
     for (const { where, index } of ownLinks(kernel, removal)) {
       const link = getLinkByIndex(kernel.socket(where), index);
       if (link === null) continue;
-      for (const hook of ["ingress", "egress"] as Hook[]) {
+      for (const hook of ["ingress", "egress"] as TcHook[]) {
         for (const { priority } of ownFilters(kernel.socket(where), index, hook)) {
           lines.push(commandIn(where, netns, `tc filter delete dev ${link.name} ${hook} pref ${priority}`));
         }

@@ -2,16 +2,15 @@
  * Queueing disciplines of links (include/uapi/linux/rtnetlink.h struct tcmsg, pkt_sched.h): the token bucket filter that
  * holds a rate, the fair queue below it, and clsact, where filters of both directions are attached.
  */
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readU32 } from "./codec.ts";
+import { AttributeReader, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE } from "./netlink.ts";
+import { AF_UNSPEC } from "./rtnetlink.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWQDISC = 36;
 const RTM_DELQDISC = 37;
 const RTM_GETQDISC = 38;
-
-const NLM_F_ECHO = 0x8;
-const NLM_F_REPLACE = 0x100;
-const AF_UNSPEC = 0;
 
 export const TCA_KIND = 1;
 export const TCA_OPTIONS = 2;
@@ -34,24 +33,24 @@ const TC_LINKLAYER_ETHERNET = 1;
 const MAX_U32 = 0xffffffff;
 /** The unit of the kernel's times in queueing messages (PSCHED_SHIFT in net/pkt_sched.h). */
 const NS_PER_TICK = 64;
-/** A peak rate at which no packet takes a nanosecond: only the size that comes with it counts. */
+/** A peak rate without effect: only the size that belongs to it matters. */
 const NO_PEAK = 2 ** 44;
 
-/** The handle of our shapers' queueing disciplines ("pw"): nobody gets it by counting. */
+/** The handle of our shapers ("pw"): too high for handles that are given in sequence. */
 export const SHAPER_HANDLE = 0x70770000;
 
 /** A token bucket filter. */
 export interface TokenBucket {
   readonly rateBytesPerSecond: number;
-  /** What may pass at once after a pause; at most 2^32 - 1. */
+  /** How much may be sent at once after a pause; at most 2^32 - 1. */
   readonly burstBytes: number;
-  /** What may wait. */
+  /** The length of the queue. */
   readonly queueBytes: number;
-  /** Packets that are longer, because the sender leaves the cutting to the link, are cut before they wait; 0: if they exceed the burst. */
+  /** Longer packets (segmentation offload) are segmented before they are queued; 0: only those longer than the burst. */
   readonly packetBytes: number;
 }
 
-/** The fair queue that waits in the token bucket's place, where the kernel has one. */
+/** The fair queue (fq_codel) inside the token bucket filter, for kernels that have it. */
 export interface FairQueue {
   readonly packets: number;
   readonly targetUs: number;
@@ -62,19 +61,19 @@ export interface FairQueue {
 export interface Qdisc {
   /** "tbf", "noqueue", "fq_codel", ... */
   readonly kind: string;
-  /** The major number in the upper half; 0 for those that the kernel attaches by itself. */
+  /** The major number is the upper half; 0 for those that the kernel attaches by default. */
   readonly handle: number;
   readonly bucket: ReadBucket | null;
 }
 
-/** A token bucket as it is read: the burst is told as the time in which it fills, in ticks, of which the kernel tells the lower 32 bits. */
+/** A token bucket as the kernel sends it: the burst is the time in which the bucket fills, in ticks, modulo 2^32. */
 export interface ReadBucket {
   readonly rateBytesPerSecond: number;
   readonly burstTicks: number;
   readonly queueBytes: number;
 }
 
-/** Writes a request that makes a token bucket filter a link's root, or changes it if it is there; see `SHAPER_HANDLE`. */
+/** Writes a request for `tc qdisc replace dev LINK root handle 7077: tbf ...`. */
 export function writeTokenBucket(socket: NetlinkSocket, index: number, bucket: TokenBucket): void {
   const { rateBytesPerSecond: rate, packetBytes } = bucket;
   const writer = socket.request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
@@ -97,13 +96,13 @@ export function writeTokenBucket(socket: NetlinkSocket, index: number, bucket: T
   writer.end();
 }
 
-/** Writes struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate. Tables of times are for kernels before 3.8. */
+/** Writes struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate. Kernels before 3.8 also need rate tables. */
 function writeRate(view: DataView, at: number, rate: number): void {
   view.setUint8(at + 1, TC_LINKLAYER_ETHERNET);
   view.setUint32(at + 8, Math.min(rate, MAX_U32), true);
 }
 
-/** Writes a request that puts a fair queue below our token bucket filter; refused with ENOENT if the kernel has none. */
+/** Writes a request for `tc qdisc replace dev LINK parent 7077:1 handle 7078: fq_codel ...`; refused with ENOENT if the kernel lacks it. */
 export function writeFairQueue(socket: NetlinkSocket, index: number, queue: FairQueue): void {
   const writer = socket.request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
   writeHeader(writer, index, SHAPER_HANDLE + 0x10000, SHAPER_HANDLE + 1, 0);
@@ -116,7 +115,7 @@ export function writeFairQueue(socket: NetlinkSocket, index: number, queue: Fair
   writer.end();
 }
 
-/** Writes a request for the place where filters are attached; refused with EEXIST if it or the older ingress is there. */
+/** Writes a request for `tc qdisc add dev LINK clsact`; refused with EEXIST if clsact or the older ingress is there. */
 export function writeClsact(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL);
   writeHeader(writer, index, CLSACT_HANDLE, TC_H_CLSACT, 0);
@@ -124,31 +123,31 @@ export function writeClsact(socket: NetlinkSocket, index: number): void {
   writer.end();
 }
 
-/** Writes a request that gives a link its default root back. */
+/** Writes a request for `tc qdisc del dev LINK root`: the link gets its default qdisc. */
 export function writeDeleteRoot(socket: NetlinkSocket, index: number): void {
   const writer = socket.request(RTM_DELQDISC, 0);
   writeHeader(writer, index, 0, TC_H_ROOT, 0);
   writer.end();
 }
 
-/** The root queueing discipline of a link; null if it is none or one that the kernel has attached by itself and does not tell. */
+/** The root qdisc of a link; null if it has none, or a default one that the kernel does not list. */
 export function getRoot(socket: NetlinkSocket, index: number): Qdisc | null {
   return getQdisc(socket, index, TC_H_ROOT);
 }
 
-/** Whether a link has a place where filters are attached. */
+/** Whether a link has clsact. */
 export function hasClsact(socket: NetlinkSocket, index: number): boolean {
   return getQdisc(socket, index, TC_H_CLSACT) !== null;
 }
 
 function getQdisc(socket: NetlinkSocket, index: number, parent: number): Qdisc | null {
   let found: Qdisc | null = null;
-  /* Without "echo" the kernel answers those who listen for changes, but not who has asked. */
+  /* Without NLM_F_ECHO the kernel sends the answer only to sockets that listen for changes. */
   const writer = socket.request(RTM_GETQDISC, NLM_F_ECHO);
   writeHeader(writer, index, 0, parent, 0);
   writer.end();
-  /* A link that has gone meanwhile has none, either. */
-  socket.executeAll((message) => {
+  /* Refused if there is none, or if the link has been deleted. */
+  socket.exchange((message) => {
     if (message.type === RTM_NEWQDISC) found = decodeQdisc(message.body);
   });
   return found;
@@ -185,7 +184,7 @@ function decodeBucket(attributes: AttributeReader): ReadBucket {
   return { rateBytesPerSecond: Math.max(rate, rate64), burstTicks, queueBytes };
 }
 
-/** The time in which a bucket fills, in ticks, as the kernel tells it. */
+/** The time in which a bucket fills, in ticks modulo 2^32, as in `ReadBucket`. */
 export function burstTicks(bucket: TokenBucket): number {
   const ticks = Math.floor((bucket.burstBytes * 1e9) / bucket.rateBytesPerSecond / NS_PER_TICK);
   return ticks % 0x1_0000_0000;

@@ -5,7 +5,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Prefix, parsePrefix } from "../ip/address.ts";
-import { MessageWriter } from "./codec.ts";
+import { MessageWriter } from "./message-writer.ts";
+import { NLM_F_ACK, NLM_F_REQUEST } from "./netlink.ts";
 import {
   burstTicks,
   decodeQdisc,
@@ -14,16 +15,9 @@ import {
   writeDeleteRoot,
   writeFairQueue,
   writeTokenBucket,
-} from "./queueing.ts";
+} from "./qdisc.ts";
 import type { NetlinkSocket } from "./socket.ts";
-import {
-  decodeFilter,
-  describeKeys,
-  type TrafficFilter,
-  writeDeleteFilters,
-  writeMatchAll,
-  writeU32,
-} from "./traffic-filter.ts";
+import { decodeFilter, describeKeys, type TcFilter, writeDeleteFilters, writeMatchAll, writeU32 } from "./tc-filter.ts";
 
 /** A message: type, flags, struct tcmsg, kind, and the options in hex digits. */
 interface Written {
@@ -56,7 +50,7 @@ const ACTION = { 1: { 2: {} } };
 function written(encode: (socket: NetlinkSocket) => void, nested: Readonly<Record<number, object>> = {}): Written {
   const writer = new MessageWriter();
   const request = (type: number, flags: number): MessageWriter => {
-    writer.begin(type, flags, 1);
+    writer.begin(type, flags | NLM_F_REQUEST | NLM_F_ACK);
     return writer;
   };
   encode({ request } as unknown as NetlinkSocket);
@@ -74,7 +68,7 @@ function written(encode: (socket: NetlinkSocket) => void, nested: Readonly<Recor
 }
 
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
-const filter = (more: Partial<TrafficFilter>): TrafficFilter => ({
+const filter = (more: Partial<TcFilter>): TcFilter => ({
   ...{ hook: "ingress", priority: 60000, subnet: null, tag: 0, end: "destination", through: 7 },
   ...more,
 });

@@ -1,10 +1,12 @@
 /**
- * Filters that send packets of a link through another one (include/uapi/linux/pkt_cls.h, tc_act/tc_mirred.h). What they
- * match is everything, or packets from or to a subnet.
+ * Filters that redirect packets of a link to another link (include/uapi/linux/pkt_cls.h, tc_act/tc_mirred.h). They match all
+ * packets, or those from or to a subnet.
  */
 import type { Prefix } from "../ip/address.ts";
-import { AttributeReader, type MessageWriter, NLM_F_CREATE, NLM_F_EXCL, readI32, readU32 } from "./codec.ts";
-import { TCA_KIND, TCA_OPTIONS, writeHeader } from "./queueing.ts";
+import { AttributeReader, readI32, readU32 } from "./message-reader.ts";
+import type { MessageWriter } from "./message-writer.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import { TCA_KIND, TCA_OPTIONS, writeHeader } from "./qdisc.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTM_NEWTFILTER = 44;
@@ -29,39 +31,39 @@ const TCA_MIRRED_PARMS = 2;
 const TCA_EGRESS_REDIR = 1;
 const TC_ACT_STOLEN = 4;
 
-/** Behind a u32 filter that says which class: what a filter without an action has to say. */
+/** A u32 filter without an action must name a class: any will do. */
 const SOME_CLASS = 0x10001;
 
-/** Where filters see a link's packets: as they come in or as they go out (TC_H_MIN_INGRESS, TC_H_MIN_EGRESS of clsact). */
-export type Hook = "ingress" | "egress";
+/** The two hooks of clsact: packets that the link receives, packets that it sends (TC_H_MIN_INGRESS, TC_H_MIN_EGRESS). */
+export type TcHook = "ingress" | "egress";
 
 /** One filter. */
-export interface TrafficFilter {
-  readonly hook: Hook;
-  /** Lower numbers come first; filters of one number are of one kind and one protocol. */
+export interface TcFilter {
+  readonly hook: TcHook;
+  /** Lower numbers come first. Filters with the same number have the same kind and protocol. */
   readonly priority: number;
-  /** Only packets from or to this subnet; null for all packets. Those behind a VLAN tag are of no subnet for the kernel. */
+  /** Only packets from or to this subnet; null for all packets. Packets with a VLAN tag match no subnet. */
   readonly subnet: Prefix | null;
   /** Without a subnet: only packets with this type of VLAN tag (ETH_P_8021Q, ETH_P_8021AD); 0 for all. */
   readonly tag: number;
-  /** Which of the packet's addresses `subnet` is about. */
+  /** Which address of a packet is compared with `subnet`. */
   readonly end: "source" | "destination";
-  /** The index of the link that packets are sent through; 0 lets them pass. */
+  /** The index of the link that packets are redirected to; 0 to let them pass. */
   readonly through: number;
 }
 
-/** A filter as the kernel describes it, in the order in which it asks them. */
-export interface FoundFilter {
+/** A filter as the kernel describes it. */
+export interface FoundTcFilter {
   readonly kind: string;
   readonly priority: number;
-  /** The index of the link that packets are sent through, 0 for none. */
+  /** The index of the link that packets are redirected to, 0 for none. */
   readonly through: number;
   /** The matched subnet as u32 has it, "mask/value@offset ..." in hex digits; "" for all packets. */
   readonly keys: string;
 }
 
-/** Writes a request for a filter of kind matchall; refused with ENOENT if the kernel has none. For filters without a subnet. */
-export function writeMatchAll(socket: NetlinkSocket, index: number, filter: TrafficFilter): void {
+/** Writes a request for `tc filter add dev LINK ingress|egress pref N matchall ...`, without a subnet; refused with ENOENT if the kernel lacks it. */
+export function writeMatchAll(socket: NetlinkSocket, index: number, filter: TcFilter): void {
   const writer = beginFilter(socket, index, filter, "matchall");
   const options = writer.beginNested(TCA_OPTIONS);
   writeRedirection(writer, TCA_MATCHALL_ACT, filter.through);
@@ -69,8 +71,8 @@ export function writeMatchAll(socket: NetlinkSocket, index: number, filter: Traf
   writer.end();
 }
 
-/** Writes a request for a filter of kind u32. */
-export function writeU32(socket: NetlinkSocket, index: number, filter: TrafficFilter): void {
+/** Writes a request for `tc filter add dev LINK ingress|egress pref N u32 match ...`. */
+export function writeU32(socket: NetlinkSocket, index: number, filter: TcFilter): void {
   const writer = beginFilter(socket, index, filter, "u32");
   const options = writer.beginNested(TCA_OPTIONS);
   if (filter.through === 0) writer.attributeU32(TCA_U32_CLASSID, SOME_CLASS);
@@ -80,7 +82,7 @@ export function writeU32(socket: NetlinkSocket, index: number, filter: TrafficFi
   writer.end();
 }
 
-function beginFilter(socket: NetlinkSocket, index: number, filter: TrafficFilter, kind: string): MessageWriter {
+function beginFilter(socket: NetlinkSocket, index: number, filter: TcFilter, kind: string): MessageWriter {
   const writer = socket.request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL);
   const protocol = protocolOf(filter);
   const information = filter.priority * 0x10000 + (((protocol & 0xff) << 8) | (protocol >> 8));
@@ -89,7 +91,7 @@ function beginFilter(socket: NetlinkSocket, index: number, filter: TrafficFilter
   return writer;
 }
 
-function protocolOf({ subnet, tag }: TrafficFilter): number {
+function protocolOf({ subnet, tag }: TcFilter): number {
   if (subnet !== null) return subnet.address.family === 4 ? ETH_P_IP : ETH_P_IPV6;
   return tag === 0 ? ETH_P_ALL : tag;
 }
@@ -111,7 +113,7 @@ function writeRedirection(writer: MessageWriter, type: number, through: number):
   writer.endNested(actions);
 }
 
-/** struct tc_u32_key: four bytes of the packet, in its order. */
+/** struct tc_u32_key: four bytes of the packet, in network byte order. */
 interface Key {
   readonly mask: Uint8Array;
   readonly value: Uint8Array;
@@ -119,7 +121,7 @@ interface Key {
   readonly offset: number;
 }
 
-function keysOf(filter: TrafficFilter): Key[] {
+function keysOf(filter: TcFilter): Key[] {
   const { subnet } = filter;
   const keys: Key[] = [];
   if (subnet !== null) {
@@ -137,7 +139,7 @@ function keysOf(filter: TrafficFilter): Key[] {
       keys.push({ mask, value, offset: start + at });
     }
   }
-  /* A selector needs a key: this one is any packet's. */
+  /* A selector needs a key: this one matches any packet. */
   if (keys.length === 0) keys.push({ mask: new Uint8Array(4), value: new Uint8Array(4), offset: 0 });
   return keys;
 }
@@ -158,8 +160,8 @@ function selector(keys: readonly Key[]): Uint8Array {
   return bytes;
 }
 
-/** A filter's match as `listFilters` tells it. */
-export function describeKeys(filter: TrafficFilter): string {
+/** The match of a filter, as in `FoundTcFilter.keys`. */
+export function describeKeys(filter: TcFilter): string {
   return describeSelector(selector(keysOf(filter)));
 }
 
@@ -172,36 +174,29 @@ function describeSelector(bytes: Uint8Array): string {
   return text;
 }
 
-/** Writes a request that removes all filters of one priority; refused with ENOENT or EINVAL if there is none or no place for any. */
-export function writeDeleteFilters(socket: NetlinkSocket, index: number, hook: Hook, priority: number): void {
+/** Writes a request for `tc filter del dev LINK ingress|egress pref N`; refused with ENOENT or EINVAL if there are none, or no clsact. */
+export function writeDeleteFilters(socket: NetlinkSocket, index: number, hook: TcHook, priority: number): void {
   const writer = socket.request(RTM_DELTFILTER, 0);
   writeHeader(writer, index, 0, parentOf(hook), priority * 0x10000);
   writer.end();
 }
 
 /** The filters that a link has at a hook. @throws NetlinkError */
-export function listFilters(socket: NetlinkSocket, index: number, hook: Hook): FoundFilter[] {
-  let filters: FoundFilter[] = [];
-  socket.dump(
-    RTM_GETTFILTER,
-    (writer) => {
-      writeHeader(writer, index, 0, parentOf(hook), 0);
-      writer.end();
-    },
-    (message) => {
-      if (message.type !== RTM_NEWTFILTER || readI32(message.body, 4) !== index) return;
-      const filter = decodeFilter(message.body);
-      if (filter !== null) filters.push(filter);
-    },
-    () => {
-      filters = [];
-    },
-  );
+export function listFilters(socket: NetlinkSocket, index: number, hook: TcHook): FoundTcFilter[] {
+  const writer = socket.dump(RTM_GETTFILTER);
+  writeHeader(writer, index, 0, parentOf(hook), 0);
+  writer.end();
+  const filters: FoundTcFilter[] = [];
+  for (const { type, body } of socket.list()) {
+    if (type !== RTM_NEWTFILTER || readI32(body, 4) !== index) continue;
+    const filter = decodeFilter(body);
+    if (filter !== null) filters.push(filter);
+  }
   return filters;
 }
 
-/** Reads the body of an RTM_NEWTFILTER message; null for the frame around a kind's filters. @throws NetlinkFormatError */
-export function decodeFilter(body: Uint8Array): FoundFilter | null {
+/** Reads the body of an RTM_NEWTFILTER message; null for the head of a list of filters, which is none itself. @throws NetlinkFormatError */
+export function decodeFilter(body: Uint8Array): FoundTcFilter | null {
   let kind = "";
   let through = 0;
   let keys = "";
@@ -245,6 +240,6 @@ function decodeRedirection(actions: AttributeReader): number {
   return 0;
 }
 
-function parentOf(hook: Hook): number {
+function parentOf(hook: TcHook): number {
   return hook === "ingress" ? 0xfffffff2 : 0xfffffff3;
 }
