@@ -3,10 +3,10 @@
  * the reference suite uses, so that both can work on one node and people find what they know. Pure.
  */
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, type Prefix } from "../ip/address.ts";
+import { sha512 } from "../sha512.ts";
 import { hexNumber, hexOf } from "../text.ts";
 import type { ListenerPort } from "./hostports.ts";
 import type { IptablesChain, IptablesPlan, IptablesRule } from "./iptables-plan.ts";
-import { sha512 } from "./sha512.ts";
 
 /** Whose a chain is. */
 export interface IptablesOwner {

@@ -22,6 +22,7 @@ import {
 } from "../netlink/nftables/objects.ts";
 import { listRules, writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
 import type { NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
+import { sha512 } from "../sha512.ts";
 import { EBUSY, ENOENT, isTransient } from "../sys/errno.ts";
 import { hexOf } from "../text.ts";
 import { removeIptables } from "./iptables.ts";
@@ -35,7 +36,6 @@ import {
   referenceChain,
 } from "./iptables-rules.ts";
 import { type SavedTable, savedRules } from "./iptables-text.ts";
-import { sha512 } from "./sha512.ts";
 import { RecordStore } from "./store.ts";
 
 /** The reference's portmap, and the bridge plugin's ipMasq and macspoofchk. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { hexOf } from "../text.ts";
+import { hexOf } from "./text.ts";
 import { sha512 } from "./sha512.ts";
 
 const expected = (text: string): string => createHash("sha512").update(text).digest("hex");
