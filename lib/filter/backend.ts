@@ -24,7 +24,7 @@ export function chooseBackend(filter: PacketFilter, wanted: Backend | ""): Choic
     return { backend: "nftables", note: "" };
   } catch (error) {
     /* Whoever may not ask, or asks at a bad time, would get no further with iptables. */
-    if (!(error instanceof CniError) || !filter.tables.absent) throw error;
+    if (!(error instanceof CniError) || !filter.tables.filter.absent) throw error;
     if (findIptables(4, "", "restore") === null) throw error;
     return { backend: "iptables", note: `iptables is used instead of nftables: ${error.message}` };
   }

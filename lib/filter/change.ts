@@ -2,7 +2,7 @@
 import { isShared } from "./hostports.ts";
 import { type ElementList, type FilterElement, type FilterOwner, type FilterRecord, ownerComment } from "./record.ts";
 import type { TableName } from "./ruleset.ts";
-import type { FoundElement } from "./tables.ts";
+import type { FoundElement } from "./snapshot.ts";
 
 /** A change of one attachment. */
 export interface Change {

@@ -1,7 +1,7 @@
 /** What nobody needs any more: shared elements and chains whose last user leaves, and elements that no record knows of. */
 import { isPortSet, isShared, portOf } from "./hostports.ts";
 import { type FilterChain, type FilterElement, hashIn, isOfNetwork } from "./record.ts";
-import { TABLE_NAMES } from "./ruleset.ts";
+import { managedTable, TABLE_NAMES } from "./ruleset.ts";
 import { type FilterTables, ruleCount } from "./tables.ts";
 
 /**
@@ -21,7 +21,7 @@ export function unneededMarks(
     const set = `hostip_ports${n}`;
     /* The ports that are marked still, or whose mark is in the list already. */
     const done = new Set(staying.filter((element) => element.set === set).map((element) => element.key));
-    for (const { element } of tables.elementsOf("inet", `hostip_hostports${n}`)) {
+    for (const { element } of tables.listElements("inet", `hostip_hostports${n}`)) {
       if (!going.has(element.key)) done.add(portOf(element));
     }
     for (const element of specific) {
@@ -30,7 +30,7 @@ export function unneededMarks(
       done.add(key);
     }
   }
-  const found = marks.length === 0 ? [] : tables.look([], [], marks).elements;
+  const found = marks.length === 0 ? [] : tables.snapshot([], [], marks).elements;
   return marks.filter((_mark, i) => (found[i] ?? null) !== null);
 }
 
@@ -41,7 +41,7 @@ export function unneededChains(
   leaving: readonly FilterElement[],
 ): FilterChain[] {
   if (chains.length === 0) return [];
-  const uses = tables.look([], chains, []).chains;
+  const uses = tables.snapshot([], chains, []).chains;
   return chains.filter((chain, i) => {
     const own = leaving.filter((element) => element.data.endsWith(` ${chain.name}`)).length;
     const count = uses[i] ?? null;
@@ -59,13 +59,13 @@ export function commentedElements(
   chosen: (comment: string) => boolean,
 ): FilterElement[] {
   const elements: FilterElement[] = [];
-  const states = tables.look(TABLE_NAMES, [], []).tables;
+  const states = tables.snapshot(TABLE_NAMES, [], []).tables;
   for (let i = 0; i < TABLE_NAMES.length; i += 1) {
     const table = TABLE_NAMES[i] ?? "inet";
     if (states[i] === "missing") continue;
-    for (const set of tables.setsOf(table)) {
+    for (const { name: set } of managedTable(table).definition.sets) {
       if (isShared(set) || isPortSet(table, set) !== (plugin === "portmap")) continue;
-      for (const found of tables.elementsOf(table, set)) {
+      for (const found of tables.listElements(table, set)) {
         if (found.comment !== "" && chosen(found.comment)) elements.push(found.element);
       }
     }

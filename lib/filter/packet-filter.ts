@@ -9,6 +9,7 @@ import { sinceBootMs } from "../host/boot.ts";
 import { quietly } from "../host/io.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import { textAt } from "../lists.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
 import { type Change, commentsOf, freshElements, outside } from "./change.ts";
 import { differencesInTables, isSpoilt } from "./comparison.ts";
 import { forgetConnections, forgetTranslated } from "./flows.ts";
@@ -16,6 +17,7 @@ import { type HostPort, isShared } from "./hostports.ts";
 import { checkIptables } from "./iptables.ts";
 import { addRecordedIptables, clearPorts, removeRecordedIptables, repairRecordedIptables } from "./iptables-records.ts";
 import { commentedElements, isOrphan, unneededChains, unneededMarks } from "./leftovers.ts";
+import type { TableState } from "./managed-table.ts";
 import {
   ElementList,
   type FilterChain,
@@ -29,13 +31,14 @@ import {
   without,
 } from "./record.ts";
 import { type ReferencePart, removeReference } from "./reference.ts";
-import { keepsChanging, noNftables } from "./refusals.ts";
+import { keepsChanging } from "./refusals.ts";
 import { isAbout, liveRecords, missingTables, rebuild, restoreLocalnet } from "./restore.ts";
 import { byHolder, displace, elementsIn, overlapsToAskFor, rivalsOf } from "./rivals.ts";
 import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 import { heirsOf, overlapping, siblingAmong, standInLine, waiting, withClaims } from "./siblings.ts";
+import type { Snapshot } from "./snapshot.ts";
 import { RecordStore } from "./store.ts";
-import { FilterTables, type Sight, type TableState } from "./tables.ts";
+import { FilterTables } from "./tables.ts";
 
 /** How often a change is begun again because a stranger has changed our tables in between. */
 const TRIES = 5;
@@ -46,6 +49,11 @@ export class PacketFilter {
   readonly #present = new Set<string>();
   /** Whether this call has taken a port from somebody, or perhaps from an earlier ADD of the same attachment. */
   #takenOver = false;
+
+  /** The netfilter socket, without a batch begun. @throws CniError 100 */
+  get socket(): NetlinkSocket {
+    return this.tables.filter.netlink;
+  }
 
   close(): void {
     this.tables.close();
@@ -78,10 +86,10 @@ export class PacketFilter {
       /* Of a new attachment nothing is there: only if the kernel says otherwise each element is asked for. */
       const optimistic = before === null && attempt === 0;
       const asked = optimistic ? [] : record.elements;
-      const sight = this.#look(attempt === 0, record.chains, [...asked, ...overlapsToAskFor(record)]);
-      const same = sight.elements.slice(0, asked.length);
+      const snapshot = this.#look(attempt === 0, record.chains, [...asked, ...overlapsToAskFor(record)]);
+      const same = snapshot.elements.slice(0, asked.length);
       const leaving = new ElementList(before === null ? [] : this.#leaving(before, record.elements));
-      const overlaps = sight.elements.slice(asked.length);
+      const overlaps = snapshot.elements.slice(asked.length);
       const withheld = new ElementList([]);
       for (const rivals of byHolder(rivalsOf(this.tables, record, same, overlaps, leaving))) {
         const sibling = siblingAmong(store, rivals, record);
@@ -97,17 +105,17 @@ export class PacketFilter {
       const kept = withheld.items.length === 0 ? record : waiting(record, withheld.items);
       store.put(before === null ? kept : { ...kept, heirs: before.heirs });
       const change = { record, kept, leaving: leaving.items, fresh, exclusive: optimistic };
-      if (this.#change(store, sight, change)) return;
+      if (this.#change(store, snapshot, change)) return;
     }
     throw keepsChanging();
   }
 
   /** Looks before a change. Tables that this call has just seen are not asked for again: without them the change fails. */
-  #look(first: boolean, chains: readonly FilterChain[], elements: readonly FilterElement[]): Sight {
+  #look(first: boolean, chains: readonly FilterChain[], elements: readonly FilterElement[]): Snapshot {
     if (!first || !TABLE_NAMES.every((table) => this.#present.has(table))) {
-      return this.tables.look(TABLE_NAMES, chains, elements);
+      return this.tables.snapshot(TABLE_NAMES, chains, elements);
     }
-    const seen = this.tables.look([], chains, elements);
+    const seen = this.tables.snapshot([], chains, elements);
     const tables = TABLE_NAMES.map((): TableState => "present");
     return { tables, chains: seen.chains, elements: seen.elements };
   }
@@ -136,17 +144,17 @@ export class PacketFilter {
    * One transaction: what is missing of the tables with all that belongs in it, out with the old, in with the new.
    * @returns false if the kernel refused since something is not as it was seen, or was not looked at
    */
-  #change(store: RecordStore, sight: Sight, change: Change): boolean {
+  #change(store: RecordStore, snapshot: Snapshot, change: Change): boolean {
     const { record, leaving, fresh, exclusive } = change;
-    const rebuilt = missingTables(sight.tables, (table) => isAbout(record, table));
+    const rebuilt = missingTables(snapshot.tables, (table) => isAbout(record, table));
     /* Before the batch: what was begun and is not committed is in the way of taking back. */
     const records = rebuilt.length > 0 ? [...liveRecords(store, recordName(record.owner)), change.kept] : [];
     this.tables.begin();
-    if (rebuilt.length > 0) rebuild(this.tables, sight.tables, rebuilt, records);
+    if (rebuilt.length > 0) rebuild(this.tables, snapshot.tables, rebuilt, records);
     this.tables.deleteElements(outside(leaving, rebuilt));
     let i = 0;
     for (const chain of record.chains) {
-      if (!rebuilt.includes(chain.table) && sight.chains[i] === null) this.tables.addChain(chain);
+      if (!rebuilt.includes(chain.table) && snapshot.chains[i] === null) this.tables.addChain(chain);
       i += 1;
     }
     const own = outside(fresh, rebuilt);
@@ -326,13 +334,13 @@ export class PacketFilter {
   /** Asks the kernel for nf_tables. @throws CniError 100 if it has none */
   requireNftables(): void {
     this.#has(["inet"]);
-    if (this.tables.absent) throw noNftables("netlink does not know it");
+    this.tables.filter.requireNftables();
   }
 
   /** Asks for both tables once, since a call that needs one mostly asks for the other next. */
   #has(tables: readonly TableName[]): boolean {
     if (!tables.every((table) => this.#present.has(table))) {
-      const states = this.tables.look(TABLE_NAMES, [], []).tables;
+      const states = this.tables.snapshot(TABLE_NAMES, [], []).tables;
       for (let i = 0; i < TABLE_NAMES.length; i += 1) {
         if (states[i] === "present") this.#present.add(textAt(TABLE_NAMES, i));
       }
@@ -342,9 +350,9 @@ export class PacketFilter {
 
   #repair(records: readonly FilterRecord[], wanted: readonly TableName[], thorough: boolean): boolean {
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
-      const sight = this.tables.look(TABLE_NAMES, [], []);
+      const snapshot = this.tables.snapshot(TABLE_NAMES, [], []);
       const needed = missingTables(
-        sight.tables,
+        snapshot.tables,
         (table) => wanted.includes(table) || records.some((record) => isAbout(record, table)),
       );
       for (const table of TABLE_NAMES) {
@@ -352,7 +360,7 @@ export class PacketFilter {
       }
       if (needed.length === 0) return false;
       this.tables.begin();
-      rebuild(this.tables, sight.tables, needed, records);
+      rebuild(this.tables, snapshot.tables, needed, records);
       if (this.tables.commit()) return true;
     }
     throw keepsChanging();
@@ -360,12 +368,12 @@ export class PacketFilter {
 
   /** See `forgetConnections` in flows.ts. @throws CniError 100, 11 */
   forgetConnections(ports: readonly HostPort[]): void {
-    forgetConnections(this.tables.socket, ports, this.#takenOver);
+    forgetConnections(this.tables.filter.netlink, ports, this.#takenOver);
   }
 
   /** See `forgetTranslated` in flows.ts. @throws CniError 100, 11 */
   forgetTranslated(ports: readonly HostPort[]): void {
-    forgetTranslated(this.tables.socket, ports);
+    forgetTranslated(this.tables.filter.netlink, ports);
   }
 
   /**
@@ -373,7 +381,7 @@ export class PacketFilter {
    * @throws CniError 100, 11
    */
   removeReference(owner: FilterOwner, parts: readonly ReferencePart[]): void {
-    removeReference(this.tables.socket, owner, parts);
+    removeReference(this.tables.filter.netlink, owner, parts);
   }
 
   #locked<T>(action: (store: RecordStore) => T): T {

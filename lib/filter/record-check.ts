@@ -3,8 +3,7 @@ import { clip } from "../text.ts";
 import { elementOf } from "./elements.ts";
 import { compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, type FilterRecord, formatElement } from "./record.ts";
-import { familyOf, type TableName, tableDefinition } from "./ruleset.ts";
-import { kernelSetIfAny } from "./tables.ts";
+import { managedTable, type TableName } from "./ruleset.ts";
 import { LanguageError } from "./values.ts";
 
 /** The kernel's limit for names of chains (NFT_CHAIN_MAXNAMELEN in linux/netfilter/nf_tables.h). */
@@ -41,7 +40,7 @@ function fittingElements(
 function isFitChain(chain: FilterChain, earlier: readonly FilterChain[]): boolean {
   const { table, name } = chain;
   if (name === "" || name.length > MAX_CHAIN_NAME || chain.rules.length === 0) return false;
-  if (isOwnChain(table, name)) return false;
+  if (managedTable(table).hasChain(name)) return false;
   return chain.rules.every((rule) => isFitRule(table, rule, earlier));
 }
 
@@ -49,12 +48,12 @@ function isFitChain(chain: FilterChain, earlier: readonly FilterChain[]): boolea
 function isFitRule(table: TableName, rule: string, earlier: readonly FilterChain[]): boolean {
   const known = `${table} ${rule}`;
   if (fitRules.has(known)) return true;
-  const family = familyOf(table);
+  const { family } = managedTable(table);
   const fit = unlessUnknown(() => {
     for (const expressions of compileRules(family, rule)) {
       for (const expression of expressions) {
         if (expression.kind === "verdict" && !isChain(table, expression.verdict.chain, earlier)) return false;
-        if (expression.kind === "lookup" && kernelSetIfAny(table, expression.set) === null) return false;
+        if (expression.kind === "lookup" && managedTable(table).findSet(expression.set) === null) return false;
       }
     }
     return true;
@@ -65,7 +64,7 @@ function isFitRule(table: TableName, rule: string, earlier: readonly FilterChain
 
 function isFitElement(element: FilterElement, chains: readonly FilterChain[]): boolean {
   const { table, key, data } = element;
-  const set = kernelSetIfAny(table, element.set);
+  const set = managedTable(table).findSet(element.set);
   if (set === null) return false;
   return unlessUnknown(() => {
     const { verdict } = elementOf(set, key, data, "");
@@ -75,17 +74,9 @@ function isFitElement(element: FilterElement, chains: readonly FilterChain[]): b
 
 /** Whether a verdict may lead to a chain; "" is none. */
 function isChain(table: TableName, name: string, chains: readonly FilterChain[]): boolean {
-  if (name === "" || isOwnChain(table, name)) return true;
+  if (name === "" || managedTable(table).hasChain(name)) return true;
   for (const chain of chains) {
     if (chain.table === table && chain.name === name) return true;
-  }
-  return false;
-}
-
-/** Whether the ruleset itself has a chain. */
-function isOwnChain(table: TableName, name: string): boolean {
-  for (const chain of tableDefinition(table).chains) {
-    if (chain.name === name) return true;
   }
   return false;
 }

@@ -3,10 +3,11 @@ import { bootId } from "../host/boot.ts";
 import { LivenessTest } from "../host/liveness.ts";
 import { ensureSysctl, readSysctl } from "../host/sysctl.ts";
 import { isShared } from "./hostports.ts";
+import type { TableState } from "./managed-table.ts";
 import { type FilterElement, type FilterRecord, ownerComment, recordName, residentOf } from "./record.ts";
-import { TABLE_NAMES, type TableName } from "./ruleset.ts";
+import { managedTable, TABLE_NAMES, type TableName } from "./ruleset.ts";
 import type { RecordStore } from "./store.ts";
-import type { FilterTables, TableState } from "./tables.ts";
+import type { FilterTables } from "./tables.ts";
 
 /**
  * The records of attachments that live. They were there when the record was made: whoever is not seen now has died.
@@ -54,13 +55,13 @@ export function isAbout(record: FilterRecord, table: TableName): boolean {
   return false;
 }
 
-/** The tables that have to be made: missing ones if they are wanted, unusable and dormant ones in any case. */
+/** The tables that have to be made: missing ones if they are wanted, outdated and dormant ones in any case. */
 export function missingTables(states: readonly TableState[], wanted: (table: TableName) => boolean): TableName[] {
   const missing: TableName[] = [];
   let i = 0;
   for (const table of TABLE_NAMES) {
     const state = states[i] ?? "missing";
-    if (state === "unusable" || state === "dormant" || (state === "missing" && wanted(table))) missing.push(table);
+    if (state === "outdated" || state === "dormant" || (state === "missing" && wanted(table))) missing.push(table);
     i += 1;
   }
   return missing;
@@ -73,7 +74,9 @@ export function rebuild(
   needed: readonly TableName[],
   records: readonly FilterRecord[],
 ): void {
-  for (const table of needed) tables.addTable(table, states[TABLE_NAMES.indexOf(table)] !== "missing");
+  for (const table of needed) {
+    managedTable(table).write(tables.filter, states[TABLE_NAMES.indexOf(table)] !== "missing");
+  }
   const chains: string[] = [];
   const byKey = new Map<string, FilterElement>();
   const comments = new Map<string, string>();

@@ -16,8 +16,9 @@ import {
   residentOf,
   without,
 } from "./record.ts";
+import type { FoundElement } from "./snapshot.ts";
 import type { RecordStore } from "./store.ts";
-import type { FilterTables, FoundElement } from "./tables.ts";
+import type { FilterTables } from "./tables.ts";
 
 /**
  * The element that would overlap with a published port without having its key: for one address the one for all, for all
@@ -73,7 +74,7 @@ export function rivalsOf(
 function specific(tables: FilterTables, element: FilterElement): FoundElement[] {
   const port = portOf(element);
   const found: FoundElement[] = [];
-  for (const other of tables.elementsOf("inet", `hostip_${element.set}`)) {
+  for (const other of tables.listElements("inet", `hostip_${element.set}`)) {
     if (portOf(other.element) === port) found.push(other);
   }
   return found;
@@ -135,7 +136,7 @@ function listenersOf(tables: FilterTables, ports: readonly FoundElement[]): Filt
   const names = new Set(ports.map((port) => portName(port.element)));
   const found: FilterElement[] = [];
   for (const set of ["listeners4", "listeners6"]) {
-    for (const { element } of tables.elementsOf("inet", set)) {
+    for (const { element } of tables.listElements("inet", set)) {
       if (names.has(portName(element))) found.push(element);
     }
   }

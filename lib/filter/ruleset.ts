@@ -1,41 +1,20 @@
 /**
  * Podwire's own tables in the packet filter, in nft's syntax. Their rules are the same however many pods there are: all that
  * belongs to a pod is an element of a set or map, and a packet finds it by one lookup. Only the first packet of a
- * connection takes these ways.
+ * connection passes these chains.
  *
- * Destination NAT comes right after the standard priority: what kube-proxy or Docker translate is theirs. Nothing is
- * translated but what is addressed to this host, so forwarded traffic to the same port passes untouched.
+ * Destination NAT has the priority right after the standard one: what kube-proxy or Docker translate is theirs. Only packets
+ * that are addressed to this host are translated, so forwarded traffic to the same port passes untouched.
  */
-import { type Hook, NFPROTO_BRIDGE, NFPROTO_INET } from "../netlink/nftables/objects.ts";
+import { ManagedTable } from "./managed-table.ts";
+import type { SetDefinition, TableDefinition } from "./table-definition.ts";
 
-/** Which of the two tables, as nft calls its family. Both are called "podwire". */
+/** The tables that hold elements of attachments, by the names that records have for them: both are called "podwire". */
 export type TableName = "inet" | "bridge";
 
 export const TABLE = "podwire";
 
 export const TABLE_NAMES: readonly TableName[] = ["inet", "bridge"];
-
-export function familyOf(table: TableName): number {
-  return table === "inet" ? NFPROTO_INET : NFPROTO_BRIDGE;
-}
-
-/** A set, or with `data` a map, with the types of its parts as nft names them: "inet_proto . inet_service". */
-export interface SetDefinition {
-  readonly name: string;
-  readonly key: string;
-  readonly data: string;
-}
-
-export interface ChainDefinition {
-  readonly name: string;
-  readonly hook: Hook | null;
-  readonly rules: readonly string[];
-}
-
-export interface TableDefinition {
-  readonly sets: readonly SetDefinition[];
-  readonly chains: readonly ChainDefinition[];
-}
 
 /** The link group of the host ends of pods (`ip link show group 7368548`): "pod" in ASCII. */
 export const POD_LINK_GROUP = 0x706f64;
@@ -54,32 +33,27 @@ const PRIORITY_AFTER_DSTNAT = -99;
 const PRIORITY_SRCNAT = 100;
 const PRIORITY_BRIDGE_DSTNAT = -300;
 
-let nat: TableDefinition | null = null;
-let bridge: TableDefinition | null = null;
+let natTable: ManagedTable | null = null;
+let bridgeTable: ManagedTable | null = null;
 
-/** A table's sets, chains and rules; made when first asked for. */
-export function tableDefinition(table: TableName): TableDefinition {
-  if (table === "inet") {
-    nat ??= natTable();
-    return nat;
+/** One of the tables; made when it is first asked for. */
+export function managedTable(name: TableName): ManagedTable {
+  if (name === "inet") {
+    natTable ??= new ManagedTable(natDefinition());
+    return natTable;
   }
-  bridge ??= bridgeTable();
-  return bridge;
+  bridgeTable ??= new ManagedTable(bridgeDefinition());
+  return bridgeTable;
 }
 
 /**
- * A digest of each definition: half of the SHA-256 of its text, as the unit test reckons it, which fails where one of these
- * does not belong to its table. Written down because reckoning it took a quarter of a whole ADD.
+ * The digest of each definition (`digestOf`). A unit test fails if one of them is not its definition's. They are constants
+ * because computing them takes a quarter of an ADD's time.
  */
 const DIGESTS = { inet: "a2edf53c76be81a0", bridge: "170cab41720ffaee" } as const;
 
-/** The table's comment. It changes with the definition: a table with another one is replaced, its elements put back. */
-export function tableComment(table: TableName): string {
-  return `podwire ruleset ${DIGESTS[table]}`;
-}
-
 /** Published ports and masquerading, IPv4 and IPv6 alike. */
-function natTable(): TableDefinition {
+function natDefinition(): TableDefinition {
   const sets: SetDefinition[] = [
     { name: "localnet_links", key: "ifname", data: "" },
     { name: "localhost4", key: "ipv4_addr", data: "" },
@@ -138,6 +112,10 @@ function natTable(): TableDefinition {
   }
   const local = "fib daddr type local goto hostports";
   return {
+    family: "inet",
+    name: TABLE,
+    comment: `podwire ruleset ${DIGESTS.inet}`,
+    stateCheck: "prerouting",
     sets,
     chains: [
       { name: "translate", hook: null, rules: translate },
@@ -172,8 +150,12 @@ function natTable(): TableDefinition {
  * `ether type` still reads the tag's own type, but `meta protocol` what stands behind it, and the headers are those of what
  * is inside. A second tag stays in the frame, and whoever takes off one tag after the other would see what is not seen here.
  */
-function bridgeTable(): TableDefinition {
+function bridgeDefinition(): TableDefinition {
   return {
+    family: "bridge",
+    name: TABLE,
+    comment: `podwire ruleset ${DIGESTS.bridge}`,
+    stateCheck: "prerouting",
     sets: [
       { name: "checked_links", key: "ifname", data: "verdict" },
       { name: "macs", key: "ifname . ether_addr", data: "" },

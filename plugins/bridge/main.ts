@@ -250,7 +250,7 @@ function status(call: Call): void {
     if (link !== null && config.isGateway) checkGatewayAddresses(kernel, call, config);
     const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;
     if (ports > 0) applyGuard(kernel);
-    const note = config.isGateway ? serviceNote(kernel.filter.tables.socket) : "";
+    const note = config.isGateway ? serviceNote(kernel.filter.socket) : "";
     if (note !== "") warn(`bridge: ${note}\n`);
     if (ports >= MAX_PORTS) {
       throw notAvailable(`bridge ${config.bridge} is full`, `it has ${ports} ports of at most ${MAX_PORTS}`);

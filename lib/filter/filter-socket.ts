@@ -1,0 +1,96 @@
+/**
+ * The socket to nf_tables and the transaction that is written on it. Each request has a label, so that an error can name the
+ * object that the kernel has refused.
+ */
+import { CniError } from "../errors.ts";
+import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
+import { EEXIST, EINVAL, ENOENT, EPERM, isShortage, SystemError } from "../sys/errno.ts";
+import { noNftables, refused } from "./refusals.ts";
+
+export class FilterSocket {
+  #socket: NetlinkSocket | null = null;
+  #labels: string[] = [];
+  /** What to do on a kernel without nf_tables. */
+  readonly #advice: string;
+  /** Whether the kernel has shown that it has no nf_tables. */
+  absent = false;
+
+  /** @param advice for errors on a kernel without nf_tables; "" for the general one */
+  constructor(advice: string) {
+    this.#advice = advice;
+  }
+
+  /** Opened when it is first needed. @throws CniError 100 if the kernel has no netfilter; SystemError */
+  get netlink(): NetlinkSocket {
+    const socket = this.#socket ?? this.#open();
+    this.#socket = socket;
+    return socket;
+  }
+
+  #open(): NetlinkSocket {
+    try {
+      return new NetlinkSocket(NETLINK_NETFILTER);
+    } catch (error) {
+      /* A lack of memory or of privileges does not say that the kernel has no netfilter. */
+      if (!(error instanceof SystemError) || error.errno === EPERM || isShortage(error.errno)) throw error;
+      this.absent = true;
+      throw noNftables(error.message, this.#advice);
+    }
+  }
+
+  close(): void {
+    this.#socket?.abandon();
+  }
+
+  /**
+   * Notes what a question was answered with. Without nf_tables the answer is EINVAL: then nothing is there, which is right
+   * for whoever removes something.
+   * @throws CniError 100, 11 unless the object is there or missing
+   */
+  checkAnswer(errno: number): void {
+    if (errno === EINVAL) this.absent = true;
+    else if (errno !== 0 && errno !== ENOENT) throw refused(new NetlinkError(errno, "", 0), "read the packet filter");
+  }
+
+  /** @throws CniError 100 if the kernel has shown that it has no nf_tables */
+  requireNftables(): void {
+    if (this.absent) throw noNftables("netlink does not know it", this.#advice);
+  }
+
+  /** Begins a transaction. Nothing of it takes effect before `commit`. */
+  begin(): void {
+    this.#labels = [];
+    this.netlink.beginBatch();
+  }
+
+  /** Labels the requests that were written since the last label: "make set inet podwire hostports4". */
+  label(text: string): void {
+    while (this.#labels.length < this.netlink.batchLength) this.#labels.push(text);
+  }
+
+  /**
+   * Sends the transaction.
+   * @returns false if the kernel refused because an object was removed after it was read, or because an element that must be
+   *   new exists
+   * @throws CniError 100 that names the object the kernel refused, 11 if trying again may help
+   */
+  commit(): boolean {
+    try {
+      this.netlink.commitBatch();
+      return true;
+    } catch (error) {
+      if (!(error instanceof NetlinkError)) throw error;
+      if (this.absent && this.#labels.length === 0) return true;
+      this.requireNftables();
+      const label = this.#labels[error.index] ?? "change the packet filter";
+      if (error.errno === EEXIST && label.startsWith("add to")) return false;
+      if (error.errno === ENOENT && !label.startsWith("make") && !label.startsWith("add rule")) return false;
+      const cause = refused(error, label);
+      throw error.errno === ENOENT ? new CniError(cause.code, cause.message, MODULES) : cause;
+    }
+  }
+}
+
+/** For a kernel that does not know what a chain or a rule is made of, and says no more than that. */
+const MODULES =
+  "the kernel lacks what this takes: load the modules nft_chain_nat, nft_ct, nft_fib_inet, nft_masq and nft_nat, or use a kernel that has them";
