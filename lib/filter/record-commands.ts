@@ -1,5 +1,5 @@
-/** What a record holds as commands, with the tables there: `nft`, or `iptables` for its backend. Pure. */
-import { isShared } from "./hostports.ts";
+/** A record as commands for tables that exist: `nft`, and `iptables` for its backend. Pure. */
+import { elementsOf, isShared } from "./hostport-elements.ts";
 import { type FilterRecord, formatElement, ownerComment } from "./record.ts";
 import { TABLE } from "./ruleset.ts";
 
@@ -9,7 +9,7 @@ export function recordCommands(record: FilterRecord): string[] {
     lines.push(`nft add chain ${table} ${TABLE} ${name}`);
     for (const rule of rules) lines.push(`nft 'add rule ${table} ${TABLE} ${name} ${rule}'`);
   }
-  for (const element of record.elements) {
+  for (const element of elementsOf(record)) {
     const comment = isShared(element.set) ? "" : ` comment "${ownerComment(record.owner)}"`;
     lines.push(`nft 'add element ${formatElement({ ...element, key: `${element.key}${comment}` })}'`);
   }

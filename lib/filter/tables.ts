@@ -8,13 +8,21 @@ import { NetlinkError } from "../netlink/socket.ts";
 import { EINVAL, ENOENT } from "../sys/errno.ts";
 import { elementOf } from "./elements.ts";
 import { FilterSocket } from "./filter-socket.ts";
-import { isShared } from "./hostports.ts";
+import { isShared, portElement } from "./hostport-elements.ts";
+import type { HostPort } from "./hostports.ts";
 import { compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, formatElement } from "./record.ts";
 import { refused } from "./refusals.ts";
 import { managedTable, TABLE, type TableName } from "./ruleset.ts";
 import { type FoundElement, foundElement, type Snapshot, takeSnapshot } from "./snapshot.ts";
 import { encodeValues } from "./values.ts";
+
+/** Elements of one owner. */
+export interface OwnedElements {
+  /** The published ports among them. */
+  readonly ports: readonly HostPort[];
+  readonly elements: readonly FilterElement[];
+}
 
 export class FilterTables {
   readonly filter = new FilterSocket("");
@@ -44,10 +52,17 @@ export class FilterTables {
     return found;
   }
 
-  /** Those of the elements that exist and whose comment begins with an owner's hash. @throws CniError 100, 11 */
-  ownedBy(elements: readonly FilterElement[], hash: string): FilterElement[] {
-    const found = this.snapshot([], [], elements).elements;
-    return elements.filter((_element, i) => found[i]?.comment.startsWith(hash) ?? false);
+  /** The ports and elements that exist and whose comment begins with an owner's hash. @throws CniError 100, 11 */
+  ownedParts(ports: readonly HostPort[], elements: readonly FilterElement[], hash: string): OwnedElements {
+    const asked: FilterElement[] = [];
+    for (const port of ports) asked.push(portElement(port));
+    for (const element of elements) asked.push(element);
+    const found = this.snapshot([], [], asked).elements;
+    const isOwned = (at: number): boolean => found[at]?.comment.startsWith(hash) ?? false;
+    return {
+      ports: ports.filter((_port, i) => isOwned(i)),
+      elements: asked.filter((_element, i) => isOwned(i)),
+    };
   }
 
   /** Begins a transaction, which takes effect with `commit`. */

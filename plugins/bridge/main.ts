@@ -12,7 +12,7 @@ import {
 } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
-import { type Backend, checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
+import { type BackendName, checkBackend, chooseBackend } from "../../lib/filter/choose-backend.ts";
 import { serviceNote } from "../../lib/filter/kube-proxy.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
@@ -163,7 +163,7 @@ function interfacesOf(kernel: Kernel, input: PlanInput, sandbox: string): Result
   return interfaces;
 }
 
-function masqueradeBackend(kernel: Kernel, config: BridgeConfig): Backend {
+function masqueradeBackend(kernel: Kernel, config: BridgeConfig): BackendName {
   return config.ipMasq ? chooseBackend(kernel.filter, config.ipMasqBackend).backend : "nftables";
 }
 

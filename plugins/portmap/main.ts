@@ -7,7 +7,7 @@ import type { Result } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG } from "../../lib/errors.ts";
-import { checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
+import { checkBackend, chooseBackend } from "../../lib/filter/choose-backend.ts";
 import type { ListenerPort } from "../../lib/filter/hostports.ts";
 import { bridgedTrafficIsFiltered } from "../../lib/filter/kube-proxy.ts";
 import { compileConditions } from "../../lib/filter/language.ts";

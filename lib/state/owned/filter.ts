@@ -1,5 +1,4 @@
 /** What an attachment has in the packet filter. */
-import { hostPortsIn } from "../../filter/hostports.ts";
 import { attachmentHash, type FilterRecord } from "../../filter/record.ts";
 import type { ReferencePart } from "../../filter/reference.ts";
 import type { Kernel } from "../kernel.ts";
@@ -9,9 +8,9 @@ import { Owned, type Removal } from "../owned.ts";
 export interface FilterOwnership {
   /** The plugin whose part it is. */
   readonly plugin: string;
-  /** Of what the reference's plugins make: the parts that are this plugin's. */
+  /** The parts of what the reference plugins make that this plugin replaces. */
   readonly reference: readonly ReferencePart[];
-  /** Whether it is looked for in all our sets if its record is gone. */
+  /** Whether all our sets are searched for it if it has no record. */
   readonly search: boolean;
 }
 
@@ -42,8 +41,8 @@ export class OwnedFilter extends Owned {
   }
 }
 
-/** Connections to ports that are not published any more would still be translated. */
+/** The kernel would go on translating connections to ports that are not published any more. */
 function forgetTranslated(kernel: Kernel, record: FilterRecord): void {
-  const ports = hostPortsIn([...record.elements, ...record.claims]);
+  const ports = [...record.ports, ...record.claims];
   if (ports.length > 0) kernel.filter.forgetTranslated(ports);
 }
