@@ -18,9 +18,9 @@ export const TABLE_NAMES: readonly TableName[] = ["inet", "bridge"];
 
 /** The link group of the host ends of pods (`ip link show group 7368548`): "pod" in ASCII. */
 export const POD_LINK_GROUP = 0x706f64;
-/** The one of those that are VLAN trunks, which may send tagged frames. The groups differ in the last bit. */
+/** The link group of pods' links that are VLAN trunks, which may send tagged frames. The groups differ in the last bit. */
 export const TRUNK_LINK_GROUP = POD_LINK_GROUP + 1;
-/** What all pods' links match. */
+/** Matches the links of all pods. */
 const FROM_PODS = `iifgroup & 4294967294 == ${POD_LINK_GROUP}`;
 
 const NF_INET_PRE_ROUTING = 0;
@@ -58,7 +58,7 @@ function natDefinition(): TableDefinition {
     { name: "localnet_links", key: "ifname", data: "" },
     { name: "localhost4", key: "ipv4_addr", data: "" },
   ];
-  /* What route_localnet would let in from the wire (CVE-2020-8558). */
+  /* Packets from a network that route_localnet would accept (CVE-2020-8558). */
   const raw: string[] = [
     "iifname @localnet_links ip daddr 127.0.0.0/8 drop",
     "iifname @localnet_links ip saddr 127.0.0.0/8 drop",
@@ -66,7 +66,7 @@ function natDefinition(): TableDefinition {
   const conditional: string[] = [];
   const translate: string[] = [];
   const postrouting: string[] = [
-    /* The node's own 127.0.0.1, which means itself to the pod. (For ::1 Linux has no way.) */
+    /* The pod would answer the node's 127.0.0.1 to itself. (Linux cannot route ::1 to a pod.) */
     "ct status dnat ip saddr 127.0.0.0/8 ip daddr @localhost4 masquerade fully-random",
   ];
   for (const n of ["4", "6"]) {
@@ -78,9 +78,9 @@ function natDefinition(): TableDefinition {
     sets.push(
       { name: `hostports${n}`, key: anyAddress, data: pod },
       { name: `hostip_hostports${n}`, key: oneAddress, data: pod },
-      /* Ports of which `hostip_hostports` has an element: a mapping for any address is not to overlap with those. */
+      /* Ports that have an element in `hostip_hostports`: a port for all addresses must not overlap with those. */
       { name: `hostip_ports${n}`, key: anyAddress, data: "" },
-      /* What programs of the host listen on by themselves: a port for any address leaves it to them. */
+      /* Ports that programs of the host listen on: a port for all addresses is not published there. */
       { name: `listeners${n}`, key: oneAddress, data: "" },
       { name: `conditional${n}`, key: anyAddress, data: "verdict" },
       { name: `hostip_conditional${n}`, key: oneAddress, data: "verdict" },
@@ -88,10 +88,10 @@ function natDefinition(): TableDefinition {
       { name: `hairpin${n}`, key: `${address} . ${address}`, data: "" },
       { name: `same_link${n}`, key: `${address} . ifname`, data: "" },
       { name: `masquerade${n}`, key: address, data: "verdict" },
-      /* Pods behind isolated ports, each with the link that leads to it. */
+      /* Pods on isolated bridge ports, each with the link that leads to it. */
       { name: `isolated${n}`, key: `${address} . ifname`, data: "" },
     );
-    /* Back to where it came from, past the bridge that keeps the two apart. Published ports are not translated yet. */
+    /* Between two isolated pods, routed past the bridge that isolates them. Published ports are not translated yet. */
     raw.push(`${ip} saddr . iifname @isolated${n} ${ip} daddr . iifname @isolated${n} drop`);
     const any = "meta l4proto . th dport";
     const one = `${ip} daddr . ${any}`;
@@ -105,7 +105,7 @@ function natDefinition(): TableDefinition {
       `ct status dnat ${one} @masq_all${n} masquerade fully-random`,
       /* A pod that reaches itself through the host. */
       `ct status dnat ${ip} saddr . ${ip} daddr @hairpin${n} masquerade fully-random`,
-      /* A neighbour on the pod's bridge: the pod would answer it directly, past the translation. */
+      /* A neighbour on the pod's bridge: the pod's reply would not pass this host and not be translated back. */
       `ct status dnat ${ip} daddr . iifname @same_link${n} masquerade fully-random`,
       `${ip} saddr vmap @masquerade${n}`,
     );
@@ -128,7 +128,7 @@ function natDefinition(): TableDefinition {
       {
         name: "prerouting",
         hook: { type: "nat", hook: NF_INET_PRE_ROUTING, priority: PRIORITY_AFTER_DSTNAT },
-        /* Packets for the loopback addresses from the wire: the kernel drops them, but only after it was asked here. */
+        /* The kernel drops packets for loopback addresses that arrive from a network, but only after this hook. */
         rules: ["ip daddr 127.0.0.0/8 return", "ip6 daddr ::1 return", local],
       },
       {
@@ -146,9 +146,9 @@ function natDefinition(): TableDefinition {
 }
 
 /**
- * What a pod's link may send into its bridge. The kernel takes the outermost tag off before a bridge sees a frame: then
- * `ether type` still reads the tag's own type, but `meta protocol` what stands behind it, and the headers are those of what
- * is inside. A second tag stays in the frame, and whoever takes off one tag after the other would see what is not seen here.
+ * What a pod's link may send into its bridge. The kernel removes the outermost VLAN tag before a bridge sees a frame: then
+ * `ether type` still reads the type of the tag, but `meta protocol` the type that follows it, and headers are those of the
+ * inner packet. A second tag stays in the frame: a receiver that removes it would see a packet that was not checked here.
  */
 function bridgeDefinition(): TableDefinition {
   return {
@@ -171,12 +171,12 @@ function bridgeDefinition(): TableDefinition {
         rules: [
           "meta protocol ip iifname . ip saddr != @addresses4 drop",
           "meta protocol ip return",
-          /* An ARP probe has no sender's address yet (RFC 5227). */
+          /* An ARP probe has no sender's IP address (RFC 5227). */
           "meta protocol arp arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @addresses4 drop",
           "meta protocol arp return",
           "meta protocol ip6 ip6 saddr :: goto check_unspecified",
           "meta protocol ip6 iifname . ip6 saddr != @addresses6 drop",
-          /* The target that an advertisement claims, behind ICMPv6's eight bytes (RFC 4861 section 4.4). */
+          /* The target of an advertisement follows eight bytes of ICMPv6 (RFC 4861 section 4.4). */
           "meta protocol ip6 icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @addresses6 drop",
           "meta protocol ip6 return",
           "drop",
@@ -191,7 +191,7 @@ function bridgeDefinition(): TableDefinition {
           `iifgroup ${POD_LINK_GROUP} ether type 8021ad drop`,
           "meta protocol 8021q drop",
           "meta protocol 8021ad drop",
-          /* No pod is a router to the node or its neighbours (CVE-2020-10749). */
+          /* No pod may act as a router (CVE-2020-10749). */
           "meta protocol ip6 icmpv6 type nd-router-advert drop",
         ],
       },
@@ -204,17 +204,17 @@ function bridgeDefinition(): TableDefinition {
   };
 }
 
-/** The sender's Ethernet address wherever a frame tells one: in its own header, in ARP, and in neighbour discovery. */
+/** Rules that check the sender's Ethernet address in the frame's header, in ARP and in neighbour discovery. */
 function macRules(): string[] {
   const rules = [
     "iifname . ether saddr != @macs drop",
     "meta protocol arp iifname . arp saddr ether != @macs drop",
-    /* It tells the address of a router, which no pod is. */
+    /* It names the address of a router, and no pod is one. */
     "meta protocol ip6 icmpv6 type nd-redirect drop",
   ];
   /*
-   * An option with the address stands behind ICMPv6's header and what belongs to the type (RFC 4861 sections 4.1, 4.3, 4.4).
-   * Packets are no longer than what has room for one option, so it can stand nowhere else.
+   * The option with the address follows ICMPv6's header and the message's fixed part (RFC 4861 sections 4.1, 4.3, 4.4).
+   * Longer packets are dropped: they could have a second option.
    */
   const messages = [
     { type: "nd-router-solicit", option: 1, at: 8 },
@@ -231,10 +231,10 @@ function macRules(): string[] {
   return rules;
 }
 
-/** What may come from the unspecified IPv6 address: the question whether an own one is free, and joining groups. */
+/** What may be sent from the unspecified IPv6 address: duplicate address detection, and joining multicast groups. */
 function unspecifiedRules(): string[] {
   return [
-    /* The target of the question (RFC 4862 section 5.4.2) stands where an advertisement's does. */
+    /* The target of the solicitation (RFC 4862 section 5.4.2) is at the same place as that of an advertisement. */
     "meta protocol ip6 icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @addresses6 return",
     /* RFC 3590 section 4. */
     "meta protocol ip6 icmpv6 type mld-listener-report return",
