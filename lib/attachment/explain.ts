@@ -4,7 +4,7 @@
  */
 import type { Call } from "../cni/plugin.ts";
 import { CniError } from "../errors.ts";
-import { type Backend, chooseBackend } from "../filter/backend.ts";
+import { type BackendName, chooseBackend } from "../filter/choose-backend.ts";
 import { Kernel } from "../state/kernel.ts";
 import { type KernelObject, kindOf } from "../state/objects.ts";
 import { type Owned, ownedCommands, staleCommands } from "../state/owned.ts";
@@ -48,7 +48,7 @@ export function explainRemoval(call: Call, owned: readonly Owned[]): string[] {
 }
 
 /** The packet filter's backend that an ADD would use; nftables where this user may not ask the kernel. */
-export function explainedBackend(kernel: Kernel, wanted: Backend | ""): Backend {
+export function explainedBackend(kernel: Kernel, wanted: BackendName | ""): BackendName {
   try {
     return chooseBackend(kernel.filter, wanted).backend;
   } catch (error) {

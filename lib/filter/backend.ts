@@ -1,45 +1,32 @@
-/** The two ways into the kernel's packet filter, and which of them a node has. */
-import { CniError } from "../errors.ts";
-import { warn } from "../host/io.ts";
-import { findIptables, requireIptables } from "./iptables.ts";
-import type { PacketFilter } from "./packet-filter.ts";
+/** What each of the two packet filters, nf_tables and iptables, does with records. */
+import type { FilterRecord } from "./record.ts";
+import type { RecordStore } from "./store.ts";
 
-export type Backend = "nftables" | "iptables";
-
-/** Which backend it is, and why it is not nftables if it was not asked for: "" if there is nothing to say. */
-export interface Choice {
-  readonly backend: Backend;
-  readonly note: string;
+/** A record that is to take effect. */
+export interface RecordChange {
+  readonly record: FilterRecord;
+  /** The owner's record up to now; null if it has none. */
+  readonly before: FilterRecord | null;
+  /** Whether ports that live attachments have are taken from them; otherwise that is an error. */
+  readonly lastWins: boolean;
 }
 
-/**
- * The backend to use: the one asked for, else nftables, else, where the kernel lacks that, iptables.
- * @param wanted "" for any
- * @throws CniError 100 if there is neither
- */
-export function chooseBackend(filter: PacketFilter, wanted: Backend | ""): Choice {
-  if (wanted !== "") return { backend: wanted, note: "" };
-  try {
-    filter.requireNftables();
-    return { backend: "nftables", note: "" };
-  } catch (error) {
-    /* Whoever may not ask, or asks at a bad time, would get no further with iptables. */
-    if (!(error instanceof CniError) || !filter.tables.absent) throw error;
-    if (findIptables(4, "", "restore") === null) throw error;
-    return { backend: "iptables", note: `iptables is used instead of nftables: ${error.message}` };
-  }
-}
+/** A backend does only what a record has for it; with nothing of it, it asks and changes nothing. */
+export abstract class Backend {
+  /**
+   * Makes what a record has.
+   * @param store whose lock orders all changes
+   * @returns whether ports were taken from another attachment, or may have been
+   * @throws CniError 102 naming the holder of a port; 100, 11
+   */
+  abstract put(store: RecordStore, change: RecordChange): boolean;
 
-/**
- * STATUS: whether there is a backend, and puts back what somebody has flushed of it. A fallback is told on standard error.
- * @returns whether anything was missing
- * @throws CniError 100 if there is none, 11
- */
-export function checkBackend(filter: PacketFilter, wanted: Backend | ""): boolean {
-  const { backend, note } = chooseBackend(filter, wanted);
-  if (note !== "") warn(`${note}\n`);
-  if (backend === "nftables") return filter.restore(["inet"]);
-  /* Only the program knows what is there. */
-  requireIptables();
-  return filter.restoreAll();
+  /** Removes what a record has, as far as it is there. @throws CniError 100, 11 */
+  abstract remove(record: FilterRecord): void;
+
+  /** What is missing or different of a record: a line for each. @throws CniError 100, 11 */
+  abstract differences(record: FilterRecord): string[];
+
+  /** Puts back what is missing of the records of live attachments. @returns whether anything was @throws CniError 100, 11 */
+  abstract restore(records: readonly FilterRecord[]): boolean;
 }

@@ -1,56 +1,69 @@
-/** Our tables compared with what is recorded. */
-import { isHostPort, isShared } from "./hostports.ts";
+/** Compares our tables with records. */
+import { elementsOf, isShared } from "./hostport-elements.ts";
 import { type FilterElement, type FilterRecord, formatElement, isOfContainer, ownerHash } from "./record.ts";
-import { isAbout } from "./restore.ts";
-import { TABLE_NAMES, type TableName } from "./ruleset.ts";
-import type { FilterTables, FoundElement } from "./tables.ts";
+import { usesTable } from "./restore.ts";
+import { managedTable, TABLE_NAMES, type TableName } from "./ruleset.ts";
+import type { FoundElement } from "./snapshot.ts";
+import type { FilterTables } from "./tables.ts";
 
-/** What is missing or different of a record's elements and chains and the tables they are in: lines, ports first. */
+/**
+ * What is missing or different of a record's elements and chains and of the tables they are in: a line for each, ports
+ * first.
+ * @throws CniError 100, 11
+ */
 export function differencesInTables(tables: FilterTables, record: FilterRecord): string[] {
-  const sight = tables.look(TABLE_NAMES, record.chains, record.elements);
-  const ports: string[] = [];
-  const others: string[] = [];
+  const elements = elementsOf(record);
+  const snapshot = tables.snapshot(TABLE_NAMES, record.chains, elements);
+  const lines: string[] = [];
   const hash = ownerHash(record.owner);
   let i = 0;
-  for (const element of record.elements) {
-    const line = differenceIn(element, sight.elements[i] ?? null, hash, record.owner.containerId);
-    if (line !== "") (isHostPort(element) ? ports : others).push(line);
+  for (const element of elements) {
+    const line = elementDifference(element, snapshot.elements[i] ?? null, hash, record.owner.containerId);
+    if (line !== "") lines.push(line);
     i += 1;
   }
   i = 0;
   for (const chain of record.chains) {
-    if ((sight.chains[i] ?? null) === null) others.push(`chain ${chain.table} podwire ${chain.name} is missing`);
+    if ((snapshot.chains[i] ?? null) === null) lines.push(`chain ${chain.table} podwire ${chain.name} is missing`);
     i += 1;
   }
   i = 0;
   for (const table of TABLE_NAMES) {
-    const state = sight.tables[i] ?? "missing";
+    const state = snapshot.tables[i] ?? "missing";
     i += 1;
-    if (!isAbout(record, table)) continue;
-    if (state === "dormant") others.push(`table ${table} podwire is dormant: none of its rules is in force`);
-    if (state === "missing") others.push(`table ${table} podwire is missing`);
-    else others.push(...tables.differences(table, false));
+    if (!usesTable(record, table)) continue;
+    if (state === "dormant") lines.push(`table ${table} podwire is dormant: none of its rules is in force`);
+    if (state === "missing") lines.push(`table ${table} podwire is missing`);
+    else for (const line of managedTable(table).differences(tables.filter.netlink, false)) lines.push(line);
   }
-  return [...ports, ...others];
+  return lines;
 }
 
-/** Whether a table that is there lacks a rule, or an element or chain of one of the records. */
-export function isSpoilt(tables: FilterTables, table: TableName, records: readonly FilterRecord[]): boolean {
-  const about = records.filter((record) => isAbout(record, table));
-  if (about.length === 0) return false;
-  if (tables.differences(table, true).length > 0) return true;
-  return about.some((record) => {
-    const elements = record.elements.filter((element) => element.table === table);
+/**
+ * Whether a table that is present has other rules than it should, or lacks an element or chain of one of the records.
+ * @throws CniError 100, 11
+ */
+export function lacksParts(tables: FilterTables, table: TableName, records: readonly FilterRecord[]): boolean {
+  const users = records.filter((record) => usesTable(record, table));
+  if (users.length === 0) return false;
+  if (managedTable(table).differences(tables.filter.netlink, true).length > 0) return true;
+  return users.some((record) => {
+    const elements = elementsOf(record).filter((element) => element.table === table);
     const chains = record.chains.filter((chain) => chain.table === table);
-    const sight = tables.look([], chains, elements);
-    return sight.elements.includes(null) || sight.chains.includes(null);
+    const snapshot = tables.snapshot([], chains, elements);
+    return snapshot.elements.includes(null) || snapshot.chains.includes(null);
   });
 }
 
 /** A line, or "" for an element that is as it should be. */
-function differenceIn(element: FilterElement, found: FoundElement | null, hash: string, containerId: string): string {
+function elementDifference(
+  element: FilterElement,
+  found: FoundElement | null,
+  hash: string,
+  containerId: string,
+): string {
   if (found === null) return `${formatElement(element)} is missing`;
-  /* What another interface of the container has published is published. */
+  /* A port that another interface of the container publishes is published. */
   if (!found.comment.startsWith(hash) && isOfContainer(found.comment, containerId)) return "";
   if (found.element.data !== element.data) {
     return `${formatElement(element)} expected, found ${formatElement(found.element)}`;

@@ -1,4 +1,4 @@
-/** Connections that a change of published ports makes wrong: the kernel would keep translating them as before. */
+/** Connections that a change of published ports makes wrong: the kernel would go on translating them as before. */
 import {
   flushStale,
   flushTranslated,
@@ -12,9 +12,9 @@ import type { HostPort } from "./hostports.ts";
 import { refused } from "./refusals.ts";
 
 /**
- * After ports were published: forgets connections to them that go elsewhere because they began before. Of TCP these can only
- * be to the pod that had the port: a connection to the host itself is in use, and the kernel looks anew at the SYN that
- * opens the next.
+ * After ports were published: makes the kernel forget connections to them that began before and go elsewhere. TCP connections
+ * are forgotten only if another pod had the port: those to the host itself are in use, and the SYN of the next connection
+ * passes the rules. `conntrack -D`
  * @param takenOver whether one of the ports led to another pod, or may have
  * @throws CniError 100, 11
  */
@@ -28,7 +28,7 @@ export function forgetConnections(socket: NetlinkSocket, ports: readonly HostPor
   }
 }
 
-/** After ports are no longer published: forgets the connections to them that go to the pod. @throws CniError 100, 11 */
+/** After ports are no longer published: makes the kernel forget connections to them that go to the pod. @throws CniError 100, 11 */
 export function forgetTranslated(socket: NetlinkSocket, ports: readonly HostPort[]): void {
   try {
     flushTranslated(socket, publishedPorts(ports));

@@ -12,10 +12,11 @@ export interface RecordedPlan {
   readonly rules: IptablesRule[];
 }
 
-/** What stands for an empty name, and between the parts by which a shared rule is recognised. */
+/** Stands for an empty name. */
 const NONE = "-";
+/** Separates a rule from the parts by which a saved rule is recognised as it. */
 const SEPARATOR = "\t";
-/** Chains of the kernel's that our rules stand in. */
+/** The kernel's chains that our rules are in. */
 const HOOKS: readonly string[] = ["PREROUTING", "OUTPUT", "POSTROUTING"];
 /* XT_EXTENSION_MAXNAMELEN (linux/netfilter/x_tables.h) and IFNAMSIZ, each with a NUL. */
 const MAX_CHAIN_NAME = 28;
@@ -31,7 +32,7 @@ export function formatPlan(plan: IptablesPlan): string[] {
   return lines;
 }
 
-/** The plan that a line "iptables 4 CHAIN LINK" begins; the line comes as its words. Null if it is none of ours. */
+/** The plan that a line "iptables 4 CHAIN LINK" begins. @param words of the line @returns null for another line */
 export function emptyPlan(words: readonly string[]): RecordedPlan | null {
   const [, family = "", chain = "", link = ""] = words;
   if (words.length !== 4 || (family !== "4" && family !== "6") || !isOwnChain(chain)) return null;
@@ -46,7 +47,7 @@ export function emptyPlan(words: readonly string[]): RecordedPlan | null {
   };
 }
 
-/** Adds what one of the lines that follow says; false for one that is not ours. */
+/** Adds what one of the lines that follow says; false for a line that is not known. */
 export function addToPlan(plan: RecordedPlan, line: string): boolean {
   const words = line.split(" ");
   const [kind = "", table = "", chain = "", place = ""] = words;
@@ -67,7 +68,7 @@ export function addToPlan(plan: RecordedPlan, line: string): boolean {
   return true;
 }
 
-/** Whether a chain may be ours or of the reference, by its name. */
+/** Whether a chain's name is one of ours or of the reference's. */
 function isOwnChain(name: string): boolean {
   return name.startsWith("CNI-") && name.length <= MAX_CHAIN_NAME;
 }

@@ -5,11 +5,11 @@ import type { Family } from "../ip/address.ts";
 export interface IptablesRule {
   readonly table: string;
   readonly chain: string;
-  /** Whether it goes to the chain's beginning instead of its end. */
+  /** Whether it is inserted at the beginning of the chain instead of its end. */
   readonly first: boolean;
   /** Matches and target: `-p tcp -m tcp --dport 80 -j ACCEPT`. */
   readonly text: string;
-  /** Parts by which a saved rule of the chain is recognised as this one, for a rule that many attachments share. */
+  /** For a shared rule: a saved rule of the chain that contains all of these is the same rule. */
   readonly marks: readonly string[];
 }
 
@@ -21,7 +21,7 @@ export interface IptablesChain {
 /** What an attachment needs of one IP version. */
 export interface IptablesPlan {
   readonly family: Family;
-  /** Chains and rules that all attachments share: made once, never removed. */
+  /** Chains and rules that all attachments share: they are made once and never removed. */
   readonly sharedChains: readonly IptablesChain[];
   readonly sharedRules: readonly IptablesRule[];
   /** The attachment's own chain in the table "nat". */

@@ -3,12 +3,12 @@ import { type Address, type Prefix, parseAddress, parsePrefix } from "../ip/addr
 import type { IptablesPlan } from "./iptables-plan.ts";
 import {
   hostPortChain,
-  hostPortRules,
+  hostPortPlan,
   type IptablesOptions,
   type IptablesOwner,
   type IptablesPort,
   masqueradeChainName,
-  masqueradeRules,
+  masqueradePlan,
   referenceChain,
 } from "./iptables-rules.ts";
 
@@ -32,7 +32,7 @@ function rulesOf(
   ports: readonly IptablesPort[],
   more: Omit<IptablesOptions, "asked">,
 ): IptablesPlan {
-  return hostPortRules(whose, pod, ports, { ...more, asked: ports });
+  return hostPortPlan(whose, pod, ports, { ...more, asked: ports });
 }
 
 const prefix = (text: string): Prefix => parsePrefix(text) as Prefix;
@@ -172,7 +172,7 @@ describe("published ports", () => {
 
 test("masquerading exempts the pod's networks and the cluster's of its IP version, and multicast", () => {
   const pod = [prefix("10.77.0.2/24"), prefix("10.77.0.9/24")];
-  const plan = masqueradeRules(owner, pod, [prefix("10.244.0.0/16"), prefix("fd00::/8")], 4);
+  const plan = masqueradePlan(owner, pod, [prefix("10.244.0.0/16"), prefix("fd00::/8")], 4);
   const comment = '-m comment --comment "if: \\"eth0\\" name: \\"netA\\" id: \\"cont-a\\""';
   const jump = '-m comment --comment "name: \\"netA\\" id: \\"cont-a\\"" -j CNI-409a410b0d69bceecdad9c6e';
   expect(own(plan)).toEqual([
@@ -182,5 +182,5 @@ test("masquerading exempts the pod's networks and the cluster's of its IP versio
     `POSTROUTING -s 10.77.0.2/32 ${jump}`,
     `POSTROUTING -s 10.77.0.9/32 ${jump}`,
   ]);
-  expect(own(masqueradeRules(owner, [prefix("fd77::2/64")], [prefix("fd00::/8")], 6))[2]).toContain("! -d ff00::/8");
+  expect(own(masqueradePlan(owner, [prefix("fd77::2/64")], [prefix("fd00::/8")], 6))[2]).toContain("! -d ff00::/8");
 });

@@ -1,14 +1,14 @@
 /**
- * The rules of the iptables backend as values: for published ports and for masquerading, with the chains and comments that
- * the reference suite uses, so that both can work on one node and people find what they know. Pure.
+ * The rules of the iptables backend as values, for published ports and for masquerading. Chains and comments are those of the
+ * reference suite, so that both suites can work on one node. Pure.
  */
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, type Prefix } from "../ip/address.ts";
+import { sha512 } from "../sha512.ts";
 import { hexNumber, hexOf } from "../text.ts";
 import type { ListenerPort } from "./hostports.ts";
 import type { IptablesChain, IptablesPlan, IptablesRule } from "./iptables-plan.ts";
-import { sha512 } from "./sha512.ts";
 
-/** Whose a chain is. */
+/** The owner of a chain. */
 export interface IptablesOwner {
   readonly network: string;
   readonly containerId: string;
@@ -24,7 +24,7 @@ export interface IptablesPort {
   readonly hostIp: Address | null;
 }
 
-/** A port of the host that is asked for. */
+/** A port of the host that the configuration asks for. */
 export interface AskedPort {
   readonly protocol: string;
   readonly hostPort: number;
@@ -34,7 +34,7 @@ export interface AskedPort {
 export interface IptablesOptions {
   /** Further matches, one argument each: `["-s", "10.0.0.0/8"]`. */
   readonly conditions: readonly string[];
-  /** Whether the source is masqueraded where the reply would not find its way otherwise. */
+  /** Whether the source is masqueraded where replies would not pass this host otherwise. */
   readonly snat: boolean;
   readonly masqAll: boolean;
   /** Whether replies to the pod's own subnet do not pass this host: then its neighbours are masqueraded, too. */
@@ -43,25 +43,25 @@ export interface IptablesOptions {
   readonly localnetLink: string;
   /** The bit of the packet mark that means "masquerade", 0 to 31. */
   readonly markMasqBit: number;
-  /** Somebody else's chain that sets the mark that somebody else masquerades by; "" for ours. */
+  /** A chain of another program that sets the mark by which that program masquerades; "" for ours. */
   readonly externalSetMarkChain: string;
   /** Whether these ports come before the same ports of others. */
   readonly lastWins: boolean;
-  /** What programs of the host keep. */
+  /** Ports that programs of the host listen on. */
   readonly listeners: readonly ListenerPort[];
-  /** All ports that are asked for, of whichever IP version: like the reference's, the rules to the chain name them all. */
+  /** All ports that the configuration asks for, of both IP versions: as in the reference, the rules to the chain name them all. */
   readonly asked: readonly AskedPort[];
 }
 
-/** Where packets for published ports are told apart. */
+/** The chain that jumps to the chains of published ports. */
 export const DNAT_CHAIN = "CNI-HOSTPORT-DNAT";
 /** What the names of chains with published ports begin with. */
 export const HOSTPORT_PREFIX = "CNI-DN-";
 const SETMARK_CHAIN = "CNI-HOSTPORT-SETMARK";
 const MASQ_CHAIN = "CNI-HOSTPORT-MASQ";
-/** Ours alone: the reference leaves 127.0.0.0/8 open to neighbours (CVE-2020-8558). */
+/** Not in the reference, which leaves 127.0.0.0/8 open to neighbours (CVE-2020-8558). */
 export const LOCALNET_CHAIN = "CNI-HOSTPORT-LOCALNET";
-/** The name of a container's first interface, for which chains are called as the reference calls them. */
+/** The name of a container's first interface: its chains have the names that the reference gives them. */
 export const FIRST_IFNAME = "eth0";
 /* XT_MAX_COMMENT_LEN (linux/netfilter/xt_comment.h) without the NUL; XT_MULTI_PORTS (xt_multiport.h). */
 const MAX_COMMENT = 255;
@@ -77,12 +77,12 @@ export function masqueradeChainName(owner: IptablesOwner): string {
   return `CNI-${ownerDigest(owner)}`.slice(0, 28);
 }
 
-/** The name of a chain as the reference makes it, which takes no notice of the interface. */
+/** The name that the reference gives a chain. It does not depend on the interface. */
 export function referenceChain(prefix: string, network: string, containerId: string): string {
   return (prefix + hexOf(sha512(network + containerId).subarray(0, 12), "")).slice(0, 28);
 }
 
-/** Whether a chain of such a name, given its saved rules, may be the reference's: comments of ours have the interface. */
+/** Whether a chain of such a name may be the reference's, by its saved rules: our comments name the interface. */
 export function isReferenceChain(rules: readonly string[]): boolean {
   return !rules.some((rule) => rule.includes('--comment "if: '));
 }
@@ -92,7 +92,7 @@ export function isReferenceChain(rules: readonly string[]): boolean {
  * @param pod the pod's address and its subnet's length
  * @param ports at least one; their host addresses are of the pod's IP version
  */
-export function hostPortRules(
+export function hostPortPlan(
   owner: IptablesOwner,
   pod: Prefix,
   ports: readonly IptablesPort[],
@@ -136,7 +136,7 @@ export function hostPortRules(
  * @param pod the attachment's addresses of one IP version, with their subnets' lengths; at least one
  * @param exempt further destinations, of any IP version, that see the pod's own address
  */
-export function masqueradeRules(
+export function masqueradePlan(
   owner: IptablesOwner,
   pod: readonly Prefix[],
   exempt: readonly Prefix[],
@@ -150,7 +150,7 @@ export function masqueradeRules(
     if (prefix.address.family === family && !networks.includes(network)) networks.push(network);
   }
   const rules = networks.map((network) => natRule(chain, `-d ${network} ${comment} -j ACCEPT`));
-  /* Multicast has no way back. */
+  /* Replies to multicast packets could not be translated back. */
   const multicast = family === 4 ? "224.0.0.0/4" : "ff00::/8";
   rules.push(natRule(chain, `! -d ${multicast} ${comment} -j MASQUERADE --random-fully`));
   for (const { address } of pod) {
@@ -160,7 +160,7 @@ export function masqueradeRules(
   return { family, sharedChains: [], sharedRules: [], chain, rules, localnetLink: "" };
 }
 
-/** The rules that send packets for the ports to the chain: one for each protocol and 15 ports. */
+/** The rules that send packets for the ports to the chain: one for each protocol and up to 15 ports. */
 function entryRules(owner: IptablesOwner, chain: string, options: IptablesOptions): IptablesRule[] {
   const comment = quoted(clipped(`dnat ${ownerText(owner)}`));
   const conditions = options.conditions.map((token) => ` ${quoted(token)}`).join("");
@@ -183,7 +183,7 @@ function entryRules(owner: IptablesOwner, chain: string, options: IptablesOption
   return rules;
 }
 
-/** The matches of those whose connections are to be masqueraded, each with a space behind it; "" matches everybody. */
+/** The matches for the sources that are masqueraded, each with a trailing space; "" matches all sources. */
 function masqueradedSources(pod: Prefix, options: IptablesOptions): string[] {
   if (options.masqAll) return [""];
   if (!options.snat) return [];
@@ -205,7 +205,7 @@ function sharedRules(family: Family, marks: boolean, markBit: number, localnetLi
     rules.push(sharedRule("raw", LOCALNET_CHAIN, false, drop, [drop]));
   }
   const local = `-m addrtype --dst-type LOCAL -j ${DNAT_CHAIN}`;
-  /* Packets for the loopback addresses from the wire: the kernel drops them, but only after it was asked here. */
+  /* The kernel drops packets for loopback addresses that arrive from a network, but only after this hook. */
   const loopback = family === 4 ? "! -d 127.0.0.0/8" : "! -d ::1/128";
   rules.push(
     sharedRule("nat", "PREROUTING", false, `${loopback} ${local}`, [loopback, `-j ${DNAT_CHAIN}`]),
@@ -224,7 +224,7 @@ function sharedRules(family: Family, marks: boolean, markBit: number, localnetLi
   return rules;
 }
 
-/** The chains that shared rules are in or lead to, each once. */
+/** The chains that shared rules are in, each once. */
 function sharedChains(rules: readonly IptablesRule[]): IptablesChain[] {
   const chains: IptablesChain[] = [{ table: "nat", name: DNAT_CHAIN }];
   for (const { table, chain } of rules) {
@@ -241,7 +241,7 @@ function sharedRule(table: string, chain: string, first: boolean, text: string, 
   return { table, chain, first, text, marks };
 }
 
-/** Other interfaces of a container in the same network have chains of their own, which the reference does not do. */
+/** A container's further interfaces in the same network have chains of their own, unlike in the reference. */
 function ownerDigest(owner: IptablesOwner): string {
   const further = owner.ifname === FIRST_IFNAME ? "" : owner.ifname;
   return hexOf(sha512(owner.network + owner.containerId + further).subarray(0, 12), "");
@@ -259,7 +259,7 @@ function clipped(comment: string): string {
   return comment.length <= MAX_COMMENT ? comment : `${comment.slice(0, MAX_COMMENT - 3)}...`;
 }
 
-/** An argument as it may stand in iptables-restore's input (add_param_to_argv in iptables/xshared.c). */
+/** An argument as iptables-restore reads it (add_param_to_argv in iptables/xshared.c). */
 function quoted(argument: string): string {
   if (!argument.includes(" ") && !argument.includes('"') && !argument.includes("\\")) return argument;
   return `"${argument.split("\\").join("\\\\").split('"').join('\\"')}"`;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type Prefix, parsePrefix } from "../ip/address.ts";
 import type { IptablesPlan } from "./iptables-plan.ts";
-import { hostPortRules, masqueradeRules } from "./iptables-rules.ts";
+import { hostPortPlan, masqueradePlan } from "./iptables-rules.ts";
 import {
   attemptText,
   checkText,
@@ -19,7 +19,7 @@ const pod = parsePrefix("10.77.0.2/24") as Prefix;
 function plan(containerId: string, localnetLink: string): IptablesPlan {
   const owner = { network: "netA", containerId, ifname: "eth0" };
   const port = { protocol: "tcp", hostPort: 8080, containerPort: 80, hostIp: null };
-  return hostPortRules(owner, pod, [port], {
+  return hostPortPlan(owner, pod, [port], {
     conditions: [],
     snat: true,
     masqAll: false,
@@ -129,7 +129,7 @@ test("removal takes the chain and what leads to it, and nothing else", () => {
 });
 
 test("masquerading needs nothing shared", () => {
-  const masquerade = masqueradeRules({ network: "n", containerId: "c", ifname: "eth0" }, [pod], [], 4);
+  const masquerade = masqueradePlan({ network: "n", containerId: "c", ifname: "eth0" }, [pod], [], 4);
   expect(attemptText(masquerade).split("\n").slice(0, 2)).toEqual(["*nat", `-N ${masquerade.chain}`]);
 });
 

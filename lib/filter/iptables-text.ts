@@ -1,6 +1,6 @@
 /**
- * What iptables-restore is told and what iptables-save says. A restore is done whole or, if one line fails, not at all; that
- * holds for checks (-C) and new chains (-N), too, so that one input can be "do this if nothing is in the way". Pure.
+ * The input of iptables-restore and the output of iptables-save. A restore has no effect if one of its lines fails, also a
+ * check (-C) or a new chain (-N): so one input can say "do this if nothing is in the way". Pure.
  */
 import { textAt } from "../lists.ts";
 import type { IptablesPlan, IptablesRule } from "./iptables-plan.ts";
@@ -10,7 +10,7 @@ import { LOCALNET_CHAIN } from "./iptables-rules.ts";
 export interface SavedTable {
   readonly name: string;
   readonly chains: readonly string[];
-  /** "-A CHAIN ...", each with a space behind it. */
+  /** "-A CHAIN ...", each with a trailing space. */
   readonly rules: readonly string[];
 }
 
@@ -38,7 +38,7 @@ export function parseSaved(text: string): SavedTable[] {
   return tables;
 }
 
-/** Makes what a plan needs if all that is shared is there and the own chain is not; fails and changes nothing otherwise. */
+/** Input that makes what a plan needs if everything shared exists and its own chain does not; else it fails. */
 export function attemptText(plan: IptablesPlan): string {
   return assembled((table) => {
     const lines = plan.sharedRules.filter((rule) => rule.table === table).map((rule) => commandOf("-C", rule));
@@ -50,7 +50,7 @@ export function attemptText(plan: IptablesPlan): string {
   });
 }
 
-/** The rules of a plan that are not there in the very words that it has for them; iptables may have put them otherwise. */
+/** The rules of a plan that are not saved with the same text. iptables may print a rule in another way. */
 export function unseenRules(saved: readonly SavedTable[], plan: IptablesPlan): IptablesRule[] {
   const unseen: IptablesRule[] = [];
   for (const name of TABLES) {
@@ -63,19 +63,19 @@ export function unseenRules(saved: readonly SavedTable[], plan: IptablesPlan): I
   return unseen;
 }
 
-/** A saved rule that leads to a pod, without the comment that earlier versions gave it. */
+/** A saved rule of a published port without the comment that earlier versions gave it. */
 function uncommented(line: string): string {
   const start = line.indexOf(' -m comment --comment "if: ');
   const end = start < 0 ? -1 : line.lastIndexOf('" -j DNAT ');
   return end < 0 ? line : line.slice(0, start) + line.slice(end + 1);
 }
 
-/** Fails with the number of the first line whose rule is not there; changes nothing. */
+/** Input that fails with the number of the first line whose rule is missing; it changes nothing. */
 export function checkText(rules: readonly IptablesRule[]): string {
   return assembled((table) => rules.filter((rule) => rule.table === table).map((rule) => commandOf("-C", rule)));
 }
 
-/** Of some rules one whose chain is not there, that translates to the pod if there is one: "CHAIN ..."; "" if all are. */
+/** A rule among some whose chain is missing, if possible one with the target DNAT: "CHAIN ..."; "" if no chain is missing. */
 export function missingRule(saved: readonly SavedTable[], rules: readonly IptablesRule[]): string {
   const missing = rules.filter((rule) => !tableOf(saved, rule.table).chains.includes(rule.chain));
   const rule = missing.find(({ text }) => text.includes(" -j DNAT ")) ?? missing[0];
@@ -83,10 +83,10 @@ export function missingRule(saved: readonly SavedTable[], rules: readonly Iptabl
 }
 
 /**
- * Makes what plans of one IP version need, whatever of it is there already.
- * @param written plans whose own chains are written again even if they look complete
- * @param kept plans whose own chains are written only if they do not
- * @param goneLinks links that do not exist any more, whose shared rules are dropped
+ * Input that makes what is missing of plans of one IP version.
+ * @param written plans whose own chains are written even if they look complete
+ * @param kept plans whose own chains are written only if they look incomplete
+ * @param goneLinks links that do not exist any more, whose shared rules are deleted
  * @returns "" if there is nothing to do
  */
 export function repairText(
@@ -114,7 +114,7 @@ export function repairText(
   });
 }
 
-/** Removes chains of the table "nat" and all rules that lead to them; "" if none of them is there. */
+/** Input that removes chains of the table "nat" and all rules that lead to them; "" if none of them exists. */
 export function removalText(saved: readonly SavedTable[], chains: readonly string[]): string {
   const table = tableOf(saved, "nat");
   const found = chains.filter((chain) => table.chains.includes(chain));
@@ -141,7 +141,7 @@ export function localnetLinks(saved: readonly SavedTable[]): string[] {
   return rules.map((rule) => textAt(rule.slice(start.length).split(" "), 0));
 }
 
-/** The chains that plans need and rules that lead to them, as far as they are not there. */
+/** The lines for shared chains and rules of plans that are missing. */
 function missingShared(table: SavedTable, index: RuleIndex, plans: readonly IptablesPlan[]): string[] {
   const chains: string[] = [];
   const additions: string[] = [];
@@ -165,7 +165,7 @@ function missingShared(table: SavedTable, index: RuleIndex, plans: readonly Ipta
   return [...chains, ...additions];
 }
 
-/** Whether the own chain has as many rules as it should, and as many lead to it. Their text is for CHECK to compare. */
+/** Whether the own chain has as many rules as it should, and as many lead to it. Only CHECK compares their text. */
 function isComplete(index: RuleIndex, plan: IptablesPlan): boolean {
   const own = plan.rules.filter((rule) => rule.chain === plan.chain).length;
   const found = index.of.get(plan.chain) ?? [];
@@ -173,7 +173,7 @@ function isComplete(index: RuleIndex, plan: IptablesPlan): boolean {
   return found.length === own && leading.length === plan.rules.length - own;
 }
 
-/** The rules of a table by the chain they stand in, and by the one that they lead to. */
+/** The rules of a table by the chain they are in, and by the chain that they lead to. */
 interface RuleIndex {
   readonly of: Map<string, string[]>;
   readonly to: Map<string, string[]>;

@@ -1,6 +1,6 @@
 /**
- * The backend for nodes that must have iptables: one iptables-restore for an operation where nothing is in the way, without
- * a shell. The caller holds the lock that orders the project's own changes; iptables' own lock is waited for.
+ * Runs the programs of iptables, without a shell. An operation takes one iptables-restore if nothing is in the way. The
+ * caller holds the lock that orders Podwire's own changes; the programs wait for the lock of iptables.
  */
 
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
@@ -25,11 +25,11 @@ import {
   unseenRules,
 } from "./iptables-text.ts";
 
-/** Where a system has its programs; directories of PATH come after them. */
+/** The directories that are searched for programs, before those of PATH. */
 const DIRECTORIES = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"];
-/** How long iptables may wait for its own lock, which whole reloads of a firewall hold. */
+/** How long iptables may wait for its lock, which a reload of a firewall holds. */
 const LOCK_SECONDS = "5";
-/** iptables' RESOURCE_PROBLEM (include/xtables.h), mostly but not only for its lock. */
+/** RESOURCE_PROBLEM of iptables (include/xtables.h), mostly because of its lock. */
 const RESOURCE_PROBLEM = 4;
 
 /** Which of the two implementations: "" for the one that the node uses, "-nft" or "-legacy". */
@@ -41,7 +41,7 @@ export function findIptables(family: Family, variant: IptablesVariant, action: "
   for (const directory of (sys.getenv("PATH") ?? "").split(":")) {
     if (directory.startsWith("/")) directories.push(directory);
   }
-  /* Where there is but one implementation it may have the bare name only. */
+  /* A node with one implementation may have it only under the name without the variant. */
   for (const kind of variant === "" ? [""] : [variant, ""]) {
     for (const directory of directories) {
       const path = `${directory}/${nameOf(family)}${kind}-${action}`;
@@ -57,28 +57,28 @@ export function requireIptables(): void {
   programOrThrow(4, "", "restore");
 }
 
-/** Has iptables change nothing. @throws CniError 11 if its lock is held for too long; 100 if it refuses even that */
+/** Runs iptables-restore with an empty input. @throws CniError 11 if its lock is held for too long; 100 if it refuses */
 export function requireWorkingIptables(family: Family): void {
   restoreOrThrow(family, "", "*nat\nCOMMIT\n");
 }
 
 /**
- * Makes an attachment's rules, exactly once each whatever was there of them, and what is shared.
- * @returns whether all that is shared was there: if not, somebody has flushed it, and others' rules as well
+ * Makes an attachment's rules, once each whatever existed of them, and what is shared.
+ * @returns whether everything shared existed: if not, it was flushed, and the rules of other attachments as well
  * @throws CniError 11 if iptables' lock is held for too long; 100 if there is no iptables or it refuses
  */
 export function addIptables(plan: IptablesPlan): boolean {
   const outcome = restore(plan.family, "", attemptText(plan));
   if (outcome.status === 0) return true;
   throwIfLocked(outcome, plan.family);
-  /* Something shared is missing, or something of an earlier try is there. */
+  /* Something shared is missing, or an earlier try has left something. */
   const saved = saveOrThrow(plan.family, "", tableOf([plan]));
   restoreOrThrow(plan.family, "", repairText(saved, [plan], [], goneLinks(saved)));
   return false;
 }
 
 /**
- * Puts back what is missing of several attachments' rules of one IP version, after somebody has flushed tables.
+ * Puts back what is missing of the rules of several attachments, for one IP version.
  * @returns whether anything was missing
  * @throws as addIptables
  */
@@ -91,8 +91,8 @@ export function repairIptables(plans: readonly IptablesPlan[]): boolean {
 }
 
 /**
- * Compares an attachment's rules with what is there.
- * @returns null if all are there, otherwise what is missing, for people
+ * Compares an attachment's rules with those that exist.
+ * @returns null if none is missing, else a message
  * @throws CniError 11 if iptables' lock is held for too long; 100 if there is no iptables
  */
 export function checkIptables(plan: IptablesPlan): string | null {
@@ -101,7 +101,7 @@ export function checkIptables(plan: IptablesPlan): string | null {
   if (unseen.length === 0) return null;
   const missing = missingRule(saved, unseen);
   if (missing !== "") return missingText(plan, missing);
-  /* Conditions are the user's words, and iptables has its own for them: it is asked about the rest. */
+  /* iptables may print the user's conditions in another way: it is asked whether it has the remaining rules. */
   const text = checkText(unseen);
   const outcome = restore(plan.family, "", text);
   if (outcome.status === 0) return null;
@@ -117,9 +117,9 @@ function missingText(plan: IptablesPlan, rule: string): string {
 }
 
 /**
- * Removes chains of the table "nat" and the rules that lead to them, as far as they are there.
- * @param variant which implementation made them
- * @param chosen picks from what is there the chains that are to go
+ * Removes chains of the table "nat" and the rules that lead to them, as far as they exist.
+ * @param variant the implementation that made them
+ * @param chosen picks the chains from what exists
  * @returns whether anything was removed
  * @throws CniError 11 or 100 as addIptables; a node without iptables has nothing to remove
  */
@@ -140,7 +140,7 @@ function tableOf(plans: readonly IptablesPlan[]): string {
   return plans.some((plan) => plan.localnetLink !== "") ? "" : "nat";
 }
 
-/** Runs iptables-restore. What is not named in the input stays as it is. */
+/** Runs iptables-restore, which keeps all chains that the input does not name. */
 function restore(family: Family, variant: IptablesVariant, text: string): Outcome {
   const path = programOrThrow(family, variant, "restore");
   return started(path, runProgram(path, ["--noflush", "-w", LOCK_SECONDS], false, new TextEncoder().encode(text)));
@@ -156,7 +156,7 @@ function restoreOrThrow(family: Family, variant: IptablesVariant, text: string):
   throw refused(`${nameOf(family)}-restore`, outcome, line === "" ? "nothing was changed" : `it refused: ${line}`);
 }
 
-/** Somebody else's chain may come yet: kube-proxy makes KUBE-MARK-MASQ when it starts. */
+/** The chain of another program may be made later: kube-proxy makes KUBE-MARK-MASQ when it starts. */
 function throwIfForeignChainMissing(said: string, family: Family): void {
   const chain = said.split("Chain '")[1]?.split("'")[0] ?? said.split("load target `")[1]?.split("'")[0] ?? "";
   if (chain === "" || chain.startsWith("CNI-")) return;
@@ -168,7 +168,7 @@ function throwIfForeignChainMissing(said: string, family: Family): void {
 }
 
 /**
- * What is there. A kernel without nf_tables has nothing of what an iptables that is made of them would show.
+ * Runs iptables-save. The result is empty where iptables uses nf_tables and the kernel has none.
  * @param table "" for all
  */
 function saveOrThrow(family: Family, variant: IptablesVariant, table: string): SavedTable[] {
@@ -231,12 +231,12 @@ function refused(program: string, outcome: Outcome, details: string): CniError {
   );
 }
 
-/** Whether an iptables that is made of nf_tables says that there are none; warnings may come before it. */
+/** Whether an iptables that uses nf_tables reports that the kernel has none; warnings may precede the message. */
 function lacksNftables(outcome: Outcome): boolean {
   return new TextDecoder().decode(outcome.errors).includes("rule set generation id: Invalid argument");
 }
 
-/** The line of the input that "iptables-restore: line 3 failed" speaks of; "" if it speaks of none. */
+/** The line of the input that "iptables-restore: line 3 failed" is about; "" for another message. */
 function failedLine(text: string, said: string): string {
   const [, rest = ""] = said.split(": line ");
   const number = textAt(rest.split(" "), 0);

@@ -1,4 +1,4 @@
-/** Whether kube-proxy translates connections to Services here, and whether bridges hand their traffic to it. */
+/** Whether kube-proxy translates connections to Services here, and whether traffic on bridges passes its rules. */
 import { readSysctl } from "../host/sysctl.ts";
 import type { Family } from "../ip/address.ts";
 import { writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
@@ -8,7 +8,7 @@ import type { NetlinkSocket } from "../netlink/socket.ts";
 const NFPROTO_IPV4 = 2;
 const NFPROTO_IPV6 = 10;
 
-/** Whether the bridges of this namespace hand their traffic to the IP packet filter (br_netfilter). */
+/** Whether traffic on the bridges of this namespace passes the IP packet filter (br_netfilter). */
 export function bridgedTrafficIsFiltered(family: Family): boolean {
   return readSysctl(["net", "bridge", bridgeSetting(family)]) === "1";
 }
@@ -18,8 +18,8 @@ function bridgeSetting(family: Family): string {
 }
 
 /**
- * What to tell of Services that do not answer, "" if nothing: kube-proxy translates their addresses, but replies between
- * neighbours on a bridge go past it. kube-proxy is known by its chain (iptables, also in its IPVS mode) or its table.
+ * A warning about Services that do not answer, else "": kube-proxy translates their addresses, but replies between
+ * neighbours on a bridge do not pass its rules. kube-proxy is recognised by its chain (iptables and IPVS mode) or its table.
  * @param socket a NETLINK_NETFILTER socket
  */
 export function serviceNote(socket: NetlinkSocket): string {

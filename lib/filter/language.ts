@@ -1,6 +1,6 @@
 /**
- * Rules of the packet filter, written in a subset of nft's own syntax, as the expressions that the kernel runs. What nft
- * 1.0.6 makes of the same text is what comes out here, but for adjacent fields, which nft may load in one step. Pure.
+ * Compiles rules in a subset of nft's syntax to the expressions that the kernel runs. The result is the same as that of nft
+ * 1.0.6, except that nft may load adjacent fields in one step. Pure.
  *
  *   rule       = { match | "counter" } [ verdict | masquerade | dnat | "notrack" ]
  *   match      = selector [ "&" value ] [ "==" | "!=" ] ( value | "{" value { "," value } "}" )
@@ -30,14 +30,14 @@ import { encodeValue, LanguageError, parseOperand, symbolValue, VERDICTS } from 
 const MAX_ALTERNATIVES = 64;
 /** NFT_RULE_MAXEXPRS in net/netfilter/nf_tables_api.c. */
 const MAX_EXPRESSIONS = 128;
-/** How many words names of selectors have, the most frequent first; none is the beginning of another. */
+/** How many words the names of selectors have, the most frequent number first. No name is the beginning of another. */
 const SELECTOR_WORDS = [2, 1, 3, 5];
 const NF_NAT_DNAT = 1;
 /** NF_NAT_RANGE_* in linux/netfilter/nf_nat.h. */
 const MASQUERADE_FLAGS = " random=4 persistent=8 fully-random=16 ";
 
 /**
- * The rules that a text stands for: one, or with lists like "tcp dport { 80, 443 }" one for each choice of values.
+ * The rules of a text: one, or with lists like "tcp dport { 80, 443 }" one for each combination of values.
  * @param family of the table, NFPROTO_*
  * @throws LanguageError
  */
@@ -45,7 +45,7 @@ export function compileRules(family: number, text: string): Expression[][] {
   return compileAlternatives(family, text, false);
 }
 
-/** A text that stands for one rule. @throws LanguageError */
+/** The rule of a text without lists of values. @throws LanguageError */
 export function compileRule(family: number, text: string): Expression[] {
   const rules = compileRules(family, text);
   if (rules.length > 1) throw new LanguageError(`"${clip(text)}" is ${rules.length} rules`, "");
@@ -76,7 +76,7 @@ function compileAlternatives(family: number, text: string, conditions: boolean):
   return rules;
 }
 
-/** Splits at white space and around "{", "}" and ","; leaves quotation marks out. */
+/** Splits at white space and around "{", "}" and ","; removes quotation marks. */
 function wordsOf(quoted: string): string[] {
   const text = quoted.split('"').join("");
   const words: string[] = [];
@@ -92,14 +92,14 @@ function wordsOf(quoted: string): string[] {
   return words;
 }
 
-/** One pass over a text, which makes one rule of it. */
+/** Compiles one rule of a text. */
 class RuleCompiler {
-  /** Of how many rules this is one; known when it is compiled. */
+  /** How many rules the text has; known when this one is compiled. */
   alternatives = 1;
   readonly #program: Program;
   readonly #words: readonly string[];
   readonly #conditions: boolean;
-  /** Which values to take from lists: the digits of this number, each list's length being a base. */
+  /** Which values to take from the lists: the digits of this number in a mixed radix, the lengths of the lists. */
   #choice: number;
   #next = 0;
 
@@ -121,7 +121,7 @@ class RuleCompiler {
     return expressions;
   }
 
-  /** One statement; false if it is the last that a rule can have. */
+  /** Compiles one statement; false if no other may follow. */
   #statement(): boolean {
     const word = this.#word();
     if (word === "counter") {
@@ -200,10 +200,10 @@ class RuleCompiler {
     }
   }
 
-  /** Flags without an operator are tested for any of them. */
+  /** Flags without an operator match if one of them is set. */
   #compare(field: Selector, mask: Uint8Array | null, equal: boolean, implicit: boolean, text: string): void {
     const operand = parseOperand(field.type, field.length, text);
-    /* To nft this asks whether there is a route. */
+    /* To nft this means whether a route exists. */
     if (field.source === "fib" && field.type.form === "name" && (text === "missing" || text === "exists"))
       throw unexpected(text, "a link's name");
     if (mask !== null && operand.first.length !== mask.length) throw unexpected(text, "a whole value");
@@ -217,7 +217,7 @@ class RuleCompiler {
     this.#program.lookup(fields, name.slice(1), destination, inverted);
   }
 
-  /** Reads "selector . selector" and makes sure that the packet has their headers. */
+  /** Reads "selector . selector" and adds tests that the packet has their headers. */
   #fields(): Selector[] {
     const fields: Selector[] = [this.#selector()];
     while (this.#word() === ".") {
@@ -253,7 +253,7 @@ class RuleCompiler {
     return list;
   }
 
-  /** The one of a list that this rule is for. */
+  /** The value of a list that this rule is for. */
   #chosen(list: string[]): string[] {
     const index = this.#choice % list.length;
     this.#choice = Math.floor(this.#choice / list.length);

@@ -1,13 +1,13 @@
 /**
- * Masquerading: a pod's connections to the outside leave with the node's address. An element sends the pod's address to a
- * chain of its network, which exempts what stays inside. Pure.
+ * Masquerading: a pod's connections leave the node with the node's address. An element sends packets from the pod's address to
+ * a chain of its network, which exempts destinations inside of the cluster. Pure.
  */
 import { createHash } from "node:crypto";
 import { formatAddress, formatPrefix, networkOf, type Prefix } from "../ip/address.ts";
 import { hexOf } from "../text.ts";
 import type { FilterChain, FilterElement } from "./record.ts";
 
-/** As much of a network's name as a chain's name has room for. */
+/** How much of a network's name a chain's name has room for. */
 const MAX_NAME_PART = 60;
 
 /**
@@ -22,7 +22,7 @@ export function masqueradeChain(network: string, subnets: readonly Prefix[], exe
     const rule = `${selector} ${formatPrefix({ address: networkOf(prefix), length: prefix.length })} return`;
     if (!rules.includes(rule)) rules.push(rule);
   }
-  /* Multicast has no way back. */
+  /* Replies to multicast packets could not be translated back. */
   rules.push("ip daddr 224.0.0.0/4 return", "ip6 daddr ff00::/8 return", "masquerade fully-random");
   return { table: "inet", name: sharedChainName("masquerade", network, rules), rules };
 }
@@ -37,7 +37,7 @@ export function masqueradeElements(chain: FilterChain, addresses: readonly Prefi
   }));
 }
 
-/** A name for a chain that attachments share: whoever describes the same rules for the same network gets the same. */
+/** The name of a chain that attachments share: the same for the same rules and network. */
 export function sharedChainName(purpose: string, network: string, rules: readonly string[]): string {
   const digest = createHash("sha256").update(rules.join("\n")).digest();
   return `${purpose}-${network.slice(0, MAX_NAME_PART)}-${hexOf(digest.subarray(0, 4), "")}`;

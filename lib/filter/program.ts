@@ -1,6 +1,6 @@
 /**
- * The expressions of one rule as they are put together: matches, and before them the tests that the packet has the header
- * they read, each once, in nft's order. Pure.
+ * Collects the expressions of one rule: matches, and before each match the tests that the packet has the header that it reads.
+ * Each test is made once, in nft's order. Pure.
  */
 import { textAt } from "../lists.ts";
 import {
@@ -48,7 +48,7 @@ const REGISTER_STEPS = 16;
 export class Program {
   readonly expressions: Expression[] = [];
   readonly #family: number;
-  /** What the rule has established. */
+  /** What the rule has tested so far. */
   #network = ANY;
   #transport = ANY;
   #ether: boolean;
@@ -78,7 +78,7 @@ export class Program {
     if (field.type.name === "nf_proto" && this.#family !== NFPROTO_INET) throw conflict(field.name);
   }
 
-  /** `inferred` from the protocol above it: then nft looks into a bridge's frame although the kernel has it at hand. */
+  /** @param inferred from the transport protocol: then nft reads the protocol from a bridge's frame, not from meta data */
   #requireNetwork(network: number, name: string, inferred: boolean): void {
     if (this.#network === network) return;
     const ip = network === ETHERTYPE_IPV4 || network === ETHERTYPE_IPV6;
@@ -106,7 +106,7 @@ export class Program {
   /**
    * Compares a field with an operand.
    * @param mask the bits of the field that count, or null for all
-   * @param flags whether any common bit will do
+   * @param flags whether one common bit is enough
    */
   match(field: Selector, mask: Uint8Array | null, equal: boolean, flags: boolean, operand: Operand): void {
     const { first, last } = operand;
@@ -142,7 +142,7 @@ export class Program {
     this.push({ kind: "lookup", set, source: NFT_REG_1, register: destination, inverted });
   }
 
-  /** A field that equals a value may tell which protocol the packet is of. */
+  /** After a match of a field with a value the packet's protocol may be known. */
   #establish(field: Selector, value: Uint8Array): void {
     const type = field.type.name;
     const byte = value[0] ?? 0;
@@ -172,13 +172,13 @@ export class Program {
   }
 }
 
-/** What a fib expression is to find: an address's type, or the link that its route leads out of. */
+/** The result of a fib expression: an address's type, or the link of its route. */
 function fibResult(field: Selector): number {
   if (field.type.name === "fib_addrtype") return FIB_RESULT_ADDRTYPE;
   return field.type.name === "ifname" ? FIB_RESULT_OIFNAME : FIB_RESULT_OIF;
 }
 
-/** The register that begins so many steps of four bytes behind the first. */
+/** The register that begins a number of steps of four bytes after the first. */
 export function registerAt(step: number): number {
   return step % 4 === 0 ? NFT_REG_1 + step / 4 : NFT_REG32_00 + step;
 }

@@ -1,96 +1,87 @@
-/** What of a record this version's ruleset can hold. A record may be another version's, which has other sets and chains. */
+/** Whether this version's tables can hold a record: one of another version may have other sets and chains. */
 import { clip } from "../text.ts";
 import { elementOf } from "./elements.ts";
 import { compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, type FilterRecord, formatElement } from "./record.ts";
-import { familyOf, type TableName, tableDefinition } from "./ruleset.ts";
-import { kernelSetIfAny } from "./tables.ts";
+import { managedTable, type TableName } from "./ruleset.ts";
 import { LanguageError } from "./values.ts";
 
 /** The kernel's limit for names of chains (NFT_CHAIN_MAXNAMELEN in linux/netfilter/nf_tables.h). */
 const MAX_CHAIN_NAME = 127;
 
-/** Rules that were found fit, which the chains of many attachments consist of. */
-const fitRules = new Set<string>();
+/** Rules that were found valid: the chains of many attachments have the same. */
+const validRules = new Set<string>();
 
-/** A record without what the ruleset cannot hold, which is added to a list, in words. */
-export function fitting(record: FilterRecord, strange: string[]): FilterRecord {
+/** The record without chains and elements that the tables cannot hold: their text is added to a list. */
+export function withoutInvalid(record: FilterRecord, invalid: string[]): FilterRecord {
   const chains: FilterChain[] = [];
   for (const chain of record.chains) {
-    if (isFitChain(chain, chains)) chains.push(chain);
-    else strange.push(clip(`chain ${chain.table} ${chain.name}`));
+    if (isValidChain(chain, chains)) chains.push(chain);
+    else invalid.push(clip(`chain ${chain.table} ${chain.name}`));
   }
-  const elements = fittingElements(record.elements, chains, strange);
-  const claims = fittingElements(record.claims, chains, strange);
-  return { ...record, chains, elements, claims };
+  const elements = validElements(record.elements, chains, invalid);
+  const claimElements = validElements(record.claimElements, chains, invalid);
+  return { ...record, chains, elements, claimElements };
 }
 
-function fittingElements(
+function validElements(
   elements: readonly FilterElement[],
   chains: readonly FilterChain[],
-  strange: string[],
+  invalid: string[],
 ): FilterElement[] {
-  const fit: FilterElement[] = [];
+  const valid: FilterElement[] = [];
   for (const element of elements) {
-    if (isFitElement(element, chains)) fit.push(element);
-    else strange.push(clip(formatElement(element)));
+    if (isValidElement(element, chains)) valid.push(element);
+    else invalid.push(clip(formatElement(element)));
   }
-  return fit;
+  return valid;
 }
 
-function isFitChain(chain: FilterChain, earlier: readonly FilterChain[]): boolean {
+function isValidChain(chain: FilterChain, earlier: readonly FilterChain[]): boolean {
   const { table, name } = chain;
   if (name === "" || name.length > MAX_CHAIN_NAME || chain.rules.length === 0) return false;
-  if (isOwnChain(table, name)) return false;
-  return chain.rules.every((rule) => isFitRule(table, rule, earlier));
+  if (managedTable(table).hasChain(name)) return false;
+  return chain.rules.every((rule) => isValidRule(table, rule, earlier));
 }
 
-/** Whether a rule is one that we write, and leads to nothing but chains and sets that there are. */
-function isFitRule(table: TableName, rule: string, earlier: readonly FilterChain[]): boolean {
+/** Whether a rule compiles, and refers only to chains and sets that exist. */
+function isValidRule(table: TableName, rule: string, earlier: readonly FilterChain[]): boolean {
   const known = `${table} ${rule}`;
-  if (fitRules.has(known)) return true;
-  const family = familyOf(table);
-  const fit = unlessUnknown(() => {
+  if (validRules.has(known)) return true;
+  const { family } = managedTable(table);
+  const valid = unlessRefused(() => {
     for (const expressions of compileRules(family, rule)) {
       for (const expression of expressions) {
         if (expression.kind === "verdict" && !isChain(table, expression.verdict.chain, earlier)) return false;
-        if (expression.kind === "lookup" && kernelSetIfAny(table, expression.set) === null) return false;
+        if (expression.kind === "lookup" && managedTable(table).findSet(expression.set) === null) return false;
       }
     }
     return true;
   });
-  if (fit) fitRules.add(known);
-  return fit;
+  if (valid) validRules.add(known);
+  return valid;
 }
 
-function isFitElement(element: FilterElement, chains: readonly FilterChain[]): boolean {
+function isValidElement(element: FilterElement, chains: readonly FilterChain[]): boolean {
   const { table, key, data } = element;
-  const set = kernelSetIfAny(table, element.set);
+  const set = managedTable(table).findSet(element.set);
   if (set === null) return false;
-  return unlessUnknown(() => {
+  return unlessRefused(() => {
     const { verdict } = elementOf(set, key, data, "");
     return verdict === null || isChain(table, verdict.chain, chains);
   });
 }
 
-/** Whether a verdict may lead to a chain; "" is none. */
+/** Whether a chain that a verdict leads to exists; "" for a verdict that leads to none. */
 function isChain(table: TableName, name: string, chains: readonly FilterChain[]): boolean {
-  if (name === "" || isOwnChain(table, name)) return true;
+  if (name === "" || managedTable(table).hasChain(name)) return true;
   for (const chain of chains) {
     if (chain.table === table && chain.name === name) return true;
   }
   return false;
 }
 
-/** Whether the ruleset itself has a chain. */
-function isOwnChain(table: TableName, name: string): boolean {
-  for (const chain of tableDefinition(table).chains) {
-    if (chain.name === name) return true;
-  }
-  return false;
-}
-
-function unlessUnknown(test: () => boolean): boolean {
+function unlessRefused(test: () => boolean): boolean {
   try {
     return test();
   } catch (error) {

@@ -1,5 +1,5 @@
-/** What a record holds as commands, with the tables there: `nft`, or `iptables` for its backend. Pure. */
-import { isShared } from "./hostports.ts";
+/** A record as commands for tables that exist: `nft`, and `iptables` for its backend. Pure. */
+import { elementsOf, isShared } from "./hostport-elements.ts";
 import type { IptablesRule } from "./iptables-plan.ts";
 import { type FilterRecord, formatElement, ownerComment } from "./record.ts";
 import { TABLE } from "./ruleset.ts";
@@ -12,7 +12,7 @@ export function recordCommands(record: FilterRecord): string[] {
     /* Attachments share chains: whoever comes second must not add the rules once more. */
     lines.push(`nft 'add ${chain}; flush ${chain}${added.join("")}'`);
   }
-  for (const { table, set, key, data } of record.elements) {
+  for (const { table, set, key, data } of elementsOf(record)) {
     const comment = isShared(set) ? "" : ` comment "${ownerComment(record.owner)}"`;
     lines.push(`nft 'add element ${formatElement({ table, set, key: `${key}${comment}`, data })}'`);
   }
@@ -40,7 +40,7 @@ function ruleCommand(program: string, action: string, { table, chain, text }: Ip
 /** The commands that remove it again. Chains that attachments share stay, as they do while another one uses them. */
 export function recordRemovalCommands(record: FilterRecord): string[] {
   const lines: string[] = [];
-  for (const { table, set, key } of record.elements) {
+  for (const { table, set, key } of elementsOf(record)) {
     if (!isShared(set)) lines.push(`nft 'delete element ${formatElement({ table, set, key, data: "" })}'`);
   }
   for (const { family, chain, rules } of record.iptables) {

@@ -1,35 +1,37 @@
 /**
- * Records as files. The file lets DEL find an attachment's elements without a search, and lets everybody put back what a
- * third party's flush took away. A file that is not as it was written is told by its sum, and lines that this version does
- * not know are left out and told: a damaged record, or one of another version, is no reason to stop anybody else. Pure.
+ * Records as files. By the file DEL finds an attachment's elements without a search, and every call can put back what
+ * another program has flushed. A checksum shows whether a file is damaged. Lines that this version does not know are left
+ * out and reported, so that a damaged record, or one of another version, affects no other attachment. Pure.
  */
 
 import { createHash } from "node:crypto";
 import { itemAt, textAt } from "../lists.ts";
 import { clip, hexOf, isDigits } from "../text.ts";
+import { elementsOf, hostPortOf, isPortElement, portElement } from "./hostport-elements.ts";
+import type { HostPort } from "./hostports.ts";
 import { addToPlan, emptyPlan, formatPlan, type RecordedPlan } from "./iptables-lines.ts";
 import { type FilterChain, type FilterElement, type FilterRecord, isRecordName } from "./record.ts";
 import type { TableName } from "./ruleset.ts";
 
 const HEADER = "podwire packet filter record 1";
 const TIME = "since-boot-ms ";
-/** Of the lines those that say whose it is and when it was made come first. */
+/** The first lines say whose record it is and when it was made. */
 const TIME_LINE = 3;
 const FIRST_LINES = 4;
 
 /** What a file holds. */
 export interface ReadRecord {
   readonly record: FilterRecord;
-  /** Whether the text is as it was written. Of another one only owner and ports are worth anything, and not for sure. */
-  readonly sound: boolean;
-  /** Whether a sum says so: versions before 2.0 wrote none, and nothing tells whether such a text is all that there was. */
-  readonly summed: boolean;
-  /** What this version does not understand: lines, clipped. It is not in the record. */
-  readonly strange: readonly string[];
+  /** Whether the text is as it was written. If not, owner and ports are the best guess, and the rest is worthless. */
+  readonly intact: boolean;
+  /** Whether the text has a checksum: versions before 2.0 wrote none, so their texts may have lost lines. */
+  readonly hasChecksum: boolean;
+  /** Lines that this version does not know, clipped. They are not in the record. */
+  readonly unknownLines: readonly string[];
 }
 
 /** The record's text, a line for each part. */
-export function formatRecord(record: FilterRecord): string {
+export function formatFilterRecord(record: FilterRecord): string {
   const { owner, netns } = record;
   const lines = [
     HEADER,
@@ -41,21 +43,22 @@ export function formatRecord(record: FilterRecord): string {
     lines.push(`chain ${chain.table} ${chain.name}`);
     for (const rule of chain.rules) lines.push(`rule ${rule}`);
   }
-  for (const element of record.elements) lines.push(`element ${elementText(element)}`);
-  for (const element of record.claims) lines.push(`claim ${elementText(element)}`);
-  for (const heir of record.heirs) lines.push(`heir ${heir}`);
+  for (const element of elementsOf(record)) lines.push(`element ${elementText(element)}`);
+  for (const port of record.claims) lines.push(`claim ${elementText(portElement(port))}`);
+  for (const element of record.claimElements) lines.push(`claim ${elementText(element)}`);
+  for (const waiter of record.waiters) lines.push(`heir ${waiter}`);
   for (const plan of record.iptables) {
     for (const line of formatPlan(plan)) lines.push(line);
   }
   lines.push("end", "");
-  const sum = sumOf(lines.join("\n"));
-  /* Behind the time, where versions without sums do not look. */
+  const sum = checksum(lines.join("\n"));
+  /* It follows the time, where versions without checksums do not read. */
   lines[TIME_LINE] = `${TIME}${record.timeMs} sum ${sum}`;
   return lines.join("\n");
 }
 
-/** Reads a record; null for one that is empty, torn, of another form or altered beyond use. */
-export function parseRecord(text: string): ReadRecord | null {
+/** Reads a record; null for a text that is cut or not of this form. */
+export function parseFilterRecord(text: string): ReadRecord | null {
   const lines = text.split("\n");
   const end = lines.length - 2;
   if (end < FIRST_LINES || lines[0] !== HEADER || lines[end] !== "end" || lines[end + 1] !== "") return null;
@@ -80,20 +83,22 @@ export function parseRecord(text: string): ReadRecord | null {
       },
       timeMs: parseInt(textAt(time, 0), 10),
       chains: content.chains,
+      ports: content.ports,
       elements: content.elements,
       iptables: content.iptables,
       claims: content.claims,
-      heirs: content.heirs,
+      claimElements: content.claimElements,
+      waiters: content.waiters,
     },
-    sound: isAsWritten(text, textAt(lines, TIME_LINE), time),
-    summed: time.length > 1,
-    strange: content.strange,
+    intact: isIntact(text, textAt(lines, TIME_LINE), time),
+    hasChecksum: time.length > 1,
+    unknownLines: content.unknownLines,
   };
 }
 
-/** Whether the sum is that of the text without it. Records of versions that wrote none have none. */
-function isAsWritten(text: string, line: string, time: readonly string[]): boolean {
-  /* Not one that was torn off. */
+/** Whether the checksum is that of the text without it. Versions before 2.0 wrote none. */
+function isIntact(text: string, line: string, time: readonly string[]): boolean {
+  /* A line break in the time line would separate the checksum from the time. */
   if (time.length === 1)
     return !text
       .slice(text.indexOf(line) + line.length)
@@ -102,47 +107,51 @@ function isAsWritten(text: string, line: string, time: readonly string[]): boole
   if (time.length !== 3 || time[1] !== "sum") return false;
   const at = text.indexOf(`\n${line}\n`) + 1;
   const plain = `${text.slice(0, at)}${TIME}${textAt(time, 0)}${text.slice(at + line.length)}`;
-  return textAt(time, 2) === sumOf(plain);
+  return textAt(time, 2) === checksum(plain);
 }
 
-function sumOf(text: string): string {
+function checksum(text: string): string {
   return hexOf(createHash("sha256").update(text).digest().subarray(0, 8), "");
 }
 
 interface Content {
   readonly chains: FilterChain[];
+  readonly ports: HostPort[];
   readonly elements: FilterElement[];
-  readonly claims: FilterElement[];
-  readonly heirs: string[];
+  readonly claims: HostPort[];
+  readonly claimElements: FilterElement[];
+  readonly waiters: string[];
   readonly iptables: RecordedPlan[];
-  /** Whether the last of the plans is the one that lines belong to: not behind one that is not understood. */
+  /** Whether lines belong to the last of the plans: not after the first line of a plan that is not known. */
   inPlan: boolean;
-  readonly strange: string[];
+  readonly unknownLines: string[];
 }
 
 function readLines(lines: readonly string[], end: number): Content {
   const content: Content = {
     chains: [],
+    ports: [],
     elements: [],
     claims: [],
-    heirs: [],
+    claimElements: [],
+    waiters: [],
     iptables: [],
     inPlan: false,
-    strange: [],
+    unknownLines: [],
   };
   for (let i = FIRST_LINES; i < end; i += 1) {
     const line = textAt(lines, i);
-    if (!readLine(line, line.split(" "), content)) content.strange.push(clip(line));
+    if (!readLine(line, line.split(" "), content)) content.unknownLines.push(clip(line));
   }
   return content;
 }
 
-/** Adds what a line says; false for one that is not understood. */
+/** Adds what a line says; false for a line that is not known. */
 function readLine(line: string, words: readonly string[], content: Content): boolean {
   const word = textAt(words, 0);
   if (word === "heir") {
     if (!isRecordName(textAt(words, 1))) return false;
-    content.heirs.push(textAt(words, 1));
+    content.waiters.push(textAt(words, 1));
     return true;
   }
   if (word === "iptables") {
@@ -169,9 +178,14 @@ function readLine(line: string, words: readonly string[], content: Content): boo
     return true;
   }
   if (words.length < 4 || (word !== "element" && word !== "claim")) return false;
-  const list = word === "element" ? content.elements : content.claims;
-  list.push(elementOf(table, textAt(words, 2), words.slice(3).join(" ")));
-  return true;
+  const element = elementFrom(table, textAt(words, 2), words.slice(3).join(" "));
+  if (!isPortElement(element)) {
+    (word === "element" ? content.elements : content.claimElements).push(element);
+    return true;
+  }
+  const port = hostPortOf(element);
+  if (port !== null) (word === "element" ? content.ports : content.claims).push(port);
+  return port !== null;
 }
 
 function elementText(element: FilterElement): string {
@@ -179,7 +193,7 @@ function elementText(element: FilterElement): string {
   return `${table} ${set} ${key}${data === "" ? "" : ` : ${data}`}`;
 }
 
-function elementOf(table: TableName, set: string, text: string): FilterElement {
+function elementFrom(table: TableName, set: string, text: string): FilterElement {
   const colon = text.indexOf(" : ");
   if (colon < 0) return { table, set, key: text, data: "" };
   return { table, set, key: text.slice(0, colon), data: text.slice(colon + 3) };

@@ -1,6 +1,6 @@
 /**
- * What the packet filter holds for one attachment, as a value, and whose an element is: a hash of the container and its
- * interface is the first word of its comment. Nothing is compared by the rest of a comment but whole words. Pure.
+ * What the packet filter holds for one attachment, as a value, and how elements name their owner: the first word of an
+ * element's comment is a hash of the container and its interface. Of the rest only whole words are compared. Pure.
  */
 
 import { createHash } from "node:crypto";
@@ -8,10 +8,11 @@ import type { Resident } from "../host/liveness.ts";
 import type { NamespaceIdentity } from "../host/namespace.ts";
 import { textAt } from "../lists.ts";
 import { hexOf } from "../text.ts";
+import type { HostPort } from "./hostports.ts";
 import type { IptablesPlan } from "./iptables-plan.ts";
 import type { TableName } from "./ruleset.ts";
 
-/** Whose it is: an interface of a container in a network, and the plugin that made it. */
+/** An owner: an interface of a container in a network, and the plugin that made the record. */
 export interface FilterOwner {
   readonly network: string;
   readonly containerId: string;
@@ -27,7 +28,7 @@ export interface FilterElement {
   readonly data: string;
 }
 
-/** A chain that attachments share; its name is derived from its rules, so two of one name are the same. */
+/** A chain that attachments share. Its name is derived from its rules, so chains with the same name are equal. */
 export interface FilterChain {
   readonly table: TableName;
   readonly name: string;
@@ -41,30 +42,35 @@ export interface FilterRecord {
   /** When it was made, in milliseconds since the boot. */
   readonly timeMs: number;
   readonly chains: readonly FilterChain[];
+  /** The ports that elements publish: `portElement` in hostport-elements.ts. */
+  readonly ports: readonly HostPort[];
+  /** All other elements. */
   readonly elements: readonly FilterElement[];
   /** The rules of the iptables backend, one plan for each IP version; empty with nftables. */
   readonly iptables: readonly IptablesPlan[];
   /**
-   * Ports without elements: those that iptables' rules publish, as the elements that nftables would have for them, or those
-   * that another interface of the container has as long as it is there.
+   * Ports without elements: those that the rules of iptables publish, or those that the attachment waits for because another
+   * interface of the container has them.
    */
-  readonly claims: readonly FilterElement[];
-  /** The records of the container's other interfaces that get the ports when this one goes. */
-  readonly heirs: readonly string[];
+  readonly claims: readonly HostPort[];
+  /** The elements that belong to ports that the attachment waits for. */
+  readonly claimElements: readonly FilterElement[];
+  /** The names of the records of the container's other interfaces that wait for ports of this one. */
+  readonly waiters: readonly string[];
 }
 
 /** What nft shows of a comment (NFTNL_UDATA_COMMENT_MAXLEN in libnftnl). */
 const MAX_COMMENT = 128;
-/** How much of a name that is too long for a comment stands before its hash. */
+/** How many characters of a name that is too long for a comment come before its hash. */
 const NAME_PART = 24;
 const HASH_LENGTH = 16;
 
-/** Sixteen hex digits that stand for a container's interface, whatever its network is called now. */
+/** Sixteen hex digits for a container's interface. They do not depend on the network's name, which may change. */
 export function ownerHash(owner: FilterOwner): string {
   return attachmentHash(owner.containerId, owner.ifname);
 }
 
-/** The same from the parts that it is made of. */
+/** `ownerHash` from its parts. */
 export function attachmentHash(containerId: string, ifname: string): string {
   const text = `${containerId}\n${ifname}`;
   if (text !== hashedText) {
@@ -74,7 +80,7 @@ export function attachmentHash(containerId: string, ifname: string): string {
   return hash;
 }
 
-/* A call asks for the hash of one attachment several times. */
+/* The hash that was computed last: a call needs that of one attachment several times. */
 let hashedText = "";
 let hash = "";
 
@@ -103,8 +109,8 @@ export function isRecordName(text: string): boolean {
 }
 
 /**
- * The comment of an owner's elements: hash, network, container, interface. Names that leave no room for the rest are
- * shortened, in a way that `isWordOf` still knows.
+ * The comment of an owner's elements: hash, network, container, interface. If they are too long together, the names are
+ * shortened in the way that `isWordOf` recognises.
  */
 export function ownerComment(owner: FilterOwner): string {
   const { network, containerId, ifname } = owner;
@@ -115,7 +121,7 @@ export function ownerComment(owner: FilterOwner): string {
   return half.length <= MAX_COMMENT ? half : `${hash} ${shortened(network)} ${shortened(containerId)} ${ifname}`;
 }
 
-/** A long name's beginning and its hash, with a character between them that no name holds. */
+/** The beginning of a long name and its hash. No name contains the character between them. */
 function shortened(name: string): string {
   return name.length <= NAME_PART + HASH_LENGTH + 1 ? name : `${name.slice(0, NAME_PART)}~${hashOf(name)}`;
 }
@@ -125,19 +131,19 @@ export function ownerText(owner: FilterOwner): string {
   return `container ${owner.containerId} (${owner.ifname}) in network ${owner.network}`;
 }
 
-/** The hash of the owner whose comment it is; "" for a comment that is nobody's of ours. */
+/** The owner's hash in a comment; "" for a comment that is not ours. */
 export function hashIn(comment: string): string {
   const word = textAt(comment.split(" "), 0);
   return word.length === HASH_LENGTH ? word : "";
 }
 
-/** Whether a comment says that its element is of that network. One that was cut before its name's end does not. */
+/** Whether a comment names that network. A comment that was cut inside the name does not. */
 export function isOfNetwork(comment: string, network: string): boolean {
   const words = comment.split(" ");
   return words.length > 2 && isWordOf(textAt(words, 1), network);
 }
 
-/** Whether a comment says that its element is of that container. One that was cut before its name's end does not. */
+/** Whether a comment names that container. A comment that was cut inside the name does not. */
 export function isOfContainer(comment: string, containerId: string): boolean {
   const words = comment.split(" ");
   return words.length > 3 && isWordOf(textAt(words, 2), containerId);
@@ -147,12 +153,12 @@ function isWordOf(word: string, name: string): boolean {
   return word === name || (word.includes("~") && word === shortened(name));
 }
 
-/** What tells elements apart: one set has a key once. */
+/** Different for any two elements: a set has each key once. */
 function elementName(element: FilterElement): string {
   return `${element.table} ${element.set} ${element.key}`;
 }
 
-/** Elements that are asked for often: a pod may have a hundred thousand. Each is in it once. */
+/** A list without duplicates, with a fast `has`: a pod may have a hundred thousand elements. */
 export class ElementList {
   readonly items: FilterElement[] = [];
   readonly #names = new Set<string>();
@@ -182,30 +188,29 @@ export function without(elements: readonly FilterElement[], others: readonly Fil
   return elements.filter((element) => !list.has(element));
 }
 
-/** The element that holds the conditions of a published port. */
-export function conditionOf(element: FilterElement): FilterElement {
-  const prefix = element.set.startsWith("hostip_") ? "hostip_" : "";
-  return { table: element.table, set: `${prefix}conditional${element.set.slice(-1)}`, key: element.key, data: "" };
-}
-
 /** An element as nft would print it. */
 export function formatElement(element: FilterElement): string {
   const data = element.data === "" ? "" : ` : ${element.data}`;
   return `${element.table} podwire ${element.set} { ${element.key}${data} }`;
 }
 
-/** The record of what the nftables backend does for an owner. */
-export function nftablesRecord(
-  owner: FilterOwner,
-  netns: NamespaceIdentity,
-  timeMs: number,
-  chains: readonly FilterChain[],
-  elements: readonly FilterElement[],
-): FilterRecord {
-  return { owner, netns, timeMs, chains, elements, iptables: [], claims: [], heirs: [] };
+/** A record of nothing, for what an attachment has to be added to. */
+export function emptyRecord(owner: FilterOwner, netns: NamespaceIdentity, timeMs: number): FilterRecord {
+  return {
+    owner,
+    netns,
+    timeMs,
+    chains: [],
+    ports: [],
+    elements: [],
+    iptables: [],
+    claims: [],
+    claimElements: [],
+    waiters: [],
+  };
 }
 
-/** The record as far as the attachment's life is concerned. `boot` is this one: records do not outlive it. */
+/** What a liveness test needs of a record. @param boot the present boot's ID: records do not outlive a boot */
 export function residentOf(record: FilterRecord, boot: string): Resident {
   return { containerId: record.owner.containerId, netns: record.netns, boot, timeMs: record.timeMs };
 }

@@ -1,7 +1,7 @@
 /**
- * What the reference suite, or our own iptables backend under the same names, has left in the packet filter for an
- * attachment, and removing it. What is there in nf_tables, by whichever program, is found and removed over netlink; for the
- * older iptables its own programs are run. Nothing of other attachments is touched.
+ * Removes what the reference suite, or our own iptables backend under the same names, has left in the packet filter for an
+ * attachment. What is in nf_tables is found and removed over netlink, whichever program made it. For the older iptables its
+ * own programs are run. Nothing of other attachments is changed.
  */
 
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
@@ -22,6 +22,7 @@ import {
 } from "../netlink/nftables/objects.ts";
 import { listRules, writeGetChain, writeGetTable } from "../netlink/nftables/queries.ts";
 import type { NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
+import { sha512 } from "../sha512.ts";
 import { EBUSY, ENOENT, isTransient } from "../sys/errno.ts";
 import { hexOf } from "../text.ts";
 import { removeIptables } from "./iptables.ts";
@@ -35,13 +36,12 @@ import {
   referenceChain,
 } from "./iptables-rules.ts";
 import { type SavedTable, savedRules } from "./iptables-text.ts";
-import { sha512 } from "./sha512.ts";
 import { RecordStore } from "./store.ts";
 
 /** The reference's portmap, and the bridge plugin's ipMasq and macspoofchk. */
 export type ReferencePart = "hostports" | "masquerade" | "spoofcheck";
 
-/** A chain that is there, if anything is there. */
+/** A chain that exists if the reference left anything. */
 interface Trace {
   readonly family: number;
   readonly table: string;
@@ -59,17 +59,17 @@ interface Deletion {
 const HOSTPORT_TABLE = "cni_hostport";
 const MASQUERADE_TABLE = "cni_plugins_masquerade";
 const MASQUERADE_CHAIN = "masq_checks";
-/** The reference may be at work at the same time. */
+/** How often removal is tried if the reference changes the same rules at the same time. */
 const TRIES = 5;
 
 /**
- * Removes what is there for an attachment; one question to the kernel if there is nothing of anybody's.
+ * Removes what was left for an attachment. Costs one question to the kernel if nothing was left for any attachment.
  * @param socket a netfilter socket without a batch begun
  * @returns whether anything was removed
  * @throws CniError 100 if the kernel or iptables refuses; 11 if others keep changing the same rules
  */
 export function removeReference(socket: NetlinkSocket, owner: IptablesOwner, parts: readonly ReferencePart[]): boolean {
-  /* Most nodes have nothing of it, and the names of chains are costly to make. */
+  /* Most nodes have none of these tables, and the names of chains take time to compute. */
   const tables = existingTables(socket, parts);
   const legacy = parts.includes("hostports") || parts.includes("masquerade") ? legacyFamilies() : [];
   if (tables.length === 0 && legacy.length === 0) return false;
@@ -82,7 +82,7 @@ export function removeReference(socket: NetlinkSocket, owner: IptablesOwner, par
     const found = existing(socket, traces);
     const deletions: Deletion[] = [];
     for (const trace of found) {
-      /* Should rules in unusual places lead to the chain, it is in use: look at all of the table then. */
+      /* After a failure the chain is in use by rules in other chains: then all chains are searched. */
       for (const deletion of deletionsFor(socket, owner, trace, attempt > 0)) deletions.push(deletion);
     }
     if (deletions.length === 0) break;
@@ -97,12 +97,12 @@ export function removeReference(socket: NetlinkSocket, owner: IptablesOwner, par
   return removeByProgram(socket, own, commonChains(owner, parts), legacy) || removed;
 }
 
-/** What the first word of the reference's masquerading comments ends with: it stands for the interface, in any network. */
+/** The end of the first word of the reference's masquerading comments: a hash of the interface, the same in any network. */
 export function masqueradeInstance(owner: IptablesOwner): string {
   return `-${hexOf(sha512(`${owner.ifname}:${owner.containerId}`).subarray(0, 8), "")}`;
 }
 
-/** Of the tables that could hold something those that are there, asked for in one send. */
+/** The tables that exist of those that could hold something, asked for in one send. */
 function existingTables(socket: NetlinkSocket, parts: readonly ReferencePart[]): Table[] {
   const tables: Table[] = [];
   for (const family of [NFPROTO_IPV4, NFPROTO_IPV6]) {
@@ -136,7 +136,7 @@ function tracesOf(owner: IptablesOwner, parts: readonly ReferencePart[], own: re
   return traces;
 }
 
-/** Those that are there, asked for in one send. A kernel without one of the families has none. */
+/** The chains that exist, asked for in one send. A kernel without one of the families has none of its chains. */
 function existing(socket: NetlinkSocket, traces: readonly Trace[]): Trace[] {
   const found: Trace[] = [];
   for (const { family, table, chain } of traces) writeGetChain(socket, family, table, chain);
@@ -150,7 +150,7 @@ function existing(socket: NetlinkSocket, traces: readonly Trace[]): Trace[] {
 function deletionsFor(socket: NetlinkSocket, owner: IptablesOwner, trace: Trace, everywhere: boolean): Deletion[] {
   const { family, table, chain } = trace;
   if (table === HOSTPORT_TABLE) {
-    /* The reference notes no network: its own DEL takes them all, too. */
+    /* The reference's comment does not name the network: its own DEL removes all of the container's rules, too. */
     return rulesOf(socket, trace, "", (rule) => rule.comment === owner.containerId);
   }
   if (table === MASQUERADE_TABLE) {
@@ -163,7 +163,7 @@ function deletionsFor(socket: NetlinkSocket, owner: IptablesOwner, trace: Trace,
   return [...deletions, { family, table, chain, handle: 0n }];
 }
 
-/** The deletions of those rules of a chain of the trace's table, or of all its chains for "", that are chosen. */
+/** The deletions of the chosen rules of a chain of the trace's table, or of all its chains for "". */
 function rulesOf(socket: NetlinkSocket, trace: Trace, chain: string, chosen: (rule: Rule) => boolean): Deletion[] {
   const { family, table } = trace;
   const rules = listRules(socket, family, table, chain, true).filter(chosen);
@@ -177,7 +177,7 @@ function leadsTo(rule: Rule, chain: string): boolean {
   });
 }
 
-/** Deletes all or nothing; the kernel's refusal, or null. */
+/** Deletes all or nothing. @returns the kernel's refusal, or null */
 function attemptDeletions(socket: NetlinkSocket, deletions: readonly Deletion[]): NetlinkError | null {
   const batch = socket.batch();
   for (const { family, table, chain, handle } of deletions) {
@@ -188,10 +188,10 @@ function attemptDeletions(socket: NetlinkSocket, deletions: readonly Deletion[])
 }
 
 /**
- * Removes what netlink does not reach, or does not tell enough of.
- * @param own the attachment's chains whoever made them
- * @param common further ones that are the attachment's if the reference made them: its comments tell
- * @param legacy the IP versions for which the older iptables has anything
+ * Removes what netlink cannot reach, or does not tell enough of.
+ * @param own chains that are the attachment's, whichever suite made them
+ * @param common chains that are the attachment's if the reference made them, which their comments tell
+ * @param legacy the IP versions for which the older iptables has tables
  */
 function removeByProgram(
   socket: NetlinkSocket,
@@ -227,7 +227,7 @@ function legacyFamilies(): Family[] {
   });
 }
 
-/** The chains that are the attachment's whoever made them. */
+/** The chains that are the attachment's, whichever suite made them. */
 function ownChains(owner: IptablesOwner, parts: readonly ReferencePart[]): string[] {
   const chains: string[] = [];
   if (parts.includes("hostports")) chains.push(hostPortChain(owner));
@@ -235,11 +235,11 @@ function ownChains(owner: IptablesOwner, parts: readonly ReferencePart[]): strin
   return chains;
 }
 
-/** The chains that the reference makes for all interfaces of the container in the network; ours for the first has their names. */
+/** The chains that the reference makes for all interfaces of a container in a network. Ours for the first have the same names. */
 function commonChains(owner: IptablesOwner, parts: readonly ReferencePart[]): string[] {
   const chains: string[] = [];
   if (owner.ifname === FIRST_IFNAME) return chains;
-  /* Rules of published ports have no comments that would tell. */
+  /* The rules of published ports have no comments: without a record they are the reference's. */
   const first = { ...owner, ifname: FIRST_IFNAME, plugin: "portmap" };
   if (parts.includes("hostports") && !RecordStore.has(first)) {
     chains.push(referenceChain("CNI-DN-", owner.network, owner.containerId));

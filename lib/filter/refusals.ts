@@ -1,18 +1,24 @@
-/** What the kernel refuses about the packet filter, as errors for people. */
+/** The kernel's refusals of changes to the packet filter, as errors for people. */
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import type { NetlinkError } from "../netlink/socket.ts";
 import { EPERM, isTransient } from "../sys/errno.ts";
 
-/** A kernel without nf_tables. @param reason in its words */
-export function noNftables(reason: string): CniError {
+/**
+ * A kernel without nf_tables.
+ * @param reason the kernel's words
+ * @param advice what to do; "" for the general advice
+ */
+export function noNftables(reason: string, advice: string): CniError {
   return new CniError(
     KERNEL_REFUSED,
     `this kernel has no nf_tables: ${reason}`,
-    "it lacks CONFIG_NF_TABLES (module nf_tables); load the module, or use a kernel that has it",
+    advice === ""
+      ? "it lacks CONFIG_NF_TABLES (module nf_tables); load the module, or use a kernel that has it"
+      : advice,
   );
 }
 
-/** A refusal by the kernel of what was attempted. */
+/** What the kernel has refused. @param action what was attempted, as it follows "cannot" */
 export function refused(error: NetlinkError, action: string): CniError {
   return new CniError(
     isTransient(error.errno) ? TRY_AGAIN_LATER : KERNEL_REFUSED,
@@ -23,7 +29,7 @@ export function refused(error: NetlinkError, action: string): CniError {
   );
 }
 
-/** Given up after some tries. */
+/** Several attempts were in vain: the packet filter was different each time. */
 export function keepsChanging(): CniError {
   return new CniError(
     TRY_AGAIN_LATER,

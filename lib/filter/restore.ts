@@ -1,16 +1,17 @@
-/** Making our tables anew, with what belongs to the attachments that live. */
+/** Puts back tables with what belongs to live attachments. */
 import { bootId } from "../host/boot.ts";
 import { LivenessTest } from "../host/liveness.ts";
 import { ensureSysctl, readSysctl } from "../host/sysctl.ts";
-import { isShared } from "./hostports.ts";
+import { elementsOf, isShared } from "./hostport-elements.ts";
+import type { TableState } from "./managed-table.ts";
 import { type FilterElement, type FilterRecord, ownerComment, recordName, residentOf } from "./record.ts";
-import { TABLE_NAMES, type TableName } from "./ruleset.ts";
+import { managedTable, TABLE_NAMES, type TableName } from "./ruleset.ts";
 import type { RecordStore } from "./store.ts";
-import type { FilterTables, TableState } from "./tables.ts";
+import type { FilterTables } from "./tables.ts";
 
 /**
- * The records of attachments that live. They were there when the record was made: whoever is not seen now has died.
- * @param except the name of one that is left out; "" for none
+ * The records of live attachments. Each was alive when its record was made: one that cannot be seen now is dead.
+ * @param except the name of a record that is left out; "" for none
  */
 export function liveRecords(store: RecordStore, except: string): FilterRecord[] {
   const boot = bootId();
@@ -27,11 +28,11 @@ export function localnetSetting(link: string): string[] {
   return ["net", "ipv4", "conf", link, "route_localnet"];
 }
 
-/** Sets again what reloads of sysctl.conf set back, on the links that need it; whether it was. */
+/** Sets again what a reload of sysctl.conf has reset, on the links that need it. @returns whether anything was reset */
 export function restoreLocalnet(records: readonly FilterRecord[]): boolean {
   const links: string[] = [];
   for (const record of records) {
-    /* Of a link that no pod needs it for any more only the rule matters. */
+    /* This record is about the rule alone: no pod may need the setting any more. */
     if (record.owner.plugin === "localnet") continue;
     for (const element of record.elements) if (element.set === "localnet_links") links.push(element.key);
     for (const plan of record.iptables) links.push(plan.localnetLink);
@@ -46,34 +47,41 @@ export function restoreLocalnet(records: readonly FilterRecord[]): boolean {
   return restored;
 }
 
-/** Whether a record has anything in a table. */
-export function isAbout(record: FilterRecord, table: TableName): boolean {
+/** Whether a record has elements in a table. */
+export function usesTable(record: FilterRecord, table: TableName): boolean {
+  if (table === "inet" && record.ports.length > 0) return true;
   for (const element of record.elements) {
     if (element.table === table) return true;
   }
   return false;
 }
 
-/** The tables that have to be made: missing ones if they are wanted, unusable and dormant ones in any case. */
-export function missingTables(states: readonly TableState[], wanted: (table: TableName) => boolean): TableName[] {
-  const missing: TableName[] = [];
+/** The tables that have to be written: missing ones if they are wanted, outdated and dormant ones in any case. */
+export function tablesToWrite(states: readonly TableState[], wanted: (table: TableName) => boolean): TableName[] {
+  const needed: TableName[] = [];
   let i = 0;
   for (const table of TABLE_NAMES) {
     const state = states[i] ?? "missing";
-    if (state === "unusable" || state === "dormant" || (state === "missing" && wanted(table))) missing.push(table);
+    if (state === "outdated" || state === "dormant" || (state === "missing" && wanted(table))) needed.push(table);
     i += 1;
   }
-  return missing;
+  return needed;
 }
 
-/** Writes tables with the chains and elements of records into the batch; of two elements of one key the later one counts. */
-export function rebuild(
+/**
+ * Adds tables with the chains and elements of records to the transaction. Of two elements with one key, the later record's
+ * counts.
+ * @param states of all tables: those that are not missing are replaced
+ */
+export function writeTables(
   tables: FilterTables,
   states: readonly TableState[],
   needed: readonly TableName[],
   records: readonly FilterRecord[],
 ): void {
-  for (const table of needed) tables.addTable(table, states[TABLE_NAMES.indexOf(table)] !== "missing");
+  for (const table of needed) {
+    managedTable(table).write(tables.filter, states[TABLE_NAMES.indexOf(table)] !== "missing");
+  }
   const chains: string[] = [];
   const byKey = new Map<string, FilterElement>();
   const comments = new Map<string, string>();
@@ -83,7 +91,7 @@ export function rebuild(
       chains.push(chain.name);
       tables.addChain(chain);
     }
-    for (const element of record.elements) {
+    for (const element of elementsOf(record)) {
       if (!needed.includes(element.table)) continue;
       const key = `${element.set} ${element.key}`;
       byKey.set(key, element);

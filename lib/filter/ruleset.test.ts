@@ -1,7 +1,11 @@
-import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import captured from "./captured.json" with { type: "json" };
-import { TABLE_NAMES, type TableDefinition, tableComment, tableDefinition } from "./ruleset.ts";
+import { managedTable, TABLE_NAMES, type TableName } from "./ruleset.ts";
+import { digestOf, type TableDefinition } from "./table-definition.ts";
+
+const tableDefinition = (name: TableName): TableDefinition => managedTable(name).definition;
+
+const digestOfDefinition = ({ sets, chains }: TableDefinition): string => digestOf(sets, chains);
 
 /** language.test.ts compares what the compiler makes of these with what nft made of them. */
 test("every rule was tried with nft", () => {
@@ -16,43 +20,38 @@ test("every rule was tried with nft", () => {
 
 /** Where this fails the definition was changed: write the digest that is missed into DIGESTS. */
 test("a table's comment tells the digest of its definition", () => {
-  const digests = TABLE_NAMES.map((table) => `podwire ruleset ${digestOf(tableDefinition(table))}`);
-  expect(TABLE_NAMES.map(tableComment)).toEqual(digests);
+  const digests = TABLE_NAMES.map((table) => `podwire ruleset ${digestOfDefinition(tableDefinition(table))}`);
+  expect(TABLE_NAMES.map((table) => tableDefinition(table).comment)).toEqual(digests);
 });
 
 test("the digest changes with every part of a definition", () => {
   for (const table of TABLE_NAMES) {
-    const digests = changedDefinitions(tableDefinition(table)).map(digestOf);
-    expect(new Set([...digests, digestOf(tableDefinition(table))]).size).toBe(digests.length + 1);
+    const digests = changedDefinitions(tableDefinition(table)).map(digestOfDefinition);
+    expect(new Set([...digests, digestOfDefinition(tableDefinition(table))]).size).toBe(digests.length + 1);
   }
 });
 
-/** The same for the same text of sets, hooks and rules, whatever version of Podwire it is in. */
-function digestOf({ sets, chains }: TableDefinition): string {
-  const lines = sets.map(({ name, key, data }) => `set ${name} ${key} : ${data}`);
-  for (const { name, hook, rules } of chains) {
-    lines.push(hook === null ? `chain ${name}` : `chain ${name} ${hook.type} ${hook.hook} ${hook.priority}`, ...rules);
-  }
-  return createHash("sha256").update(lines.join("\n")).digest("hex").slice(0, 16);
-}
-
 /** The definition with one thing changed, for each thing there is. */
 function changedDefinitions(definition: TableDefinition): TableDefinition[] {
-  const { sets, chains } = definition;
+  const { sets, chains, ...rest } = definition;
   const changed: TableDefinition[] = [];
   sets.forEach((set, i) => {
     for (const other of [{ name: `${set.name}x` }, { key: "mark" }, { data: "mark" }]) {
-      changed.push({ chains, sets: sets.with(i, { ...set, ...other }) });
+      changed.push({ ...rest, chains, sets: sets.with(i, { ...set, ...other }) });
     }
-    changed.push({ chains, sets: sets.toSpliced(i, 1) });
+    changed.push({ ...rest, chains, sets: sets.toSpliced(i, 1) });
   });
   chains.forEach((chain, i) => {
-    changed.push({ sets, chains: chains.toSpliced(i, 1) });
-    changed.push({ sets, chains: chains.with(i, { ...chain, name: `${chain.name}x` }) });
-    changed.push({ sets, chains: chains.with(i, { ...chain, hook: { type: "route", hook: 9, priority: 9 } }) });
+    changed.push({ ...rest, sets, chains: chains.toSpliced(i, 1) });
+    changed.push({ ...rest, sets, chains: chains.with(i, { ...chain, name: `${chain.name}x` }) });
+    changed.push({
+      ...rest,
+      sets,
+      chains: chains.with(i, { ...chain, hook: { type: "route", hook: 9, priority: 9 } }),
+    });
     chain.rules.forEach((rule, k) => {
-      changed.push({ sets, chains: chains.with(i, { ...chain, rules: chain.rules.toSpliced(k, 1) }) });
-      changed.push({ sets, chains: chains.with(i, { ...chain, rules: chain.rules.with(k, `${rule} x`) }) });
+      changed.push({ ...rest, sets, chains: chains.with(i, { ...chain, rules: chain.rules.toSpliced(k, 1) }) });
+      changed.push({ ...rest, sets, chains: chains.with(i, { ...chain, rules: chain.rules.with(k, `${rule} x`) }) });
     });
   });
   return changed;

@@ -1,47 +1,26 @@
 /**
  * Podwire's own tables in the packet filter, in nft's syntax. Their rules are the same however many pods there are: all that
  * belongs to a pod is an element of a set or map, and a packet finds it by one lookup. Only the first packet of a
- * connection takes these ways.
+ * connection passes these chains.
  *
- * Destination NAT comes right after the standard priority: what kube-proxy or Docker translate is theirs. Nothing is
- * translated but what is addressed to this host, so forwarded traffic to the same port passes untouched.
+ * Destination NAT has the priority right after the standard one: what kube-proxy or Docker translate is theirs. Only packets
+ * that are addressed to this host are translated, so forwarded traffic to the same port passes untouched.
  */
-import { NFPROTO_BRIDGE, NFPROTO_INET, type NftHook } from "../netlink/nftables/objects.ts";
+import { ManagedTable } from "./managed-table.ts";
+import type { SetDefinition, TableDefinition } from "./table-definition.ts";
 
-/** Which of the two tables, as nft calls its family. Both are called "podwire". */
+/** The tables that hold elements of attachments, by the names that records have for them: both are called "podwire". */
 export type TableName = "inet" | "bridge";
 
 export const TABLE = "podwire";
 
 export const TABLE_NAMES: readonly TableName[] = ["inet", "bridge"];
 
-export function familyOf(table: TableName): number {
-  return table === "inet" ? NFPROTO_INET : NFPROTO_BRIDGE;
-}
-
-/** A set, or with `data` a map, with the types of its parts as nft names them: "inet_proto . inet_service". */
-export interface SetDefinition {
-  readonly name: string;
-  readonly key: string;
-  readonly data: string;
-}
-
-export interface ChainDefinition {
-  readonly name: string;
-  readonly hook: NftHook | null;
-  readonly rules: readonly string[];
-}
-
-export interface TableDefinition {
-  readonly sets: readonly SetDefinition[];
-  readonly chains: readonly ChainDefinition[];
-}
-
 /** The link group of the host ends of pods (`ip link show group 7368548`): "pod" in ASCII. */
 export const POD_LINK_GROUP = 0x706f64;
-/** The one of those that are VLAN trunks, which may send tagged frames. The groups differ in the last bit. */
+/** The link group of pods' links that are VLAN trunks, which may send tagged frames. The groups differ in the last bit. */
 export const TRUNK_LINK_GROUP = POD_LINK_GROUP + 1;
-/** What all pods' links match. */
+/** Matches the links of all pods. */
 const FROM_PODS = `iifgroup & 4294967294 == ${POD_LINK_GROUP}`;
 
 const NF_INET_PRE_ROUTING = 0;
@@ -54,37 +33,32 @@ const PRIORITY_AFTER_DSTNAT = -99;
 const PRIORITY_SRCNAT = 100;
 const PRIORITY_BRIDGE_DSTNAT = -300;
 
-let nat: TableDefinition | null = null;
-let bridge: TableDefinition | null = null;
+let natTable: ManagedTable | null = null;
+let bridgeTable: ManagedTable | null = null;
 
-/** A table's sets, chains and rules; made when first asked for. */
-export function tableDefinition(table: TableName): TableDefinition {
-  if (table === "inet") {
-    nat ??= natTable();
-    return nat;
+/** One of the tables; made when it is first asked for. */
+export function managedTable(name: TableName): ManagedTable {
+  if (name === "inet") {
+    natTable ??= new ManagedTable(natDefinition());
+    return natTable;
   }
-  bridge ??= bridgeTable();
-  return bridge;
+  bridgeTable ??= new ManagedTable(bridgeDefinition());
+  return bridgeTable;
 }
 
 /**
- * A digest of each definition: half of the SHA-256 of its text, as the unit test reckons it, which fails where one of these
- * does not belong to its table. Written down because reckoning it took a quarter of a whole ADD.
+ * The digest of each definition (`digestOf`). A unit test fails if one of them is not its definition's. They are constants
+ * because computing them takes a quarter of an ADD's time.
  */
 const DIGESTS = { inet: "a2edf53c76be81a0", bridge: "170cab41720ffaee" } as const;
 
-/** The table's comment. It changes with the definition: a table with another one is replaced, its elements put back. */
-export function tableComment(table: TableName): string {
-  return `podwire ruleset ${DIGESTS[table]}`;
-}
-
 /** Published ports and masquerading, IPv4 and IPv6 alike. */
-function natTable(): TableDefinition {
+function natDefinition(): TableDefinition {
   const sets: SetDefinition[] = [
     { name: "localnet_links", key: "ifname", data: "" },
     { name: "localhost4", key: "ipv4_addr", data: "" },
   ];
-  /* What route_localnet would let in from the wire (CVE-2020-8558). */
+  /* Packets from a network that route_localnet would accept (CVE-2020-8558). */
   const raw: string[] = [
     "iifname @localnet_links ip daddr 127.0.0.0/8 drop",
     "iifname @localnet_links ip saddr 127.0.0.0/8 drop",
@@ -92,7 +66,7 @@ function natTable(): TableDefinition {
   const conditional: string[] = [];
   const translate: string[] = [];
   const postrouting: string[] = [
-    /* The node's own 127.0.0.1, which means itself to the pod. (For ::1 Linux has no way.) */
+    /* The pod would answer the node's 127.0.0.1 to itself. (Linux cannot route ::1 to a pod.) */
     "ct status dnat ip saddr 127.0.0.0/8 ip daddr @localhost4 masquerade fully-random",
   ];
   for (const n of ["4", "6"]) {
@@ -104,9 +78,9 @@ function natTable(): TableDefinition {
     sets.push(
       { name: `hostports${n}`, key: anyAddress, data: pod },
       { name: `hostip_hostports${n}`, key: oneAddress, data: pod },
-      /* Ports of which `hostip_hostports` has an element: a mapping for any address is not to overlap with those. */
+      /* Ports that have an element in `hostip_hostports`: a port for all addresses must not overlap with those. */
       { name: `hostip_ports${n}`, key: anyAddress, data: "" },
-      /* What programs of the host listen on by themselves: a port for any address leaves it to them. */
+      /* Ports that programs of the host listen on: a port for all addresses is not published there. */
       { name: `listeners${n}`, key: oneAddress, data: "" },
       { name: `conditional${n}`, key: anyAddress, data: "verdict" },
       { name: `hostip_conditional${n}`, key: oneAddress, data: "verdict" },
@@ -114,10 +88,10 @@ function natTable(): TableDefinition {
       { name: `hairpin${n}`, key: `${address} . ${address}`, data: "" },
       { name: `same_link${n}`, key: `${address} . ifname`, data: "" },
       { name: `masquerade${n}`, key: address, data: "verdict" },
-      /* Pods behind isolated ports, each with the link that leads to it. */
+      /* Pods on isolated bridge ports, each with the link that leads to it. */
       { name: `isolated${n}`, key: `${address} . ifname`, data: "" },
     );
-    /* Back to where it came from, past the bridge that keeps the two apart. Published ports are not translated yet. */
+    /* Between two isolated pods, routed past the bridge that isolates them. Published ports are not translated yet. */
     raw.push(`${ip} saddr . iifname @isolated${n} ${ip} daddr . iifname @isolated${n} drop`);
     const any = "meta l4proto . th dport";
     const one = `${ip} daddr . ${any}`;
@@ -131,13 +105,17 @@ function natTable(): TableDefinition {
       `ct status dnat ${one} @masq_all${n} masquerade fully-random`,
       /* A pod that reaches itself through the host. */
       `ct status dnat ${ip} saddr . ${ip} daddr @hairpin${n} masquerade fully-random`,
-      /* A neighbour on the pod's bridge: the pod would answer it directly, past the translation. */
+      /* A neighbour on the pod's bridge: the pod's reply would not pass this host and not be translated back. */
       `ct status dnat ${ip} daddr . iifname @same_link${n} masquerade fully-random`,
       `${ip} saddr vmap @masquerade${n}`,
     );
   }
   const local = "fib daddr type local goto hostports";
   return {
+    family: "inet",
+    name: TABLE,
+    comment: `podwire ruleset ${DIGESTS.inet}`,
+    stateCheck: "prerouting",
     sets,
     chains: [
       { name: "translate", hook: null, rules: translate },
@@ -150,7 +128,7 @@ function natTable(): TableDefinition {
       {
         name: "prerouting",
         hook: { type: "nat", hook: NF_INET_PRE_ROUTING, priority: PRIORITY_AFTER_DSTNAT },
-        /* Packets for the loopback addresses from the wire: the kernel drops them, but only after it was asked here. */
+        /* The kernel drops packets for loopback addresses that arrive from a network, but only after this hook. */
         rules: ["ip daddr 127.0.0.0/8 return", "ip6 daddr ::1 return", local],
       },
       {
@@ -168,12 +146,16 @@ function natTable(): TableDefinition {
 }
 
 /**
- * What a pod's link may send into its bridge. The kernel takes the outermost tag off before a bridge sees a frame: then
- * `ether type` still reads the tag's own type, but `meta protocol` what stands behind it, and the headers are those of what
- * is inside. A second tag stays in the frame, and whoever takes off one tag after the other would see what is not seen here.
+ * What a pod's link may send into its bridge. The kernel removes the outermost VLAN tag before a bridge sees a frame: then
+ * `ether type` still reads the type of the tag, but `meta protocol` the type that follows it, and headers are those of the
+ * inner packet. A second tag stays in the frame: a receiver that removes it would see a packet that was not checked here.
  */
-function bridgeTable(): TableDefinition {
+function bridgeDefinition(): TableDefinition {
   return {
+    family: "bridge",
+    name: TABLE,
+    comment: `podwire ruleset ${DIGESTS.bridge}`,
+    stateCheck: "prerouting",
     sets: [
       { name: "checked_links", key: "ifname", data: "verdict" },
       { name: "macs", key: "ifname . ether_addr", data: "" },
@@ -189,12 +171,12 @@ function bridgeTable(): TableDefinition {
         rules: [
           "meta protocol ip iifname . ip saddr != @addresses4 drop",
           "meta protocol ip return",
-          /* An ARP probe has no sender's address yet (RFC 5227). */
+          /* An ARP probe has no sender's IP address (RFC 5227). */
           "meta protocol arp arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @addresses4 drop",
           "meta protocol arp return",
           "meta protocol ip6 ip6 saddr :: goto check_unspecified",
           "meta protocol ip6 iifname . ip6 saddr != @addresses6 drop",
-          /* The target that an advertisement claims, behind ICMPv6's eight bytes (RFC 4861 section 4.4). */
+          /* The target of an advertisement follows eight bytes of ICMPv6 (RFC 4861 section 4.4). */
           "meta protocol ip6 icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @addresses6 drop",
           "meta protocol ip6 return",
           "drop",
@@ -209,7 +191,7 @@ function bridgeTable(): TableDefinition {
           `iifgroup ${POD_LINK_GROUP} ether type 8021ad drop`,
           "meta protocol 8021q drop",
           "meta protocol 8021ad drop",
-          /* No pod is a router to the node or its neighbours (CVE-2020-10749). */
+          /* No pod may act as a router (CVE-2020-10749). */
           "meta protocol ip6 icmpv6 type nd-router-advert drop",
         ],
       },
@@ -222,17 +204,17 @@ function bridgeTable(): TableDefinition {
   };
 }
 
-/** The sender's Ethernet address wherever a frame tells one: in its own header, in ARP, and in neighbour discovery. */
+/** Rules that check the sender's Ethernet address in the frame's header, in ARP and in neighbour discovery. */
 function macRules(): string[] {
   const rules = [
     "iifname . ether saddr != @macs drop",
     "meta protocol arp iifname . arp saddr ether != @macs drop",
-    /* It tells the address of a router, which no pod is. */
+    /* It names the address of a router, and no pod is one. */
     "meta protocol ip6 icmpv6 type nd-redirect drop",
   ];
   /*
-   * An option with the address stands behind ICMPv6's header and what belongs to the type (RFC 4861 sections 4.1, 4.3, 4.4).
-   * Packets are no longer than what has room for one option, so it can stand nowhere else.
+   * The option with the address follows ICMPv6's header and the message's fixed part (RFC 4861 sections 4.1, 4.3, 4.4).
+   * Longer packets are dropped: they could have a second option.
    */
   const messages = [
     { type: "nd-router-solicit", option: 1, at: 8 },
@@ -249,10 +231,10 @@ function macRules(): string[] {
   return rules;
 }
 
-/** What may come from the unspecified IPv6 address: the question whether an own one is free, and joining groups. */
+/** What may be sent from the unspecified IPv6 address: duplicate address detection, and joining multicast groups. */
 function unspecifiedRules(): string[] {
   return [
-    /* The target of the question (RFC 4862 section 5.4.2) stands where an advertisement's does. */
+    /* The target of the solicitation (RFC 4862 section 5.4.2) is at the same place as that of an advertisement. */
     "meta protocol ip6 icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @addresses6 return",
     /* RFC 3590 section 4. */
     "meta protocol ip6 icmpv6 type mld-listener-report return",

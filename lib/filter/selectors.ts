@@ -1,4 +1,4 @@
-/** What a rule can look at: nft's names for fields of packets and facts about them, and where the kernel has them. Pure. */
+/** What a rule can match: nft's names for fields of packets and for meta data, and where the kernel has them. Pure. */
 import { textAt } from "../lists.ts";
 import { isDigits } from "../text.ts";
 import { typeNamed, type ValueType } from "./values.ts";
@@ -17,9 +17,9 @@ export interface Selector {
 }
 
 /**
- * Name, source, key (enum nft_payload_bases, nft_meta_keys, nft_ct_keys, nft_fib_flags), offset, type. As text for the reason
- * that the table of types is. What a fib expression results in follows from its type; "oif" tells only whether there is a
- * route: NFTA_FIB_F_PRESENT is 32.
+ * Name, source, key (enum nft_payload_bases, nft_meta_keys, nft_ct_keys, nft_fib_flags), offset, type. Text for the same
+ * reason as the table of types. The result of a fib expression follows from its type; with "oif" it is whether a route
+ * exists (NFTA_FIB_F_PRESENT is 32).
  */
 const SELECTORS = `
 ether daddr:payload:0:0:ether_addr
@@ -72,7 +72,7 @@ fib saddr oifname:fib:1:0:ifname
 fib saddr . iif oif:fib:41:0:boolean
 `;
 
-/** All names, to be shown: those that are not of a header first, since they are what people do not know by heart. */
+/** All names, for messages: those of meta data first, since they are less known than those of headers. */
 export function selectorNames(): string[] {
   const facts: string[] = [];
   const fields: string[] = [];

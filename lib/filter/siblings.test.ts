@@ -1,54 +1,77 @@
 import { describe, expect, test } from "vitest";
-import { type FilterElement, type FilterRecord, nftablesRecord } from "./record.ts";
-import { formatRecord, parseRecord } from "./record-text.ts";
-import { overlapping, waiting, withClaims } from "./siblings.ts";
+import { type Address, parseAddress } from "../ip/address.ts";
+import { conditionElement } from "./hostport-elements.ts";
+import type { HostPort } from "./hostports.ts";
+import { emptyRecord, type FilterElement, type FilterRecord } from "./record.ts";
+import { formatFilterRecord, parseFilterRecord } from "./record-text.ts";
+import { awaitedPart, withClaims, withoutAwaited } from "./siblings.ts";
 
-function element(set: string, key: string, data = "10.1.0.5 . 80"): FilterElement {
-  return { table: "inet", set, key, data };
+const address = (text: string): Address => parseAddress(text) as Address;
+const pod = address("10.1.0.5");
+
+function published(hostPort: number, other: Partial<HostPort> = {}): HostPort {
+  return { protocol: "tcp", hostPort, hostIp: null, pod, containerPort: 80, ...other };
 }
 
-function record(...elements: FilterElement[]): FilterRecord {
+function record(ports: readonly HostPort[], elements: readonly FilterElement[] = []): FilterRecord {
   const owner = { network: "net", containerId: "c1", ifname: "eth1", plugin: "portmap" };
-  return nftablesRecord(owner, { device: 4, inode: 5, path: "/run/netns/a b" }, 7, [], elements);
+  return { ...emptyRecord(owner, { device: 4, inode: 5, path: "/run/netns/a b" }, 7), ports, elements };
 }
 
 describe("what overlaps with a port that another interface has", () => {
-  const any = element("hostports4", "tcp . 80");
-  const one = element("hostip_hostports4", "192.0.2.1 . tcp . 80");
-  const other = element("hostip_hostports4", "192.0.2.2 . tcp . 80");
-  const condition = element("hostip_conditional4", "192.0.2.1 . tcp . 80", "goto conditions-net");
-  const hairpin = element("hairpin4", "10.1.0.5 . 10.1.0.5", "");
+  const any = published(80);
+  const one = published(80, { hostIp: address("192.0.2.1") });
+  const other = published(80, { hostIp: address("192.0.2.2") });
+  const condition = conditionElement(one, "conditions-net");
+  const hairpin: FilterElement = { table: "inet", set: "hairpin4", key: "10.1.0.5 . 10.1.0.5", data: "" };
+  const listener: FilterElement = { table: "inet", set: "listeners4", key: "192.0.2.9 . tcp . 80", data: "" };
+  const listeners: FilterElement[] = [
+    listener,
+    { ...listener, key: "192.0.2.9 . tcp . 8080" },
+    { ...listener, key: "192.0.2.9 . udp . 80" },
+    { ...listener, set: "listeners6", key: "fd77::1 . tcp . 80" },
+  ];
 
   test.each([
     ["the same port", any, [any]],
     ["one address of it", one, [any]],
-    ["another port", element("hostports4", "tcp . 8080"), []],
-    ["another protocol", element("hostports4", "udp . 80"), []],
-    ["the other IP version", element("hostports6", "tcp . 80"), []],
-  ])("%s, of a port for all addresses", (_name, rival, expected) => {
-    expect(overlapping(record(any, hairpin), [rival])).toEqual(expected);
+    ["another port", published(8080), []],
+    ["another protocol", published(80, { protocol: "udp" }), []],
+    ["the other IP version", published(80, { pod: address("fd00::5") }), []],
+  ])("%s, of a port for all addresses", (_name, taken, expected) => {
+    expect(awaitedPart(record([any], [hairpin]), [taken])).toEqual({ ports: expected, elements: [] });
   });
 
   test("of ports for single addresses those only, with their conditions", () => {
-    expect(overlapping(record(condition, one, other), [one])).toEqual([one, condition]);
-    expect(overlapping(record(one, other), [any])).toEqual([one, other]);
+    expect(awaitedPart(record([one, other], [condition]), [one])).toEqual({ ports: [one], elements: [condition] });
+    expect(awaitedPart(record([one, other], listeners), [any])).toEqual({ ports: [one, other], elements: [] });
   });
 
-  test("stands in line and comes back, through the record's file too", () => {
-    const wanted = record(any, hairpin);
-    const kept = { ...waiting(wanted, [any]), heirs: ["0123456789abcdef.portmap"] };
-    expect(kept.elements).toEqual([hairpin]);
-    expect(kept.claims).toEqual([any]);
-    const read = parseRecord(formatRecord(kept));
-    expect(read).toEqual({ record: kept, sound: true, summed: true, strange: [] });
-    expect(withClaims(kept).elements).toEqual([hairpin, any]);
+  test("of ports for all addresses with their listeners", () => {
+    expect(awaitedPart(record([any], listeners), [one])).toEqual({ ports: [any], elements: [listener] });
+  });
+
+  test("is waited for and comes back, through the record's file too", () => {
+    const wanted = record([any], [hairpin, listener]);
+    const awaited = awaitedPart(wanted, [any]);
+    const kept = { ...withoutAwaited(wanted, awaited), waiters: ["0123456789abcdef.portmap"] };
+    expect(kept).toMatchObject({ ports: [], elements: [hairpin], claims: [any], claimElements: [listener] });
+    const read = parseFilterRecord(formatFilterRecord(kept));
+    expect(read).toEqual({ record: kept, intact: true, hasChecksum: true, unknownLines: [] });
+    expect(withClaims(kept)).toMatchObject({
+      ports: [any],
+      elements: [hairpin, listener],
+      claims: [],
+      claimElements: [],
+    });
   });
 
   test.each(["heir", "heir ../../etc/passwd", "heir 0123456789abcdef.port/map", "heir 0123456789abcdefX.portmap"])(
     "a record's line %j is left out",
     (line) => {
-      const text = formatRecord(record(any)).replace("end\n", `${line}\nend\n`);
-      expect(parseRecord(text)).toEqual({ record: record(any), sound: false, summed: true, strange: [line] });
+      const text = formatFilterRecord(record([any])).replace("end\n", `${line}\nend\n`);
+      const read = { record: record([any]), intact: false, hasChecksum: true, unknownLines: [line] };
+      expect(parseFilterRecord(text)).toEqual(read);
     },
   );
 });

@@ -1,73 +1,83 @@
 /**
  * Ports that several interfaces of one container publish, as podman asks for on each of a container's networks. The first
- * interface keeps them, since the container's replies leave by its default route; the others stand in line.
+ * interface gets them, since the container's replies leave by its default route. The others wait for them.
  */
-import { isHostPort, isListener, portName } from "./hostports.ts";
-import { conditionOf, ElementList, type FilterElement, type FilterRecord, recordName, without } from "./record.ts";
-import { isDead, type Rivals } from "./rivals.ts";
+import { type ConflictGroup, isDead } from "./conflicts.ts";
+import { conditionElement, ListenerFinder, withoutPorts } from "./hostport-elements.ts";
+import { type HostPort, overlap, portNumberName } from "./hostports.ts";
+import { ElementList, type FilterElement, type FilterRecord, recordName, without } from "./record.ts";
 import type { RecordStore } from "./store.ts";
 
-/** The record of the one who has ports, if that is another live interface of a record's container; else null. */
-export function siblingAmong(store: RecordStore, rivals: Rivals, record: FilterRecord): FilterRecord | null {
-  const holder = rivals.hash === "" ? null : store.get(`${rivals.hash}.${record.owner.plugin}`);
+/** What an attachment waits for. */
+export interface Awaited {
+  readonly ports: readonly HostPort[];
+  /** Conditions and listeners that belong to the ports. */
+  readonly elements: readonly FilterElement[];
+}
+
+/** The record of the attachment that has the ports, if it is another live interface of the container; else null. */
+export function siblingIn(store: RecordStore, group: ConflictGroup, record: FilterRecord): FilterRecord | null {
+  const holder = group.hash === "" ? null : store.get(`${group.hash}.${record.owner.plugin}`);
   if (holder === null || holder.owner.containerId !== record.owner.containerId) return null;
-  /* A container that was started again may have its interfaces in another order. */
+  /* When a container is started again, its interfaces may come in another order. */
   return isDead(holder, [record, ...store.all()]) ? null : holder;
 }
 
-/** What a record does without as long as a sibling has ports: the elements of its own that overlap with these. */
-export function overlapping(record: FilterRecord, rivals: readonly FilterElement[]): FilterElement[] {
-  const byPort = new Map<string, FilterElement[]>();
-  for (const rival of rivals) {
-    const name = portName(rival);
-    const others = byPort.get(name);
-    if (others === undefined) byPort.set(name, [rival]);
-    else others.push(rival);
+/** The part of a record that overlaps with ports of siblings. */
+export function awaitedPart(record: FilterRecord, taken: readonly HostPort[]): Awaited {
+  const byNumber = new Map<string, HostPort[]>();
+  for (const port of taken) {
+    const name = portNumberName(port);
+    const others = byNumber.get(name);
+    if (others === undefined) byNumber.set(name, [port]);
+    else others.push(port);
   }
-  const ports: FilterElement[] = [];
-  const conditions: FilterElement[] = [];
-  for (const element of record.elements) {
-    if (!isHostPort(element)) continue;
-    const others: readonly FilterElement[] = byPort.get(portName(element)) ?? [];
-    if (!others.some((rival) => overlap(element, rival))) continue;
-    ports.push(element);
-    conditions.push(conditionOf(element));
+  const ports: HostPort[] = [];
+  const conditions = new ElementList([]);
+  for (const port of record.ports) {
+    const others: readonly HostPort[] = byNumber.get(portNumberName(port)) ?? [];
+    if (!others.some((other) => overlap(port, other))) continue;
+    ports.push(port);
+    conditions.add([conditionElement(port, "")]);
   }
-  const list = new ElementList(conditions);
-  const general = new Set(ports.filter((element) => !element.set.startsWith("hostip_")).map(portName));
-  const rest = record.elements.filter(
-    (element) => list.has(element) || (isListener(element) && general.has(portName(element))),
-  );
-  return [...ports, ...rest];
+  const listeners = new ListenerFinder(ports);
+  return { ports, elements: record.elements.filter((element) => conditions.has(element) || listeners.has(element)) };
 }
 
-/** Whether two published ports of one protocol, port and IP version could not both be had: one is for all addresses, or both for one. */
-function overlap(a: FilterElement, b: FilterElement): boolean {
-  return a.key === b.key || a.set !== b.set;
+/** A record while the attachment waits for a part of it. */
+export function withoutAwaited(record: FilterRecord, awaited: Awaited): FilterRecord {
+  return {
+    ...record,
+    ports: withoutPorts(record.ports, awaited.ports),
+    elements: without(record.elements, awaited.elements),
+    claims: awaited.ports,
+    claimElements: awaited.elements,
+  };
 }
 
-/** A record as it is while elements of it stand in line. */
-export function waiting(record: FilterRecord, withheld: readonly FilterElement[]): FilterRecord {
-  return { ...record, elements: without(record.elements, withheld), claims: [...withheld] };
-}
-
-/** Notes in a sibling's record who gets its ports when it goes. */
-export function standInLine(store: RecordStore, sibling: FilterRecord, heir: FilterRecord): void {
-  const name = recordName(heir.owner);
-  if (!sibling.heirs.includes(name)) store.put({ ...sibling, heirs: [...sibling.heirs, name] });
-}
-
-/** What those who stood in line want now that the one before them has gone, the first in line first. */
-export function heirsOf(store: RecordStore, gone: FilterRecord): FilterRecord[] {
-  const heirs: FilterRecord[] = [];
-  for (const name of gone.heirs) {
-    const record = store.get(name);
-    if (record !== null && record.iptables.length === 0) heirs.push(record);
-  }
-  return heirs;
-}
-
-/** A record that stood in line, as it is if it gets all it wants. */
+/** The whole record again: with the ports that the attachment has waited for. */
 export function withClaims(record: FilterRecord): FilterRecord {
-  return { ...record, elements: [...record.elements, ...record.claims], claims: [] };
+  return {
+    ...record,
+    ports: [...record.ports, ...record.claims],
+    elements: [...record.elements, ...record.claimElements],
+    claims: [],
+    claimElements: [],
+  };
+}
+
+/** Writes into a sibling's record that another interface waits for its ports. */
+export function addWaiter(store: RecordStore, sibling: FilterRecord, waiter: FilterRecord): void {
+  const name = recordName(waiter.owner);
+  if (!sibling.waiters.includes(name)) store.put({ ...sibling, waiters: [...sibling.waiters, name] });
+}
+
+/** The records that wait for ports of a removed one, in the order in which they began to wait. */
+export function waitersOf(store: RecordStore, removed: FilterRecord): FilterRecord[] {
+  const waiters: FilterRecord[] = [];
+  for (const name of removed.waiters) {
+    const record = store.get(name);
+    if (record !== null && record.iptables.length === 0) waiters.push(record);
+  }
+  return waiters;
 }

@@ -1,11 +1,11 @@
-/** Checks of what a pod's link sends into its bridge: Ethernet and IP source addresses. Pure. */
+/** Elements that check the Ethernet and IP source addresses of what a pod's link sends into its bridge. Pure. */
 import { type Address, formatAddress } from "../ip/address.ts";
 import { formatMac } from "../ip/mac.ts";
 import type { FilterElement } from "./record.ts";
 
 /**
- * The elements that hold a link to its Ethernet address and, with `addresses`, to those IP addresses and the link-local one
- * that follows from the Ethernet address.
+ * The elements that allow a link only its Ethernet address and, with `addresses`, only those IP addresses and the link-local
+ * address that follows from the Ethernet address.
  * @param link the host end's name
  * @param checkMac whether the Ethernet address is checked
  * @param addresses the IP addresses the pod may send from; null if those are not checked
@@ -24,13 +24,13 @@ export function sourceCheckElements(
       elements.push(elementOf(`addresses${address.family}`, `${link} . ${formatAddress(address)}`, ""));
     }
   }
-  /* Last, since from then on only what stands in the other sets may pass. */
+  /* Last: from then on the other sets decide what passes. */
   elements.push(elementOf("checked_links", link, `jump ${chain}`));
   return elements;
 }
 
 /**
- * The elements that keep isolated pods of one bridge from reaching each other by way of the host.
+ * The elements that keep isolated pods of one bridge from reaching each other through the host.
  * @param link the host's link that leads to the pod: the bridge, or its VLAN's gateway
  */
 export function isolationElements(link: string, addresses: readonly Address[]): FilterElement[] {

@@ -1,7 +1,7 @@
 /**
  * The records of what attachments have in the packet filter: files on a file system in memory, since the packet filter does
- * not outlive a reboot either. One directory for each network namespace that plugins run in; whoever has it open in this
- * way holds its lock, which also orders all changes to the packet filter.
+ * not outlive a reboot either. There is a directory for each network namespace that plugins run in. An open store holds the
+ * directory's lock, which orders all changes to the packet filter.
  */
 import { MAX_CONFIG_BYTES } from "../cni/config.ts";
 import { CniError, INVALID_CONFIG } from "../errors.ts";
@@ -13,16 +13,16 @@ import { openOrMakeState, openRun, openState, RUN_DIRECTORY as ROOT } from "../h
 import { EISDIR, ENOENT, isForbidden, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { type FilterOwner, type FilterRecord, isRecordName, ownerText, recordName } from "./record.ts";
-import { fitting } from "./record-check.ts";
-import { formatRecord, parseRecord, type ReadRecord } from "./record-text.ts";
+import { withoutInvalid } from "./record-check.ts";
+import { formatFilterRecord, parseFilterRecord, type ReadRecord } from "./record-text.ts";
 
 const TEMPORARY = "new";
-/** Room for all that a configuration can ask for: a port of 37 bytes there has less than 900 bytes here, with iptables. */
+/** Enough for the largest configuration: a port takes at least 37 bytes there, and with iptables at most 900 bytes here. */
 const MAX_RECORD_BYTES = 32 * MAX_CONFIG_BYTES;
 
 /** A record, or what can be made out of a damaged one. */
 export interface KeptRecord {
-  /** The file's name, which follows from the true owner: the one in a damaged record may be another. */
+  /** The file's name, which follows from the owner. The owner in a damaged record may be wrong. */
   readonly name: string;
   readonly record: FilterRecord;
 }
@@ -30,7 +30,7 @@ export interface KeptRecord {
 export class RecordStore {
   readonly #directory: number;
   readonly #name: string;
-  readonly #unfit = new Set<string>();
+  readonly #incomplete = new Set<string>();
   #mayBeEmpty: boolean;
 
   private constructor(directory: number, name: string, mayBeEmpty: boolean) {
@@ -51,9 +51,9 @@ export class RecordStore {
       if (directory < 0) return null;
       try {
         lockExclusive(directory, `${ROOT}/${name}`, LOCK_DEADLINE_MS);
-        /* A program of iptables goes on when the call that has started it is killed: nobody else's turn comes before its end. */
+        /* A program of iptables keeps running when the call that started it is killed: it must hold the lock, too. */
         sys.must(sys.bequeath(directory), `keep ${ROOT}/${name} locked`);
-        /* The one who had the lock may have removed the directory with its last record. */
+        /* The call that held the lock may have removed the directory with its last record. */
         if ((sys.fstat(directory)?.links ?? 0) > 0) return new RecordStore(directory, name, make);
       } catch (error) {
         sys.close(directory);
@@ -63,7 +63,7 @@ export class RecordStore {
     }
   }
 
-  /** Opens and locks the records as `open` does, made or not; null where there are none and none can be made. */
+  /** As `open`, made if that is allowed; null if there is no directory and none may be made. */
   static openWhereAllowed(): RecordStore | null {
     try {
       return RecordStore.open(true);
@@ -78,12 +78,12 @@ export class RecordStore {
     RecordStore.open(true)?.close();
   }
 
-  /** Whether an owner has a record, without waiting for anybody. */
+  /** Whether an owner has a record. Does not wait for the lock. */
   static has(owner: FilterOwner): boolean {
     return existsAt(sys.AT_FDCWD, `${ROOT}/${directoryName()}/${recordName(owner)}`);
   }
 
-  /** Gives the lock back. A directory without records is removed. */
+  /** Releases the lock. Removes the directory if it has no records. */
   close(): void {
     if (this.#mayBeEmpty) {
       const root = openRun(false);
@@ -93,54 +93,54 @@ export class RecordStore {
     sys.close(this.#directory);
   }
 
-  /** The record under a file's name; null if there is none, or none that can be relied on. What is wrong is told once. */
+  /** The record under a file's name; null if there is none or it is damaged. What is wrong with it is reported once. */
   get(name: string): FilterRecord | null {
     const read = this.#read(name);
-    return read?.sound ? read.record : null;
+    return read?.intact ? read.record : null;
   }
 
-  /** Whether the file under a name, when it was read, was not for sure all that its attachment has. */
-  isUnfit(name: string): boolean {
-    return this.#unfit.has(name);
+  /** Whether a record that was read may not have all that its attachment has in the packet filter. */
+  isIncomplete(name: string): boolean {
+    return this.#incomplete.has(name);
   }
 
-  /** What can be made out of a file; null for nothing. */
+  /** What can be read from a file; null for nothing. */
   #read(name: string): ReadRecord | null {
     const text = readTextAt(this.#directory, name, MAX_RECORD_BYTES);
     if (text === null) return null;
-    const read = parseRecord(text);
+    const read = parseFilterRecord(text);
     const named = read !== null && recordName(read.record.owner) === name;
     if (read === null || !named) {
-      this.#tell(name, "is damaged, or of a later version of Podwire: it is left out");
-      return read === null ? null : { ...read, sound: false };
+      this.#warnOnce(name, "is damaged, or of a later version of Podwire: it is left out");
+      return read === null ? null : { ...read, intact: false };
     }
-    if (!read.summed) this.#unfit.add(name);
-    const strange = [...read.strange];
-    const record = fitting(read.record, strange);
-    const [first] = strange;
-    if (!read.sound) this.#tell(name, `of ${ownerText(record.owner)} is damaged: it is left out`);
+    if (!read.hasChecksum) this.#incomplete.add(name);
+    const unknownLines = [...read.unknownLines];
+    const record = withoutInvalid(read.record, unknownLines);
+    const [first] = unknownLines;
+    if (!read.intact) this.#warnOnce(name, `of ${ownerText(record.owner)} is damaged: it is left out`);
     else if (first !== undefined) {
-      this.#tell(
+      this.#warnOnce(
         name,
-        `of ${ownerText(record.owner)} has ${strange.length} lines that are left out, such as "${first}"`,
+        `of ${ownerText(record.owner)} has ${unknownLines.length} lines that are left out, such as "${first}"`,
       );
     }
-    return { ...read, record, strange };
+    return { ...read, record, unknownLines };
   }
 
-  #tell(name: string, what: string): void {
-    this.#unfit.add(name);
+  #warnOnce(name: string, what: string): void {
+    this.#incomplete.add(name);
     const path = `${ROOT}/${this.#name}/${name}`;
-    if (told.has(path)) return;
-    told.add(path);
+    if (warned.has(path)) return;
+    warned.add(path);
     warn(`the record ${path} ${what}; DEL and ADD its container to make it again\n`);
   }
 
   /** @throws SystemError, or CniError 7 if it could not be read again; then nothing has changed */
   put(record: FilterRecord): void {
     const name = recordName(record.owner);
-    const text = formatRecord(record);
-    /* UTF-8 has at most three bytes for each of a text's units. */
+    const text = formatFilterRecord(record);
+    /* A UTF-16 code unit takes at most three bytes in UTF-8. */
     if (text.length > MAX_RECORD_BYTES / 3 && new TextEncoder().encode(text).length > MAX_RECORD_BYTES) {
       throw new CniError(
         INVALID_CONFIG,
@@ -157,38 +157,38 @@ export class RecordStore {
     const name = recordName(owner);
     const done = sys.unlinkat(this.#directory, name, 0);
     this.#mayBeEmpty = true;
-    /* A directory in the place of a record is somebody's, and stays. */
+    /* A directory in the place of a record is not ours. */
     if (done < 0 && done !== -ENOENT && done !== -EISDIR)
       throw new SystemError(-done, `remove ${ROOT}/${this.#name}/${name}`);
   }
 
-  /** Removes what a call that was killed had begun to write. */
+  /** Removes the temporary file of a call that was killed. */
   tidy(): void {
     if (sys.unlinkat(this.#directory, TEMPORARY, 0) >= 0) this.#mayBeEmpty = true;
   }
 
-  /** All records that can be relied on, those made first coming first. */
+  /** All records that are not damaged, the oldest first. */
   all(): FilterRecord[] {
-    return this.#records((read) => read.sound).map(({ record }) => record);
+    return this.#records((read) => read.intact).map(({ record }) => record);
   }
 
-  /** The damaged ones: their owners, and perhaps their ports. */
-  doubtful(): KeptRecord[] {
-    return this.#records((read) => !read.sound);
+  /** The damaged records: their owners, and perhaps their ports, can be read. */
+  damaged(): KeptRecord[] {
+    return this.#records((read) => !read.intact);
   }
 
-  #records(chosen: (read: ReadRecord) => boolean): KeptRecord[] {
+  #records(isChosen: (read: ReadRecord) => boolean): KeptRecord[] {
     const records: KeptRecord[] = [];
     for (const name of listNames(this.#directory)) {
       const read = isRecordName(name) ? this.#read(name) : null;
-      if (read !== null && chosen(read)) records.push({ name, record: read.record });
+      if (read !== null && isChosen(read)) records.push({ name, record: read.record });
     }
     return records.sort((a, b) => a.record.timeMs - b.record.timeMs);
   }
 }
 
-/** The records of which this call has told what is wrong with them. */
-const told = new Set<string>();
+/** The paths of records that this call has warned of. */
+const warned = new Set<string>();
 
 /** The directory's name within ROOT: the number of the network namespace that the process is in. */
 function directoryName(): string {

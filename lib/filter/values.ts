@@ -1,6 +1,5 @@
 /**
- * Values as the packet filter's rules and sets hold them, between nft's notation ("10.1.0.5", "tcp", "eth*") and bytes.
- * Pure.
+ * Converts the values of rules and sets between nft's notation ("10.1.0.5", "tcp", "eth*") and bytes. Pure.
  */
 
 import { type Address, addressOf, formatAddress, networkOf, parseAddress, parsePrefix } from "../ip/address.ts";
@@ -9,9 +8,9 @@ import { textAt } from "../lists.ts";
 import type { Field } from "../netlink/nftables/objects.ts";
 import { clip, hexOf, isDigits, parseHex } from "../text.ts";
 
-/** A text that this subset of nft's syntax does not have; the message names the offending part. */
+/** A text is not in this subset of nft's syntax. The message names the part that is wrong. */
 export class LanguageError extends Error {
-  /** What may stand there instead; "" if the message says it. */
+  /** What is allowed there; "" if the message says it. */
   readonly details: string;
 
   constructor(message: string, details: string) {
@@ -37,8 +36,8 @@ export interface ValueType {
 export const VERDICTS = " drop=0 accept=1 jump=-3 goto=-4 return=-5 ";
 
 /**
- * nft's datatypes (include/datatype.h of nftables): name, number, form, length in bytes, symbols. A table in text, since as
- * objects it would be five times as large, and be made at every start of every plugin.
+ * nft's datatypes (include/datatype.h of nftables): name, number, form, length in bytes, symbols. The table is text because
+ * objects would take five times the space, and would be made at every start of every plugin.
  */
 const TYPES = `
 verdict #4294967040 verdict 0${VERDICTS}
@@ -69,7 +68,7 @@ boolean #39 host 1 missing=0 exists=1
 ifname #41 name 16
 `;
 
-/** The types that were asked for so far: a pod's elements have a few between them, again and again. */
+/** The types that were used so far: a pod's elements have the same few types. */
 const known = new Map<number, ValueType>();
 const knownNames = new Map<string, ValueType>();
 
@@ -78,7 +77,7 @@ export function typeNamed(name: string): ValueType {
   return knownNames.get(name) ?? typeAt(TYPES.indexOf(`\n${name} #`), name);
 }
 
-/** The row that begins behind an index. */
+/** The type in the row that begins after an index. */
 function typeAt(index: number, name: string): ValueType {
   if (index < 0) throw new LanguageError(`unknown type "${clip(name)}"`, "");
   const row = TYPES.slice(index + 1, TYPES.indexOf("\n", index + 1)).split(" ");
@@ -102,13 +101,13 @@ function typeOf(field: Field): ValueType {
   return index < 0 ? typeNamed("integer") : typeAt(TYPES.lastIndexOf("\n", index), "");
 }
 
-/** The number that symbols " tcp=6 udp=17 " have for a name; null for none. */
+/** The number of a name in symbols like " tcp=6 udp=17 "; null for an unknown name. */
 export function symbolValue(symbols: string, name: string): number | null {
   const index = name.includes("=") ? -1 : symbols.indexOf(` ${name}=`);
   return index < 0 ? null : parseInt(symbols.slice(index + name.length + 2), 10);
 }
 
-/** The name that symbols have for a number; its digits if there is none. */
+/** The name of a number in symbols; its digits if it has no name. */
 export function symbolName(symbols: string, value: number): string {
   const index = symbols.indexOf(`=${value} `);
   return index < 0 ? `${value}` : symbols.slice(symbols.lastIndexOf(" ", index) + 1, index);
@@ -126,11 +125,11 @@ export function fieldsNamed(names: string): Field[] {
 
 /** What a match compares with. */
 export interface Operand {
-  /** The value, or the first of a range. Shorter than the type for values that begin so. */
+  /** The value, or the first of a range. Shorter than the type if only the beginning of values is compared. */
   readonly first: Uint8Array;
   /** The last of a range, else null. */
   readonly last: Uint8Array | null;
-  /** The bits that count, where they do not end between two bytes; else null. */
+  /** The bits that count, if they are not whole bytes; else null. */
   readonly mask: Uint8Array | null;
 }
 
@@ -174,7 +173,7 @@ function prefixMask(length: number, bits: number): Uint8Array {
   return mask;
 }
 
-/** Addresses that were read so far: the pod's is in each of its elements. */
+/** The addresses that were parsed so far: the pod's is in each of its elements. */
 const addresses = new Map<string, Address>();
 
 function addressNamed(text: string): Address | null {
@@ -185,7 +184,7 @@ function addressNamed(text: string): Address | null {
   return address;
 }
 
-/** The bytes of one value, which are not to be changed. @throws LanguageError */
+/** The bytes of one value; the caller must not change them. @throws LanguageError */
 export function encodeValue(type: ValueType, length: number, text: string): Uint8Array {
   let bytes: Uint8Array | null = null;
   if (type.form === "address") {
@@ -207,7 +206,7 @@ function wrongValue(type: ValueType, length: number, text: string): LanguageErro
   return new LanguageError(`"${clip(text)}" is no ${type.name}`, `expected ${expected}`);
 }
 
-/** As the kernel has it for interfaces (dev_valid_name), and without nft's "*". */
+/** The name of an interface as the kernel allows it (dev_valid_name), without nft's "*". */
 function encodeName(text: string, length: number): Uint8Array | null {
   const bytes = new TextEncoder().encode(text);
   if (bytes.length === 0 || bytes.length >= length || text === "." || text === "..") return null;
@@ -220,7 +219,7 @@ function encodeName(text: string, length: number): Uint8Array | null {
   return padded;
 }
 
-/** A number or a name of one; of flags also several with commas between them. Null if it is none or has no room. */
+/** A number or its name; for flags also several with commas between them. Null for any other text, or a number too large. */
 function encodeNumber(type: ValueType, text: string, length: number): Uint8Array | null {
   const number = type.form === "flags" ? flagsOf(type, text) : numberOf(type, text);
   if (number < 0 || (length < 4 && number >>> (8 * length) !== 0)) return null;
@@ -277,7 +276,7 @@ export function encodeValues(fields: readonly Field[], text: string): Uint8Array
   return bytes;
 }
 
-/** The text of a set's key or data; what is no value of its type is shown as hex digits. */
+/** The text of a set's key or data. Bytes that are no value of their type are shown as hex digits. */
 export function decodeValues(fields: readonly Field[], bytes: Uint8Array): string {
   const parts: string[] = [];
   let offset = 0;

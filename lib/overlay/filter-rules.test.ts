@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { compileRule } from "../filter/language.ts";
 import { type Prefix, parsePrefix } from "../ip/address.ts";
 import { NFPROTO_INET } from "../netlink/nftables/objects.ts";
-import { filterChains, filterComment, filterTable, type Judged, needsFilter } from "./filter-rules.ts";
+import { filterTable, type Judged, needsFilter, overlayTable } from "./filter-rules.ts";
 import type { OverlaySettings } from "./settings.ts";
 import { FileSource } from "./sources/file.ts";
 
@@ -30,9 +30,9 @@ const SETTINGS: OverlaySettings = {
 };
 
 const rulesOf = (settings: OverlaySettings, judged: Judged = "vni"): Record<string, readonly string[]> =>
-  Object.fromEntries(filterChains(settings, judged).map((chain) => [chain.name, chain.rules]));
+  Object.fromEntries(overlayTable(settings, judged).chains.map((chain) => [chain.name, chain.rules]));
 
-const comment = (settings: OverlaySettings): string => filterComment(settings, filterChains(settings, "vni"));
+const comment = (settings: OverlaySettings): string => overlayTable(settings, "vni").comment;
 
 describe("the overlay's rules", () => {
   test("drop strangers' packets, skip conntrack, and translate only what leaves the cluster", () => {

@@ -1,11 +1,14 @@
 /**
- * The overlay's table in the packet filter, in nft's syntax: fixed rules, and the peers' addresses as elements of two sets.
- * How many pods there are makes no difference. Pure.
+ * The overlay's table in the packet filter, in nft's syntax: rules that follow from the configuration, and the peers'
+ * addresses as elements of two sets. Its size does not depend on the number of pods. Pure.
  */
-import { createHash } from "node:crypto";
+import {
+  type ChainDefinition,
+  digestOf,
+  type SetDefinition,
+  type TableDefinition,
+} from "../filter/table-definition.ts";
 import { formatPrefix, type Prefix, parseAddress } from "../ip/address.ts";
-import type { NftHook } from "../netlink/nftables/objects.ts";
-import { hexOf } from "../text.ts";
 import { deviceName, type OverlaySettings, TABLE_PREFIX } from "./settings.ts";
 
 const NF_INET_PRE_ROUTING = 0;
@@ -16,17 +19,17 @@ const NF_INET_POST_ROUTING = 4;
 
 /* enum nf_ip_hook_priorities in linux/netfilter_ipv4.h */
 const PRIORITY_RAW = -300;
-/** What of a network's name goes into a comment of 128 bytes. */
-const MAX_NETWORK = 64;
 const PRIORITY_AFTER_SRCNAT = 110;
+/** How much of a network's name the comment of 128 bytes has room for. */
+const MAX_NETWORK = 64;
 
-export interface OverlayChain {
-  readonly name: string;
-  readonly hook: NftHook;
-  readonly rules: readonly string[];
-}
+/** The peers' addresses. */
+const SETS: readonly SetDefinition[] = [
+  { name: "peers4", key: "ipv4_addr", data: "" },
+  { name: "peers6", key: "ipv6_addr", data: "" },
+];
 
-/** Which packets to the port are judged: those of the VNI, or, where the device takes every VNI, all. */
+/** Which packets to the port the rules are for: those with the VNI, or all if the device accepts every VNI. */
 export type Judged = "vni" | "port";
 
 /** The table's name: `nft list table inet podwire_overlay1`. */
@@ -34,14 +37,27 @@ export function filterTable(settings: OverlaySettings): string {
   return `${TABLE_PREFIX}${settings.vni}`;
 }
 
-/** Whether the packet filter has anything to do for the overlay. */
+/** Whether the configuration needs the table. */
 export function needsFilter(settings: OverlaySettings): boolean {
   return settings.peersOnly || settings.masquerade;
 }
 
-/** The chains of the table with their rules. */
-export function filterChains(settings: OverlaySettings, judged: Judged): OverlayChain[] {
-  const chains: OverlayChain[] = [];
+/** The definition of the table. */
+export function overlayTable(settings: OverlaySettings, judged: Judged): TableDefinition {
+  const chains = chainsFor(settings, judged);
+  return {
+    family: "inet",
+    name: filterTable(settings),
+    comment: `podwire overlay ${digestOf(SETS, chains)} ${settings.network.slice(0, MAX_NETWORK)}`,
+    /* Each chain keeps packets of strangers out: every call notices a rule that is missing. */
+    stateCheck: "every base chain",
+    sets: SETS,
+    chains,
+  };
+}
+
+function chainsFor(settings: OverlaySettings, judged: Judged): ChainDefinition[] {
+  const chains: ChainDefinition[] = [];
   const add = (name: string, type: string, hook: number, priority: number, rules: readonly string[]): void => {
     if (rules.length > 0) chains.push({ name, hook: { type, hook, priority }, rules });
   };
@@ -70,44 +86,44 @@ function vniIs(operator: "" | "!= ", settings: OverlaySettings): string {
 }
 
 /**
- * Lets packets of other overlays on the port go. Without a match on the VNI in what follows: a first fragment that ends
- * before the VNI has none to compare, and is judged as ours.
+ * Accepts packets of other overlays on the port. The rules after it do not match the VNI: a first fragment that ends before
+ * the VNI must be treated as ours.
  */
 function othersPass(settings: OverlaySettings, judged: Judged): string[] {
   return judged === "vni" ? [`${portOf(settings)} ${vniIs("!= ", settings)} accept`] : [];
 }
 
 /**
- * Whatever arrives. A packet that says to come from a peer must come by the link that leads to the peer, or a pod could
- * send it. Only here can all kernels ask for that.
+ * Rules for all packets that arrive. A packet with a peer's source address must arrive on the link that leads to the peer:
+ * otherwise a pod could send it. The hook is `prerouting` because some kernels support this test in no other.
  */
 function arriving(settings: OverlaySettings, judged: Judged): string[] {
   const { peersOnly, notrack } = settings;
   const port = portOf(settings);
-  const rules = peersOnly ? [...plain(settings)] : [];
+  const rules = peersOnly ? [...spoofed(settings)] : [];
   if (peersOnly || notrack) rules.push(...othersPass(settings, judged));
   if (peersOnly) {
-    /* A link that is named is where peers are, whatever the routes say. */
+    /* Peers are on the link that the configuration names, even if routes to them use another one. */
     const elsewhere = isPlainName(settings.underlay) ? `${port} iifname != ${settings.underlay}` : port;
     rules.push(`${elsewhere} ip saddr @peers4 fib saddr . iif oif missing drop`);
     rules.push(`${elsewhere} ip6 saddr @peers6 fib saddr . iif oif missing drop`);
   }
-  /* The packets inside are known as connections already; and a mark that asks for masquerading stays on the outer ones. */
+  /* The inner packets are tracked already. A packet mark that requests masquerading would apply to the outer packet, too. */
   if (notrack) rules.push(`${port} fib daddr type local notrack`);
   return rules;
 }
 
-/** Whether a text is a link's name, without any of what means something in a rule. */
+/** Whether a text is a link's name and has no characters that have a meaning in a rule. */
 function isPlainName(text: string): boolean {
   for (const mark of ["{", "}", ",", '"', "@", ":"]) if (text.includes(mark)) return false;
   return text !== "" && parseAddress(text) === null;
 }
 
 /**
- * Packets to this node's pods that are in no tunnel, but have a pod's address: those of other nodes' pods come out of the
- * device, unless the route to them does without it, and those of this node's come by the way that leads to them.
+ * Drops packets to this node's pods with a forged pod's source address. Packets from pods of other nodes must arrive on the
+ * overlay's device, unless the route to them does not use it; packets from pods of this node on the link that leads to them.
  */
-function plain(settings: OverlaySettings): string[] {
+function spoofed(settings: OverlaySettings): string[] {
   const device = deviceName(settings);
   const rules: string[] = [];
   for (const cidr of settings.podCidrs) {
@@ -118,7 +134,7 @@ function plain(settings: OverlaySettings): string[] {
   return rules;
 }
 
-/** What the node takes for itself, whatever address it was sent to: its own, broadcast, multicast, anycast. */
+/** Rules for packets that the node accepts for itself, sent to its own address, broadcast, multicast or anycast. */
 function delivered(settings: OverlaySettings, judged: Judged): string[] {
   const port = portOf(settings);
   return [
@@ -130,8 +146,8 @@ function delivered(settings: OverlaySettings, judged: Judged): string[] {
 }
 
 /**
- * What the node would pass on: a pod's packet to another node's port leaves with this node's address, which is a peer
- * there. Peers' own packets pass, for a node that is a router between them.
+ * Rules for packets that the node would forward. A pod's packet to the port of another node would leave with this node's
+ * address, which the other node trusts. Packets from peers are accepted: the node may be a router between them.
  */
 function forwarded(settings: OverlaySettings, judged: Judged): string[] {
   const port = portOf(settings);
@@ -142,15 +158,15 @@ function forwarded(settings: OverlaySettings, judged: Judged): string[] {
     `${port} ip6 daddr @peers6 ip6 saddr != @peers6 drop`,
   ];
   if (!settings.masquerade) return rules;
-  /* A peer has more addresses than the list tells. Nobody can answer such a packet: the answer would come to this node. */
+  /* A peer has addresses that are not in the list. Replies to these packets would reach this node and not the pod. */
   for (const cidr of settings.exempt) rules.push(`${port} ${protocol(cidr)} daddr ${formatPrefix(cidr)} accept`);
   for (const cidr of settings.podCidrs) rules.push(`${port} ${protocol(cidr)} saddr ${formatPrefix(cidr)} drop`);
   return rules;
 }
 
 /**
- * No peer's packet comes by way of a Service. Only where connections are tracked anyway: a rule that asks for them makes
- * the kernel track them.
+ * Drops packets that a Service has redirected to the port: peers send none. Only with masquerading: a rule that matches
+ * connections makes the kernel track them, and without masquerading nothing else does.
  */
 function translated(settings: OverlaySettings): string[] {
   return settings.masquerade ? [`${portOf(settings)} ct status dnat drop`] : [];
@@ -168,11 +184,4 @@ function masqueradeRules(settings: OverlaySettings): string[] {
 
 function protocol(cidr: Prefix): string {
   return cidr.address.family === 4 ? "ip" : "ip6";
-}
-
-/** The table's comment, which changes with its rules: a table with another one is replaced. */
-export function filterComment(settings: OverlaySettings, chains: readonly OverlayChain[]): string {
-  const text = chains.map((chain) => [chain.name, ...chain.rules].join("\n")).join("\n");
-  const digest = createHash("sha256").update(text).digest();
-  return `podwire overlay ${hexOf(digest.subarray(0, 8), "")} ${settings.network.slice(0, MAX_NETWORK)}`;
 }

@@ -1,7 +1,7 @@
 /** The commands of each kind, as a person would type them. */
 import { expect, test } from "vitest";
-import { masqueradeRules } from "../filter/iptables-rules.ts";
-import { nftablesRecord, ownerComment } from "../filter/record.ts";
+import { masqueradePlan } from "../filter/iptables-rules.ts";
+import { emptyRecord, type FilterRecord, ownerComment } from "../filter/record.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import { type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { type KernelObject, kindOf } from "./objects.ts";
@@ -14,17 +14,13 @@ const queue = { packets: 32, targetUs: 12_112, intervalUs: 100_000 };
 const owner = { network: "net", containerId: "id", ifname: "eth0", plugin: "portmap" };
 const inside = (line: string) => `nsenter --net=${NETNS} ${line}`;
 
-const record = nftablesRecord(
-  owner,
-  NO_NAMESPACE,
-  0,
-  [{ table: "inet", name: "conditions-1", rules: ["ip saddr 192.0.2.0/24 goto translate"] }],
-  [
-    { table: "inet", set: "hostports4", key: "tcp . 8080", data: "10.88.0.5 . 80" },
-    { table: "inet", set: "localnet_links", key: "cni0", data: "" },
-  ],
-);
-const masquerade = masqueradeRules(owner, [prefix("10.88.0.5/24")], [], 4);
+const record: FilterRecord = {
+  ...emptyRecord(owner, NO_NAMESPACE, 0),
+  chains: [{ table: "inet", name: "conditions-1", rules: ["ip saddr 192.0.2.0/24 goto translate"] }],
+  ports: [{ protocol: "tcp", hostPort: 8080, hostIp: null, pod: prefix("10.88.0.5/32").address, containerPort: 80 }],
+  elements: [{ table: "inet", set: "localnet_links", key: "cni0", data: "" }],
+};
+const masquerade = masqueradePlan(owner, [prefix("10.88.0.5/24")], [], 4);
 
 const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
   [
@@ -127,7 +123,7 @@ test.each(CASES)("$kind", (object, expected) => {
 test("the rules of iptables", () => {
   const lines = kindOf({
     kind: "filter",
-    record: { ...record, chains: [], elements: [], iptables: [masquerade] },
+    record: { ...record, chains: [], ports: [], elements: [], iptables: [masquerade] },
     lastWins: false,
   }).commands(NETNS);
   expect(lines[0]).toMatch(/^iptables -t nat -N CNI-[0-9a-f]+$/);

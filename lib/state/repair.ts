@@ -1,9 +1,10 @@
-/** `<plugin> repair`: putting back what somebody else has flushed, without any attachment's configuration. */
+/** `<plugin> repair`: puts back what other programs have flushed, without the configuration of any attachment. */
+import { neighbourElement } from "../filter/hostport-elements.ts";
 import { bridgedTrafficIsFiltered } from "../filter/kube-proxy.ts";
 import type { FilterElement, FilterRecord } from "../filter/record.ts";
 import { liveRecords } from "../filter/restore.ts";
 import { RecordStore } from "../filter/store.ts";
-import { formatAddress, parseAddress } from "../ip/address.ts";
+import { parseAddress } from "../ip/address.ts";
 import { textAt } from "../lists.ts";
 import { getLinkByIndex } from "../netlink/link.ts";
 import { getRouteLink } from "../netlink/route.ts";
@@ -12,10 +13,10 @@ import { Kernel, kernelRefused } from "./kernel.ts";
 import { restoreFilter } from "./kinds/filter.ts";
 
 /**
- * Puts back whatever is missing of the packet filter for the attachments that live in the process's network namespace, and
- * follows the setting of br_netfilter: pods whose ports were published while bridges handed their traffic to the packet
- * filter need their neighbours masqueraded once they do not.
- * @returns whether anything was missing or is different now
+ * Puts back whatever is missing of the packet filter for the live attachments of the process's network namespace. It also
+ * follows the setting of br_netfilter: when bridges stop passing their traffic to the packet filter, the neighbours of pods
+ * with published ports must be masqueraded.
+ * @returns whether anything was missing or has changed
  * @throws CniError 100, 11
  */
 export function repair(): boolean {
@@ -37,18 +38,18 @@ export function repair(): boolean {
   }
 }
 
-/** What portmap has in nf_tables for the attachments that live. */
+/** The records of published ports in nf_tables of live attachments. */
 function published(): FilterRecord[] {
   const store = RecordStore.open(false);
   if (store === null) return [];
   try {
-    return liveRecords(store, "").filter((record) => record.owner.plugin === "portmap" && record.elements.length > 0);
+    return liveRecords(store, "").filter((record) => record.owner.plugin === "portmap" && record.ports.length > 0);
   } finally {
     store.close();
   }
 }
 
-/** A record with the elements for neighbours that it needs as things are; null if it has just those. */
+/** A record with the elements for neighbours that it needs now; null if it has exactly these. */
 function withNeighbours(kernel: Kernel, record: FilterRecord): FilterRecord | null {
   const needed = neighboursOf(kernel, record);
   const others = record.elements.filter((element) => !element.set.startsWith("same_link"));
@@ -61,7 +62,7 @@ function holds(record: FilterRecord, wanted: FilterElement): boolean {
   return record.elements.some(({ set, key }) => set === wanted.set && key === wanted.key);
 }
 
-/** Pods that reach themselves by their ports have an element in `hairpin`: the same ones have neighbours to think of. */
+/** The elements for neighbours that a record needs: for each of its pods with an element in `hairpin`. */
 function neighboursOf(kernel: Kernel, record: FilterRecord): FilterElement[] {
   const elements: FilterElement[] = [];
   for (const { set, key } of record.elements) {
@@ -69,12 +70,7 @@ function neighboursOf(kernel: Kernel, record: FilterRecord): FilterElement[] {
     if (pod === null || bridgedTrafficIsFiltered(pod.family)) continue;
     const link = getLinkByIndex(kernel.host, getRouteLink(kernel.host, pod));
     if (link === null || link.kind !== "bridge") continue;
-    elements.push({
-      table: "inet",
-      set: `same_link${pod.family}`,
-      key: `${formatAddress(pod)} . ${link.name}`,
-      data: "",
-    });
+    elements.push(neighbourElement(pod, link.name));
   }
   return elements;
 }

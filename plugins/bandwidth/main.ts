@@ -8,10 +8,10 @@ import { EMPTY_RESULT, type Result, type ResultInterface, resultInterface } from
 import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, INVALID_CONFIG, KERNEL_REFUSED } from "../../lib/errors.ts";
-import { sha512 } from "../../lib/filter/sha512.ts";
 import { warn } from "../../lib/host/io.ts";
 import { canonicalMac } from "../../lib/ip/mac.ts";
 import { getLinkByIndex, getLinkByName, type Link, listLinks } from "../../lib/netlink/link.ts";
+import { sha512 } from "../../lib/sha512.ts";
 import { apply, undo } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { hostEndOf, vethInto } from "../../lib/state/host-end.ts";

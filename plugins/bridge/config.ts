@@ -6,7 +6,7 @@ import type { Fields } from "../../lib/cni/fields.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import type { Dns } from "../../lib/cni/result.ts";
 import { CniError, INVALID_ENVIRONMENT } from "../../lib/errors.ts";
-import type { Backend } from "../../lib/filter/backend.ts";
+import type { BackendName } from "../../lib/filter/choose-backend.ts";
 import { type Prefix, parsePrefix } from "../../lib/ip/address.ts";
 import { isUnicastMac, parseMac } from "../../lib/ip/mac.ts";
 import type { VlanRange } from "../../lib/netlink/vlan.ts";
@@ -34,7 +34,7 @@ export interface BridgeConfig {
   readonly portIsolation: boolean;
   readonly ipMasq: boolean;
   /** "" leaves the choice to what the kernel has. */
-  readonly ipMasqBackend: Backend | "";
+  readonly ipMasqBackend: BackendName | "";
   /** Destinations outside the pod's own network that see the pod's address all the same. */
   readonly nonMasqueradeCidrs: readonly Prefix[];
   readonly macSpoofCheck: boolean;
@@ -130,7 +130,7 @@ function bridgeName(fields: Fields): string {
   return name;
 }
 
-function readBackend(fields: Fields): Backend | "" {
+function readBackend(fields: Fields): BackendName | "" {
   const backend = fields.string("ipMasqBackend", "");
   if (backend === "" || backend === "nftables" || backend === "iptables") return backend;
   throw fields.invalid("ipMasqBackend", `unknown ipmasq backend "${clip(backend)}": it is "nftables" or "iptables"`);

@@ -2,7 +2,7 @@
 import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import { type Result, resultInterface } from "../../lib/cni/result.ts";
-import { type Backend, chooseBackend } from "../../lib/filter/backend.ts";
+import { type BackendName, chooseBackend } from "../../lib/filter/choose-backend.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import { type Namespace, type NamespaceIdentity, NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { parseMac } from "../../lib/ip/mac.ts";
@@ -20,7 +20,7 @@ export function planInput(
   config: BridgeConfig,
   lease: Result,
   kernel: Kernel,
-  masqueradeBackend: Backend,
+  masqueradeBackend: BackendName,
 ): PlanInput {
   const ips = completeGateways(config, lease.ips);
   return {
@@ -68,7 +68,7 @@ export function inputOfResult(kernel: Kernel, call: Call, config: BridgeConfig, 
 }
 
 /** The backend that masquerades. @throws CniError 100 if there is none */
-export function masqueradeBackend(kernel: Kernel, config: BridgeConfig): Backend {
+export function masqueradeBackend(kernel: Kernel, config: BridgeConfig): BackendName {
   return config.ipMasq ? chooseBackend(kernel.filter, config.ipMasqBackend).backend : "nftables";
 }
 

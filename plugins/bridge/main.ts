@@ -14,7 +14,7 @@ import {
 } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
-import { checkBackend } from "../../lib/filter/backend.ts";
+import { checkBackend } from "../../lib/filter/choose-backend.ts";
 import { serviceNote } from "../../lib/filter/kube-proxy.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { quietly, warn } from "../../lib/host/io.ts";
@@ -227,7 +227,7 @@ function status(call: Call): void {
     if (link !== null && config.isGateway) checkGatewayAddresses(kernel, call, config);
     const ports = link === null ? 0 : listLinks(kernel.host, "veth", link.index).length;
     if (ports > 0) applyGuard(kernel);
-    const note = config.isGateway ? serviceNote(kernel.filter.tables.socket) : "";
+    const note = config.isGateway ? serviceNote(kernel.filter.socket) : "";
     if (note !== "") warn(`bridge: ${note}\n`);
     if (ports >= MAX_PORTS) {
       throw notAvailable(`bridge ${config.bridge} is full`, `it has ${ports} ports of at most ${MAX_PORTS}`);

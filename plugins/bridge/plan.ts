@@ -11,11 +11,17 @@ import {
 } from "../../lib/cni/result.ts";
 import { checkRouteFamilies } from "../../lib/cni/result-decode.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
-import type { Backend } from "../../lib/filter/backend.ts";
+import type { BackendName } from "../../lib/filter/choose-backend.ts";
 import type { IptablesPlan } from "../../lib/filter/iptables-plan.ts";
-import { masqueradeRules } from "../../lib/filter/iptables-rules.ts";
+import { masqueradePlan } from "../../lib/filter/iptables-rules.ts";
 import { masqueradeChain, masqueradeElements } from "../../lib/filter/masquerade.ts";
-import type { FilterChain, FilterElement, FilterOwner, FilterRecord } from "../../lib/filter/record.ts";
+import {
+  emptyRecord,
+  type FilterChain,
+  type FilterElement,
+  type FilterOwner,
+  type FilterRecord,
+} from "../../lib/filter/record.ts";
 import { isolationElements, sourceCheckElements } from "../../lib/filter/source-check.ts";
 import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import {
@@ -45,7 +51,7 @@ export interface PlanInput {
   /** The container's addresses, each with the gateway filled in that it is to have (`completeGateways`). */
   readonly ips: readonly ResultIp[];
   readonly routes: readonly ResultRoute[];
-  readonly masqueradeBackend: Backend;
+  readonly masqueradeBackend: BackendName;
   readonly owner: FilterOwner;
   /** The container's namespace and the milliseconds since boot, for the record of what the packet filter holds. */
   readonly netns: NamespaceIdentity;
@@ -161,7 +167,7 @@ function filterRecord(input: PlanInput): FilterRecord | null {
   if (config.ipMasq && input.masqueradeBackend === "iptables") {
     for (const family of [4, 6] as Family[]) {
       const own = addresses.filter((prefix) => prefix.address.family === family);
-      if (own.length > 0) iptables.push(masqueradeRules(owner, own, config.nonMasqueradeCidrs, family));
+      if (own.length > 0) iptables.push(masqueradePlan(owner, own, config.nonMasqueradeCidrs, family));
     }
   } else if (config.ipMasq && addresses.length > 0) {
     const chain = masqueradeChain(owner.network, addresses, config.nonMasqueradeCidrs);
@@ -183,7 +189,7 @@ function filterRecord(input: PlanInput): FilterRecord | null {
     );
   }
   if (elements.length === 0 && iptables.length === 0) return null;
-  return { owner, netns, timeMs, chains, elements, iptables, claims: [], heirs: [] };
+  return { ...emptyRecord(owner, netns, timeMs), chains, elements, iptables };
 }
 
 /** The result's interfaces: bridge, host end, container end, and the VLAN's gateway link where there is one. */

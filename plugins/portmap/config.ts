@@ -11,7 +11,7 @@ import { asciiLower, clip } from "../../lib/text.ts";
 export type Protocol = "tcp" | "udp" | "sctp";
 
 /** "" leaves the choice to the node. */
-export type Backend = "" | "nftables" | "iptables";
+export type WantedBackend = "" | "nftables" | "iptables";
 
 /** One port of the host that leads to one of the container. */
 export interface Mapping {
@@ -29,7 +29,7 @@ export interface Mapping {
 /** Everything the configuration says, ready for use. */
 export interface PortmapConfig {
   /** The backend that the configuration asks for or whose language it is written in; "" if any will do. */
-  readonly backend: Backend;
+  readonly backend: WantedBackend;
   /** Whether the source address is replaced where the reply would not find its way back otherwise. */
   readonly snat: boolean;
   /** Whether it is replaced for all mapped traffic. */
@@ -159,7 +159,7 @@ function readBackend(
   chain: string,
   conditions4: readonly string[],
   conditions6: readonly string[],
-): Backend {
+): WantedBackend {
   const given = fields.string("backend", "");
   if (given !== "" && given !== "nftables" && given !== "iptables") {
     throw fields.invalid("backend", `unrecognized backend "${clip(given)}": expected "nftables" or "iptables"`);
@@ -169,7 +169,7 @@ function readBackend(
   if (chain !== "") iptables.push("externalSetMarkChain");
   if (conditions4.length > 0) (isIptables(conditions4) ? iptables : nftables).push("conditionsV4");
   if (conditions6.length > 0) (isIptables(conditions6) ? iptables : nftables).push("conditionsV6");
-  let backend: Backend = "";
+  let backend: WantedBackend = "";
   if (given === "iptables" || (given === "" && iptables.length > 0)) backend = "iptables";
   else if (given === "nftables" || nftables.length > 0) backend = "nftables";
   const foreign = backend === "iptables" ? nftables : iptables;

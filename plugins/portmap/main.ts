@@ -8,7 +8,7 @@ import type { Result } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, CONFLICT, INVALID_CONFIG } from "../../lib/errors.ts";
-import { type Backend, checkBackend, chooseBackend } from "../../lib/filter/backend.ts";
+import { type BackendName, checkBackend, chooseBackend } from "../../lib/filter/choose-backend.ts";
 import type { ListenerPort } from "../../lib/filter/hostports.ts";
 import { bridgedTrafficIsFiltered } from "../../lib/filter/kube-proxy.ts";
 import { compileConditions } from "../../lib/filter/language.ts";
@@ -198,11 +198,17 @@ function listenersBeside(config: PortmapConfig, pod: readonly PodAddress[], cont
   return kept;
 }
 
-function backendOf(kernel: Kernel, config: PortmapConfig): Backend {
+function backendOf(kernel: Kernel, config: PortmapConfig): BackendName {
   return chooseBackend(kernel.filter, config.backend).backend;
 }
 
-function planInput(kernel: Kernel, call: Call, config: PortmapConfig, previous: Result, backend: Backend): PlanInput {
+function planInput(
+  kernel: Kernel,
+  call: Call,
+  config: PortmapConfig,
+  previous: Result,
+  backend: BackendName,
+): PlanInput {
   const pod: PodAddress[] = [];
   let reflectingPort = "";
   const links: Link[] = [];

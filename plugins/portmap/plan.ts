@@ -4,17 +4,18 @@
  */
 
 import type { Result } from "../../lib/cni/result.ts";
-import type { Backend } from "../../lib/filter/backend.ts";
-import { type HostPort, hostPortElements, isHostPort, type ListenerPort } from "../../lib/filter/hostports.ts";
+import type { BackendName } from "../../lib/filter/choose-backend.ts";
+import { companionElements } from "../../lib/filter/hostport-elements.ts";
+import type { HostPort, ListenerPort } from "../../lib/filter/hostports.ts";
 import type { IptablesPlan } from "../../lib/filter/iptables-plan.ts";
-import { hostPortRules } from "../../lib/filter/iptables-rules.ts";
+import { hostPortPlan } from "../../lib/filter/iptables-rules.ts";
 import { sharedChainName } from "../../lib/filter/masquerade.ts";
 import {
+  emptyRecord,
   type FilterChain,
   type FilterElement,
   type FilterOwner,
   type FilterRecord,
-  nftablesRecord,
 } from "../../lib/filter/record.ts";
 import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import type { Address, Family, Prefix } from "../../lib/ip/address.ts";
@@ -35,7 +36,7 @@ export interface PodAddress {
 /** What a plan is made from. */
 export interface PlanInput {
   readonly config: PortmapConfig;
-  readonly backend: Backend;
+  readonly backend: BackendName;
   readonly owner: FilterOwner;
   /** At most one of each family. */
   readonly pod: readonly PodAddress[];
@@ -90,26 +91,33 @@ export function planPortmap(input: PlanInput): KernelObject[] {
     plan.push({ kind: "localnet", link, required: isForLocalhost(config, pod) });
   }
   if (config.snat && input.reflectingPort !== "") plan.push({ kind: "hairpin", port: input.reflectingPort });
-  const ports: HostPort[] = [];
-  for (const pod of input.pod) ports.push(...hostPortsOf(config, pod.address.address));
-  plan.push({ kind: "flows", ports });
+  plan.push({ kind: "flows", ports: publishedPorts(input) });
   return plan;
 }
 
 function nftablesOf(input: PlanInput): FilterRecord | null {
   const { config, owner } = input;
   const chain = conditionsChain(config, owner.network);
-  const elements = elementsOf(input, chain === null ? "" : chain.name);
-  if (elements.length === 0) return null;
-  return nftablesRecord(owner, input.netns, input.timeMs, chain === null ? [] : [chain], elements);
+  const ports = publishedPorts(input);
+  if (ports.length === 0) return null;
+  const elements = elementsBesidePorts(input, chain === null ? "" : chain.name);
+  const record = emptyRecord(owner, input.netns, input.timeMs);
+  return { ...record, chains: chain === null ? [] : [chain], ports, elements };
 }
 
-function elementsOf(input: PlanInput, conditions: string): FilterElement[] {
+/** The ports of all addresses of the pod. */
+function publishedPorts(input: PlanInput): HostPort[] {
+  const ports: HostPort[] = [];
+  for (const pod of input.pod) ports.push(...hostPortsOf(input.config, pod.address.address));
+  return ports;
+}
+
+function elementsBesidePorts(input: PlanInput, conditions: string): FilterElement[] {
   const { config } = input;
   const elements: FilterElement[] = [];
   for (const pod of input.pod) {
     elements.push(
-      ...hostPortElements(hostPortsOf(config, pod.address.address), {
+      ...companionElements(hostPortsOf(config, pod.address.address), {
         conditions,
         snat: config.snat,
         masqAll: config.masqAll,
@@ -129,7 +137,7 @@ function iptablesOf(input: PlanInput): FilterRecord | null {
     const ports = hostPortsOf(config, pod.address.address);
     if (ports.length === 0) continue;
     iptables.push(
-      hostPortRules(owner, pod.address, ports, {
+      hostPortPlan(owner, pod.address, ports, {
         conditions: pod.address.address.family === 4 ? config.conditions4 : config.conditions6,
         snat: config.snat,
         masqAll: config.masqAll,
@@ -144,8 +152,7 @@ function iptablesOf(input: PlanInput): FilterRecord | null {
     );
   }
   if (iptables.length === 0) return null;
-  const claims = elementsOf(input, "").filter((element) => isHostPort(element));
-  return { owner, netns, timeMs, chains: [], elements: [], iptables, claims, heirs: [] };
+  return { ...emptyRecord(owner, netns, timeMs), iptables, claims: publishedPorts(input) };
 }
 
 /** The network's conditions as a chain of its own; null without any. */

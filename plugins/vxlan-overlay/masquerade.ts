@@ -2,7 +2,7 @@
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
 import { type FilterOwner, type FilterRecord, recordName } from "../../lib/filter/record.ts";
-import { formatRecord } from "../../lib/filter/record-text.ts";
+import { formatFilterRecord } from "../../lib/filter/record-text.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { contains, formatPrefix, type Prefix, parsePrefix } from "../../lib/ip/address.ts";
 
@@ -50,7 +50,7 @@ function masquerades(record: FilterRecord): boolean {
 
 /** Whether one of the networks in the record's rules contains another one. */
 function isExempt(record: FilterRecord, cidr: Prefix): boolean {
-  for (const line of formatRecord(record).split("\n")) {
+  for (const line of formatFilterRecord(record).split("\n")) {
     for (const word of line.split(" ")) {
       const named = word.includes("/") ? parsePrefix(word) : null;
       if (named !== null && named.length <= cidr.length && contains(named, cidr.address)) return true;

@@ -189,7 +189,7 @@ export const LIBRARY: readonly Area[] = [
       shown(
         "names are hashes that never change",
         "lib/state/names: are for ever",
-        "lib/filter/sha512: the digests of the standard's examples",
+        "lib/sha512: the digests of the standard's examples",
         "lib/filter/iptables-rules: are the reference's for a container's first interface",
       ),
       absent("sysctl names with dots and with slashes", "there is no option that names a sysctl"),

@@ -12,7 +12,7 @@ import { applyGuard } from "./guard.ts";
 export interface FilterObject {
   readonly kind: "filter";
   readonly record: FilterRecord;
-  /** Whether host ports that live attachments hold are taken over instead of being refused. */
+  /** Whether host ports that live attachments have are taken from them; otherwise that is an error. */
   readonly lastWins: boolean;
 }
 
@@ -54,7 +54,7 @@ export class FilterKind extends Kind {
 const SHOWN = 3;
 
 /**
- * Puts back whatever is missing of the packet filter for the attachments that live in the host's namespace.
+ * Puts back whatever is missing of the packet filter for the live attachments of the host namespace.
  * @returns whether anything was missing
  * @throws CniError 100, 11
  */

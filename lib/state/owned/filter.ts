@@ -1,5 +1,4 @@
 /** What an attachment has in the packet filter. */
-import { hostPortsIn } from "../../filter/hostports.ts";
 import { attachmentHash, type FilterRecord, ownerHash } from "../../filter/record.ts";
 import { recordRemovalCommands } from "../../filter/record-commands.ts";
 import type { ReferencePart } from "../../filter/reference.ts";
@@ -11,9 +10,9 @@ import { Owned, type Removal } from "../owned.ts";
 export interface FilterOwnership {
   /** The plugin whose part it is. */
   readonly plugin: string;
-  /** Of what the reference's plugins make: the parts that are this plugin's. */
+  /** The parts of what the reference plugins make that this plugin replaces. */
   readonly reference: readonly ReferencePart[];
-  /** Whether it is looked for in all our sets if its record is gone. */
+  /** Whether all our sets are searched for it if it has no record. */
   readonly search: boolean;
 }
 
@@ -79,8 +78,8 @@ function removalCommands(records: readonly FilterRecord[]): string[] {
   return lines;
 }
 
-/** Connections to ports that are not published any more would still be translated. */
+/** The kernel would go on translating connections to ports that are not published any more. */
 function forgetTranslated(kernel: Kernel, record: FilterRecord): void {
-  const ports = hostPortsIn([...record.elements, ...record.claims]);
+  const ports = [...record.ports, ...record.claims];
   if (ports.length > 0) kernel.filter.forgetTranslated(ports);
 }

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { hexOf } from "../text.ts";
 import { sha512 } from "./sha512.ts";
+import { hexOf } from "./text.ts";
 
 const expected = (text: string): string => createHash("sha512").update(text).digest("hex");
 

@@ -1,5 +1,5 @@
 /** SHA-512 (FIPS 180-4), for texts of a few dozen bytes: the reference suite names its chains by it. Pure. */
-import { parseHex } from "../text.ts";
+import { parseHex } from "./text.ts";
 
 /** The round constants, and behind them the initial state: fractions of roots of primes (sections 4.2.3 and 5.3.5). */
 const CONSTANTS =
