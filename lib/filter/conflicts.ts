@@ -66,8 +66,10 @@ export function findConflicts(
     if (holder !== null) add({ port, comment: holder.comment });
     const other = overlaps[i] ?? null;
     if (other === null) continue;
-    if (isPortElement(other.element)) add({ port: { ...port, hostIp: null }, comment: other.comment });
-    else for (const conflict of conflictsOfAddresses(tables, port)) add(conflict);
+    if (isPortElement(other.element)) {
+      const { protocol, hostPort, containerPort, pod } = port;
+      add({ port: { protocol, hostIp: null, hostPort, containerPort, pod }, comment: other.comment });
+    } else for (const conflict of conflictsOfAddresses(tables, port)) add(conflict);
   }
   return groups;
 }
