@@ -2,7 +2,7 @@
  * The build rewrites the compiler's LLVM code and leaves out the runtime's collector of cycles (hack/toolchain). So the same
  * calls are made with three executables, and must have the same answers and effects:
  * - the product, as it is installed;
- * - plain: the compiler's code as it is, with the runtime's own collector;
+ * - plain: the compiler's code, only marked to be optimised for size, with the runtime's own collector;
  * - poisoned: the product with a heap on which freed memory cannot be used unnoticed.
  * `make comparison` builds the last two.
  */
@@ -15,7 +15,7 @@ import { comparisonDirectory } from "./comparison.ts";
 import type { Observation } from "./observation.ts";
 
 const SEED = Number(process.env.PODWIRE_FUZZ_SEED ?? 20260101);
-const BATCHES = 8;
+const BATCHES = 6;
 /** In each batch. */
 const SPOILT = 300;
 const LIVES = 12;
