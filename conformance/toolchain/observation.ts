@@ -1,6 +1,7 @@
 /** What can be seen of a call: its answer, and the state of node and pod. As text, so that two programs can be compared. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { patience } from "../call.ts";
 import { PLACES } from "../protocol/fuzz-places.ts";
 import { type Execution, execute } from "../starter.ts";
 
@@ -37,26 +38,26 @@ const STATE = `
   find /run/podwire /var/lib/fuzz /var/lib/cni -type f -exec grep -H '' {} + 2> /dev/null | sort
   nsenter --net=${PLACES.netns} sh -c "$POD"`;
 
-/** The state as lines, without what depends on when the kernel or a reader came by. */
+/** The state as lines, without what depends on when the kernel or a reader came by. @throws Error if it cannot be read */
 export async function stateOf(): Promise<string> {
   const env = { LOOK, POD: NETWORK, PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
-  const { stdout } = await execute({ file: "/bin/sh", args: ["-c", STATE], env, stdin: "", timeoutMs: LIMIT_MS });
-  return stdout.split("\n").flatMap(objects).map(plain).map(settled).join("\n");
+  const command = { file: "/bin/sh", args: ["-c", STATE], env, stdin: "", timeoutMs: LIMIT_MS * patience };
+  const { stdout, stderr, exitCode } = await execute(command);
+  if (exitCode !== 0) throw new Error(`cannot read the state (${exitCode ?? "too slow"}): ${stderr}`);
+  return stdout.split("\n").flatMap(objects).join("\n");
 }
 
 /** The objects of a JSON array as sorted lines; another line as it is. */
 function objects(line: string): string[] {
-  if (!line.startsWith("[")) return [line];
-  return (JSON.parse(line) as unknown[])
-    .filter((object) => !isKernels(object as { dst?: unknown }))
-    .map((object) => JSON.stringify(object))
+  if (!line.startsWith("[")) return [plain(line)];
+  return (JSON.parse(line) as object[])
+    .map((object) => plain(settled(JSON.stringify(object))))
+    .filter((text) => !KERNELS.test(text))
     .sort();
 }
 
-/** Routes that the kernel adds when it has found a link-local address to be unique. */
-function isKernels({ dst }: { readonly dst?: unknown }): boolean {
-  return typeof dst === "string" && /^(fe80|ff00)/.test(dst);
-}
+/** What the kernel adds when it finds an IPv6 address to be unique: routes, and groups in which it listens. */
+const KERNELS = /^\{"type":"\w+","dst":"(fe80|ff00)|^\{"mac":"33:33:ff:/;
 
 /** An object whose link may not have settled: carrier and duplicate address detection come later. The stamp has a time in it. */
 function settled(line: string): string {
