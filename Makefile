@@ -22,6 +22,7 @@ $(error ARCH is "$(MACHINE)": Podwire is built for amd64 and arm64)
 endif
 
 BUILD := build/$(MACHINE)
+COMPARED := $(BUILD)/comparison
 BIN := bin$(addprefix /,$(ARCH))
 SOURCES := $(shell find lib ipam plugins -name '*.ts' ! -name '*.test.ts')
 
@@ -32,20 +33,22 @@ CNI_BIN_DIR ?= /opt/cni/bin
 RELEASE := build/release
 IMAGE ?=
 
-.PHONY: build check test conformance conformance-kernels coverage demo demo-overlay fresh bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh
+.PHONY: build check test comparison conformance conformance-kernels coverage demo demo-overlay fresh bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
 test: need-test ## type check, lint, build, run all tests (as root)
 	@tsc
 	@biome check --error-on-warnings
-	@$(MAKE) --no-print-directory build release image
+	@$(MAKE) --no-print-directory build release image comparison
 	@vitest run
 
 check: need-build ## types, lint and unit tests: no root, no build
 	@tsc --incremental --tsBuildInfoFile .cache/tsc.json
 	@biome check --error-on-warnings
 	@vitest run --project unit
+
+comparison: $(addprefix $(COMPARED)/plain/,$(PLUGINS)) $(addprefix $(COMPARED)/poisoned/,$(PLUGINS)) $(COMPARED)/program.c ## what conformance/toolchain compares the executables with
 
 conformance: need-test build image ## real container runtimes with both suites of plugins, faults at every system call, a fresh machine (as root)
 	@PODWIRE_CLIENTS=all vitest run --project clients
@@ -110,14 +113,35 @@ need-build need-test need-demo need-bench need-kernels need-fresh: need-%:
 $(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/signals.o $(BUILD)/memory.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig hack/toolchain/shrink.ts hack/toolchain/cycles.c | need-build
 	@echo "compiling Podwire for $(MACHINE)"
 	@PATH="$(CURDIR)/hack/toolchain:$$PATH" SCRIPTC_CC=zigcc SCRIPTC_TARGET=$(TARGET) \
-		hack/quiet.sh scriptc build --strip --no-keep-c --ffi $(BUILD)/sys.json plugins/main.ts -o $@
+		hack/quiet.sh scriptc build --strip --keep-c --ffi $(BUILD)/sys.json plugins/main.ts -o $@
 	@touch $@
+
+C_FLAGS := -target $(TARGET) -O2 -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables
 
 # No builtins: the compiler would make calloc out of malloc and memset, in calloc itself.
 $(BUILD)/%.o: lib/sys/%.c lib/sys/sys.h package-lock.json | need-build
 	@mkdir -p $(@D)
-	@zig cc -target $(TARGET) -O2 -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables \
-		-c $< -o $@
+	@zig cc $(C_FLAGS) -c $< -o $@
+
+# The same LLVM code, linked in other ways.
+$(COMPARED)/plain/podwire $(COMPARED)/poisoned/podwire: $(COMPARED)/%/podwire: $(BUILD)/podwire hack/toolchain/link.sh $(COMPARED)/sys.o $(COMPARED)/memory.o
+	@echo "linking Podwire, $*"
+	@mkdir -p $(@D)
+	@hack/quiet.sh hack/toolchain/link.sh $* $(BUILD)/main.ll.arguments $@
+
+$(COMPARED)/sys.o: lib/sys/sys.c package-lock.json | need-build
+	@mkdir -p $(@D)
+	@zig cc $(C_FLAGS) -D_exit=checked_exit -c $< -o $@
+
+$(COMPARED)/memory.o: hack/toolchain/poison.c package-lock.json | need-build
+	@mkdir -p $(@D)
+	@zig cc $(C_FLAGS) -c $< -o $@
+
+# The program as C: hack/toolchain/boxed.ts reads the types of parameters there.
+$(COMPARED)/program.c: $(BUILD)/podwire
+	@mkdir -p $(@D)
+	@hack/quiet.sh scriptc build --emit c --ffi $(BUILD)/sys.json plugins/main.ts -o $@
+	@touch $@
 
 # The manifest names the objects beside it, so a copy of it lies beside each machine's objects.
 $(BUILD)/sys.json: lib/sys/sys.json
@@ -125,5 +149,8 @@ $(BUILD)/sys.json: lib/sys/sys.json
 	@cp $< $@
 
 $(addprefix $(BIN)/,$(PLUGINS)): $(BUILD)/podwire
+$(addprefix $(COMPARED)/plain/,$(PLUGINS)): $(COMPARED)/plain/podwire
+$(addprefix $(COMPARED)/poisoned/,$(PLUGINS)): $(COMPARED)/poisoned/podwire
+$(foreach directory,$(BIN) $(COMPARED)/plain $(COMPARED)/poisoned,$(addprefix $(directory)/,$(PLUGINS))):
 	@mkdir -p $(@D)
 	@ln -f $< $@

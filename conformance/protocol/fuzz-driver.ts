@@ -5,10 +5,10 @@
  * Arguments: seed, number of the first input, how many.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Execution, execute } from "../starter.ts";
-import type { Places } from "./configurations.ts";
+import { makePlaces, PLACES } from "./fuzz-places.ts";
 import { type FuzzInput, makeInput } from "./mutations.ts";
 
 interface Finding {
@@ -32,23 +32,11 @@ interface Report {
 /** No input may take longer: a plugin never waits for anything without limit. */
 const TIME_LIMIT_MS = 10_000;
 
-/* Fixed, so that an input is the same in every run and on every machine. */
-const PLACES: Places = {
-  bin: "/run/bin",
-  delegates: "/run/delegates",
-  netns: "/run/netns/pod",
-  dataDir: "/var/lib/fuzz/leases",
-  peersFile: "/run/peers.ndjson",
-};
 const STORES = ["/var/lib/fuzz", "/var/lib/cni"];
 
 async function main(): Promise<void> {
   const [seed, first, count] = process.argv.slice(2);
-  const made = spawnSync("ip", ["netns", "add", "pod"]);
-  if (made.status !== 0) throw new Error(`ip netns add: ${made.stderr}`);
-  mkdirSync(PLACES.delegates);
-  const echo = '#!/bin/sh\nprintf "%s" "$FUZZ_OUTPUT"\nexit "$FUZZ_STATUS"\n';
-  writeFileSync(join(PLACES.delegates, "echo"), echo, { mode: 0o755 });
+  makePlaces();
   /* A process inside shows its links without another program being started for every look. */
   const command = `nsenter --net=${PLACES.netns} sleep 600 >/dev/null 2>&1 & echo $!`;
   const watcher = Number(spawnSync("/bin/sh", ["-c", command], { encoding: "utf8" }).stdout.trim());

@@ -1,10 +1,10 @@
 /*
- * In place of the runtime's collector of reference cycles (scr_cycle.c of @scriptc/runtime, whose interface is in its
- * scr_runtime.h): none. Podwire's data are trees, and a process that ends after milliseconds can leave a cycle lying. The
- * collector costs an entry in its list with almost every release, and a walk over everything that lives now and then.
+ * Replaces the runtime's collector of reference cycles (scr_cycle.c of @scriptc/runtime; scr_runtime.h has the interface).
+ * This one collects nothing. Podwire's data are trees, and a process that lives for milliseconds can leak a cycle. The
+ * runtime's collector adds an entry to its list with almost every release, and now and then walks over all live objects.
  *
- * What the interface asks for all the same: memory that is zero, and 16 bytes in front of an object, into which compiled
- * code stores the colour of an object that it retains.
+ * What the interface requires nevertheless: zeroed memory, and 16 bytes in front of each object. Compiled code stores the
+ * colour of an object there when it retains the object.
  */
 #include "scr_runtime.h"
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { shrink } from "./shrink.ts";
 
-/** A function whose one basic block is the given lines, and what is left of it. */
+/** What remains of a function whose only basic block has the given lines. */
 function shrunk(...block: string[]): string[] {
   const code = ["define internal void @f(ptr %p) #0 { ; f", "entry:", ...block.map((line) => `  ${line}`), "}"].join(
     "\n",
@@ -16,17 +16,17 @@ const RETAIN = "%t2 = call ptr @scr_str_retain_v(ptr %t1)";
 const RELEASE = "call void @scr_str_release(ptr %t2)";
 
 describe("shrink", () => {
-  it("marks functions, and keeps their parameters", () => {
+  it("adds attributes to functions and keeps their parameters", () => {
     expect(shrink("define internal i1 @f(ptr %a, i32 %b) #0 { ; %m1.f\n  ret i1 false\n}")).toBe(
       "define internal i1 @f(ptr %a, i32 %b) noinline minsize optsize nounwind { ; %m1.f\n  ret i1 false\n}",
     );
   });
 
-  it("keeps texts that are retained and released, whatever is between", () => {
+  it("keeps the retain and release of a string, whatever is between them", () => {
     expect(shrunk(RETAIN, RELEASE)).toEqual([RETAIN, RELEASE]);
   });
 
-  describe("of objects and typed arrays", () => {
+  describe("the counting of objects and typed arrays", () => {
     const retain = (value: string, of: string): string => `${value} = call ptr @sc_retain__x25_m1_Index(ptr ${of})`;
     const release = (value: string): string => `call void @sc_release__x25_m1_Index(ptr ${value})`;
     const read = (value: string, of: string): readonly string[] => [
@@ -34,7 +34,7 @@ describe("shrink", () => {
       `${value}1 = load double, ptr ${value}0`,
     ];
 
-    it("does not count them while a field is read", () => {
+    it("is removed while a field is read", () => {
       expect(shrunk(retain("%t2", "%t1"), ...read("%t3", "%t2"), release("%t2"))).toEqual([...read("%t3", "%t1")]);
       const bytes = "%t2 = call ptr @scr_bytes_retain_v(ptr %t1)";
       expect(shrunk(bytes, ...read("%t3", "%t2"), "call void @scr_bytes_release(ptr %t2)")).toEqual([
@@ -42,7 +42,7 @@ describe("shrink", () => {
       ]);
     });
 
-    it("does not count one within another, and keeps what is retained for longer", () => {
+    it("is removed for a pair inside another pair, and kept for a value that is retained for longer", () => {
       const kept = retain("%t4", "%t31");
       const block = [retain("%t2", "%t1"), ...read("%t3", "%t2"), kept, release("%t2"), "ret void"];
       expect(shrunk(...block)).toEqual([...read("%t3", "%t1"), kept, "ret void"]);
@@ -56,7 +56,7 @@ describe("shrink", () => {
       expect(shrunk(...nested)).toEqual([...read("%t4", "%t1")]);
     });
 
-    it("keeps the count wherever anything could be freed in between", () => {
+    it("is kept wherever something could be freed in between", () => {
       const between = ["call void @f()", release("%t9"), "%t9 = call double @g(double %t8)", "br label %j1", "j1:"];
       for (const line of between) {
         const block = [retain("%t2", "%t1"), ...read("%t3", "%t2"), line, release("%t2")];
@@ -65,7 +65,7 @@ describe("shrink", () => {
     });
   });
 
-  it("converts the index of a typed array as a signed number where it is known to be in range", () => {
+  it("converts the index of a typed array to a signed integer where it is known to be in range", () => {
     const check = [
       "%t2 = getelementptr inbounds %ScrBytes, ptr %t1, i64 0, i32 1",
       "%t3 = load i64, ptr %t2",
@@ -80,7 +80,7 @@ describe("shrink", () => {
     expect(left).toContain("%t4 = sitofp i64 %t3 to double");
     expect(left).toContain("%t6 = fptosi double %t0 to i64");
     expect(left).toContain("%t7 = sitofp i64 %t6 to double");
-    /* Not checked, or another thing's field: it may be anything. */
+    /* An index that is not checked, and a field of something else: they may have any value. */
     const others = code(
       ...use,
       "%t8 = getelementptr inbounds %ScrArr, ptr %t1, i64 0, i32 1",
@@ -90,7 +90,7 @@ describe("shrink", () => {
     expect(shrink(others).split("\n").slice(1)).toEqual(others.split("\n").slice(1));
   });
 
-  it("makes constants of variables that are set once, to a literal", () => {
+  it("turns variables that are set once, to a literal, into constants", () => {
     const variable = "@sc_g_m1_FAMILY = internal global double 0x0000000000000000 ; FAMILY";
     const store = "  store double 0x4000000000000000, ptr @sc_g_m1_FAMILY";
     const load = "  %t1 = load double, ptr @sc_g_m1_FAMILY";
@@ -108,7 +108,7 @@ describe("shrink", () => {
     for (const one of variables.slice(0, 3)) expect(shrink(one)).toContain(store);
   });
 
-  it("does not count literals that are never freed, and counts others", () => {
+  it("removes the counting of literals that are never freed, and keeps that of others", () => {
     const literal = (count: string): string =>
       `@sc_lit_1 = internal global { i64, i64, i64, [2 x i8] } { i64 ${count}, i64 1, i64 1, [2 x i8] c"a\\00" }`;
     const use = [

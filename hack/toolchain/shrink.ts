@@ -1,16 +1,19 @@
 /**
- * Rewrites the LLVM code that scriptc writes so that the executable comes out a quarter smaller (hack/README.md has the numbers). scriptc counts references:
- * every use of a value retains and releases it, and each way out of a function releases all its variables. So
- * - every function is marked to be optimised for size and not to be copied into its callers, which would multiply that;
- * - literals are not counted: their counter is -1, at which the runtime's functions return at once;
- * - the index of a typed array, a double, is converted as a signed number. It is checked to be from 0 to the array's length
- *   before, so the result is the same, but x86-64 has an instruction for that, and none for unsigned numbers of 64 bits;
- * - a number that a module gives a name (`const FAMILY = 2`) is a constant. scriptc writes variables, set when the program
- *   starts, of which nobody can know what is in them.
- * - objects and typed arrays are not counted for as long as a field of theirs is read: a retain and its release in one basic
- *   block with nothing in between that calls anything but other retains. Nothing can be freed there.
- * (Leaving out more of them, with calls in between that seem to free nothing, saved another tenth, and was wrong: a value
- * could be freed while it was in use.)
+ * Rewrites the LLVM code that scriptc writes, to make the executable smaller and faster. hack/README.md has what each rule
+ * saves. scriptc counts references: each use of a value retains and releases it, and each exit of a function releases all
+ * its variables. The rules:
+ * - attributes: each function is optimised for size and never inlined, which would multiply the counting;
+ * - literals are not counted: their count is -1, and the runtime's functions return at once for it;
+ * - signed indexes: the index of a typed array is a double, and is converted to a signed integer. The code has checked that
+ *   it is at least 0 and less than the length, so the result is the same. x86-64 has an instruction for signed integers,
+ *   and none for unsigned ones of 64 bits;
+ * - constants: a number that a module names (`const FAMILY = 2`) becomes a constant. scriptc makes it a variable that is set
+ *   when the program starts, so LLVM does not know its value;
+ * - pairs: an object or typed array is not counted while one of its fields is read. The retain and its release must be in
+ *   one basic block, with nothing but arithmetic, loads, stores and other such retains between them: nothing can be freed
+ *   there. An earlier version allowed calls in between that seemed to free nothing. It freed values that were in use.
+ *
+ * conformance/toolchain compares the result with a build without this file.
  *
  * Usage: node shrink.ts IN.ll OUT.ll
  */
@@ -50,7 +53,7 @@ const VARIABLE = /^@(sc_g_\w+) = internal global double \S+/;
 const SET = /^ {2}store double (0x[0-9A-F]{16}), ptr @(sc_g_\w+)$/;
 const READ = /^ {2}%t\d+ = load double, ptr @sc_g_\w+$/;
 
-/** Module variables that are set in one place only, to a literal, and otherwise only read, as constants. */
+/** Rule "constants": for variables that are set once, to a literal, and otherwise only loaded. */
 function withConstants(lines: readonly string[]): readonly string[] {
   const values = new Map<string, string>();
   const others = new Set<string>();
@@ -69,7 +72,7 @@ function withConstants(lines: readonly string[]): readonly string[] {
   });
 }
 
-/** One function's lines without the counting of literals; what was called by the retain's name is called by its operand's. */
+/** Applies the other rules to the lines of one function. Where a retain is removed, its operand replaces its result. */
 function shrinkBody(body: readonly string[], immortal: ReadonlySet<string>): string[] {
   const sameAs = new Map<string, string>();
   const kept = withSignedIndexes(withoutPairs(withoutLiterals(body, immortal, sameAs), sameAs));
@@ -81,6 +84,7 @@ function shrinkBody(body: readonly string[], immortal: ReadonlySet<string>): str
   return kept.map((line) => line.replace(/%t\d+\b/g, original));
 }
 
+/** Rule "literals". Adds to `sameAs` the results of the removed retains, with the literals that replace them. */
 function withoutLiterals(
   body: readonly string[],
   immortal: ReadonlySet<string>,
@@ -101,10 +105,10 @@ const COUNTING = /^ {2}(%t\d+) = call ptr @(?:sc_retain__x25_\w+|scr_bytes_retai
 const SILENT =
   /^ {2}(?:store |%t\d+ = (?:load|getelementptr|f?add|f?sub|f?mul|fneg|[if]cmp|[su]itofp|fpto[su]i|[sz]ext|trunc|and|or|xor|shl|[al]shr|select) )/;
 
-/** A basic block's retains whose release follows before anything else can be released, and these releases, left out. */
+/** Rule "pairs". Adds to `sameAs` the results of the removed retains, with their operands. */
 function withoutPairs(body: readonly string[], sameAs: Map<string, string>): readonly string[] {
   const dropped = new Set<number>();
-  /* From the end, so that pairs within pairs go first. */
+  /* From the end: a pair inside another pair must be removed first. */
   for (let at = body.length - 1; at >= 0; at -= 1) {
     const [, value, operand = ""] = COUNTING.exec(body[at] ?? "") ?? [];
     if (value === undefined) continue;
@@ -122,7 +126,7 @@ const LOAD = /^ {2}(%t\d+) = load i64, ptr (%t\d+)$/;
 const INDEX = /^ {2}(%t\d+) = fptoui double \S+ to i64$/;
 const TO_DOUBLE = /^ {2}%t\d+ = uitofp i64 (%t\d+) to double$/;
 
-/** Lengths of typed arrays, and indexes behind the branch that found them in range, converted as signed numbers. */
+/** Rule "signed indexes": for the lengths of typed arrays, and for indexes after the branch that found them in range. */
 function withSignedIndexes(body: readonly string[]): readonly string[] {
   const lengthFields = new Set<string>();
   const positive = new Set<string>();
