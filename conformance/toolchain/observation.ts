@@ -62,6 +62,8 @@ const KERNELS = /^\{"type":"\w+","dst":"(fe80|ff00)|^\{"mac":"33:33:ff:/;
 /** An object whose link may not have settled: carrier and duplicate address detection come later. The stamp has a time in it. */
 function settled(line: string): string {
   return line
+    /* The kernel makes it from a number that it rolls for each link. */
+    .replace(/,?\{[^{}]*"stable-privacy":true[^{}]*\}/g, "")
     .replace(/"(NO-CARRIER|LOWER_UP|linkdown|dead)",?/g, "")
     .replace(/",\]/g, '"]')
     .replace(/,"tentative":true/g, "")
