@@ -103,7 +103,8 @@ export class Exchange {
         if ((((words[start + 1] ?? 0) >>> 16) & NLM_F_DUMP_INTR) !== 0) changed = true;
         const refusal = this.#refusalIn(start, next, index);
         if (refusal !== null) refusals.push(refusal);
-        if (refusal !== null && this.#isForAll(refusal, from)) return from === 0 ? forEach(refusal, last) : refusals;
+        if (refusal !== null && this.#isForAll(refusal, from))
+          return from === 0 ? refusalForEach(refusal, last) : refusals;
         if (index !== last || (reply === "dump" && type === NLMSG_ERROR && refusal === null)) continue;
         if (changed && refusals.length === 0) refusals.push(new NetlinkError(EINTR, "", index));
         return refusals;
@@ -133,7 +134,7 @@ export class Exchange {
 }
 
 /** The same refusal for each of the requests 0 to `last`. */
-function forEach({ errno, text }: NetlinkError, last: number): NetlinkError[] {
+function refusalForEach({ errno, text }: NetlinkError, last: number): NetlinkError[] {
   const refusals: NetlinkError[] = [];
   for (let index = 0; index <= last; index += 1) refusals.push(new NetlinkError(errno, text, index));
   return refusals;

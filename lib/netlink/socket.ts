@@ -121,7 +121,7 @@ export class NetlinkSocket {
     return body;
   }
 
-  /** Sends the one dump request. @returns the objects @throws NetlinkError, CniError 11, SystemError */
+  /** Sends the one dump request. @returns the objects, copied @throws NetlinkError, CniError 11, SystemError */
   list(): Message[] {
     let messages: Message[] = [];
     this.#list(
@@ -139,7 +139,7 @@ export class NetlinkSocket {
   }
 
   /**
-   * `list` that hands on each object and keeps none, for callers that keep few of many.
+   * `list` that hands on each object and copies none: for hundreds of objects, or to keep few of many.
    * @param restart drops what the handler gathered: the dump has changed while it was read, and is repeated
    */
   listEach(handler: MessageHandler, restart: () => void): void {

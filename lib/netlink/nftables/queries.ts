@@ -60,18 +60,30 @@ export function listRules(socket: NetlinkSocket, family: number, table: string, 
   writer.attributeText(NFTA_RULE_TABLE, table);
   if (chain !== "") writer.attributeText(NFTA_RULE_CHAIN, chain);
   writer.end();
-  const rules: Rule[] = [];
-  for (const { body } of socket.list()) rules.push(whole ? decodeRule(body) : decodeRuleHead(body));
+  let rules: Rule[] = [];
+  socket.listEach(
+    ({ body }) => {
+      rules.push(whole ? decodeRule(body) : decodeRuleHead(body));
+    },
+    () => {
+      rules = [];
+    },
+  );
   return rules;
 }
 
 /** The elements of a set in no particular order. @throws NetlinkError; ENOENT if the set or the table is missing */
 export function listElements(socket: NetlinkSocket, set: NftSet): Element[] {
   writeSet(socket.dump(NFT_MSG_GETSETELEM), set);
-  const elements: Element[] = [];
-  for (const { body } of socket.list()) {
-    for (const element of decodeElements(body)) elements.push(element);
-  }
+  let elements: Element[] = [];
+  socket.listEach(
+    ({ body }) => {
+      for (const element of decodeElements(body)) elements.push(element);
+    },
+    () => {
+      elements = [];
+    },
+  );
   return elements;
 }
 
