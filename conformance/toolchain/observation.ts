@@ -61,14 +61,16 @@ const KERNELS = /^\{"type":"\w+","dst":"(fe80|ff00)|^\{"mac":"33:33:ff:/;
 
 /** An object whose link may not have settled: carrier and duplicate address detection come later. The stamp has a time in it. */
 function settled(line: string): string {
-  return line
-    /* The kernel makes it from a number that it rolls for each link. */
-    .replace(/,?\{[^{}]*"stable-privacy":true[^{}]*\}/g, "")
-    .replace(/"(NO-CARRIER|LOWER_UP|linkdown|dead)",?/g, "")
-    .replace(/",\]/g, '"]')
-    .replace(/,"tentative":true/g, "")
-    .replace(/"(operstate|state)":"\w+"/g, '"$1":""')
-    .replace(/"dst":"2[45]\d(\.\d+){3}",(.*)"metric":\d+/, '"dst":"STAMP",$2"metric":0');
+  return (
+    line
+      /* The kernel makes it from a number that it rolls for each link. */
+      .replace(/,?\{[^{}]*"stable-privacy":true[^{}]*\}/g, "")
+      .replace(/"(NO-CARRIER|LOWER_UP|linkdown|dead)",?/g, "")
+      .replace(/",\]/g, '"]')
+      .replace(/,"tentative":true/g, "")
+      .replace(/"(operstate|state)":"\w+"/g, '"$1":""')
+      .replace(/"dst":"2[45]\d(\.\d+){3}",(.*)"metric":\d+/, '"dst":"STAMP",$2"metric":0')
+  );
 }
 
 /** The answer as text. */
