@@ -14,6 +14,7 @@ import {
   TRY_AGAIN_LATER,
 } from "../errors.ts";
 import { hasPrinted, print, printLast, warn } from "../host/io.ts";
+import { isTracing, trace } from "../host/trace.ts";
 import { textAt } from "../lists.ts";
 import { adviceFor, isTransient, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
@@ -53,6 +54,8 @@ export function run(plugins: readonly Plugin[], release: string): number {
       return 0;
     }
     const request = readRequest(environmentVariable);
+    if (isTracing())
+      trace(`${plugin.name} ${release}: ${request.command} ${request.containerId} ${request.ifname} ${request.netns}`);
     if (request.command === "VERSION") {
       print(`${formatJsonLine(versionAnswer(plugin))}\n`);
       return 0;

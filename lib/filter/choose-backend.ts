@@ -1,6 +1,7 @@
 /** Which of the two backends a node uses. */
 import { CniError } from "../errors.ts";
 import { warn } from "../host/io.ts";
+import { trace } from "../host/trace.ts";
 import { findIptables, requireIptables } from "./iptables.ts";
 import type { PacketFilter } from "./packet-filter.ts";
 
@@ -18,9 +19,13 @@ export interface Choice {
  * @throws CniError 100 if there is neither
  */
 export function chooseBackend(filter: PacketFilter, wanted: BackendName | ""): Choice {
-  if (wanted !== "") return { backend: wanted, note: "" };
+  if (wanted !== "") {
+    trace(`backend ${wanted}: the configuration says so`);
+    return { backend: wanted, note: "" };
+  }
   try {
     filter.requireNftables();
+    trace("backend nftables: the kernel has it");
     return { backend: "nftables", note: "" };
   } catch (error) {
     /* A lack of privileges or of memory would stop iptables, too. */

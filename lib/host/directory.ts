@@ -2,6 +2,7 @@
  * Files in a directory that is held open. Symbolic links are not followed. A file appears under its name complete or not at
  * all. Nothing waits for the disk.
  */
+
 import {
   EEXIST,
   EINVAL,
@@ -17,6 +18,7 @@ import {
 } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { readAll, readWhole, writeAll } from "./io.ts";
+import { isTracing, trace } from "./trace.ts";
 
 /** Nearly all files fit into this many bytes. */
 const SMALL_FILE = 4096;
@@ -136,6 +138,7 @@ export function writeTextAt(
   what: string,
   replace: boolean,
 ): boolean {
+  if (isTracing()) trace(`write ${what}: ${text.length} characters`);
   let fd = createAt(directory, temporary);
   if (fd === -EEXIST) {
     /* Left by a call that was killed, or put there by another user: it is removed, and nothing is written to it. */

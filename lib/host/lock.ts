@@ -5,6 +5,7 @@ import * as sys from "../sys/sys.ts";
 import { hexNumber } from "../text.ts";
 import { throwIfInterrupted } from "./interrupt.ts";
 import { readText } from "./io.ts";
+import { trace } from "./trace.ts";
 
 /** Longer than any call holds a lock, shorter than runtimes wait for a plugin. */
 export const LOCK_DEADLINE_MS = 20_000;
@@ -28,6 +29,7 @@ export function lockExclusive(fd: number, path: string, deadlineMs: number): voi
   const first = sys.flock(fd, sys.LOCK_EX | sys.LOCK_NB);
   if (first >= 0) return;
   if (first !== -EAGAIN) throw new SystemError(-first, `lock ${path}`);
+  trace(`wait for the lock of ${path}`);
   const begin = sys.clockMs(sys.CLOCK_MONOTONIC);
   const end = begin + Math.max(LEAST_MS, deadlineMs - waitedMs);
   sys.alarmMs(TICK_MS);

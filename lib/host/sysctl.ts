@@ -4,6 +4,7 @@ import { CniError, KERNEL_REFUSED } from "../errors.ts";
 import { errnoText, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { warn } from "./io.ts";
+import { isTracing, trace } from "./trace.ts";
 
 /** The file of a setting: ["net", "ipv4", "ip_forward"]. Parts are file names, so interface names may hold dots. */
 function sysctlPath(parts: readonly string[]): string {
@@ -38,7 +39,9 @@ export function ensureSysctl(parts: readonly string[], value: string): boolean {
   /* At position 0 both times: the kernel refuses numbers written anywhere else (sysctl_writes_strict). */
   let written = 0;
   try {
-    if (currentValue(fd) !== value) written = sys.pwrite(fd, new TextEncoder().encode(value), 0);
+    const found = currentValue(fd);
+    if (isTracing()) trace(`${path} is ${found}${found === value ? "" : `, set it to ${value}`}`);
+    if (found !== value) written = sys.pwrite(fd, new TextEncoder().encode(value), 0);
   } finally {
     sys.close(fd);
   }

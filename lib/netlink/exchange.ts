@@ -5,9 +5,11 @@
  * order. It answers each request that it refuses, and of the others only those that ask for it. So the answer to the last
  * request shows that the kernel has finished, and only the last one needs to be acknowledged.
  */
+import { isTracing, trace } from "../host/trace.ts";
 import { itemAt } from "../lists.ts";
 import { EINTR, EPERM } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
+import { describeAnswers, describeRequests } from "./describe.ts";
 import { splitMessages } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR } from "./netlink.ts";
@@ -67,11 +69,16 @@ export class Exchange {
     return this.#collect({ first, from: -1, last: messages.count - 3, reply: "acknowledgement" }, ignoreObjects);
   }
 
+  #traceAnswers(length: number): void {
+    for (const line of describeAnswers(this.#protocol, this.#transport.bytes.subarray(0, length))) trace(line);
+  }
+
   /** @returns the sequence number of the first message */
   #send(messages: MessageWriter): number {
     const first = this.#sequence;
     messages.number(first);
     this.#sequence = first + messages.count;
+    if (isTracing()) for (const line of describeRequests(this.#protocol, messages.bytes)) trace(line);
     this.#transport.send(messages.bytes, messages.count);
     return first;
   }
@@ -82,7 +89,9 @@ export class Exchange {
     const refusals: NetlinkError[] = [];
     let changed = false;
     for (;;) {
-      const end = (this.#transport.receive() + 3) >>> 2;
+      const length = this.#transport.receive();
+      if (isTracing()) this.#traceAnswers(length);
+      const end = (length + 3) >>> 2;
       for (let at = 0; at < end; ) {
         const start = at;
         const next = behindMessage(words, start, end);

@@ -1,6 +1,7 @@
 /** ADD: makes a plan's objects exist, in order. If one cannot be made, those that are this attachment's own are undone. */
 import { throwIfInterrupted } from "../host/interrupt.ts";
 import { quietly } from "../host/io.ts";
+import { isTracing, trace } from "../host/trace.ts";
 import { itemAt } from "../lists.ts";
 import { NetlinkError } from "../netlink/socket.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
@@ -37,7 +38,10 @@ export function undo(kernel: Kernel, plan: readonly KernelObject[]): void {
 /** Makes the object at an index, together with those behind it that are in one batch with it. Returns how many that were. */
 function applyNext(kernel: Kernel, kinds: readonly Kind[], at: number, made: Kind[]): number {
   const kind = itemAt(kinds, at);
-  if (kind === null || kind.isMade(kernel)) return 1;
+  if (kind === null) return 1;
+  const isMade = kind.isMade(kernel);
+  if (isTracing()) trace(`${kind.describe()}${isMade ? ": it is as it should be" : ""}`);
+  if (isMade) return 1;
   const batch = kind.batch();
   if (batch === "alone") {
     if (kind.undoneInDoubt()) made.push(kind);
@@ -49,6 +53,7 @@ function applyNext(kernel: Kernel, kinds: readonly Kind[], at: number, made: Kin
   for (let i = at; i < kinds.length; i += 1) {
     const member = itemAt(kinds, i);
     if (member === null || member.batch() !== batch) break;
+    if (isTracing() && i > at) trace(`${member.describe()}, together with that`);
     members.push(member);
   }
   makeTogether(kernel, batch, members);
@@ -87,6 +92,7 @@ function makeTogether(kernel: Kernel, batch: Batch, members: readonly Kind[]): v
 function undoAll(kernel: Kernel, made: readonly Kind[]): void {
   for (let i = made.length - 1; i >= 0; i -= 1) {
     const kind = itemAt(made, i);
+    if (kind !== null && isTracing()) trace(`undo: ${kind.describe()}`);
     if (kind !== null) quietly(`take back what it took to ${kind.describe()}`, () => kind.undo(kernel));
   }
 }

@@ -1,5 +1,6 @@
 /** CHECK: reads the kernel and compares it with a plan, object by object. */
 import { CHECK_FAILED, CniError } from "../errors.ts";
+import { isTracing, trace } from "../host/trace.ts";
 import { NetlinkError } from "../netlink/socket.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
 import type { Kind } from "./kind.ts";
@@ -19,6 +20,7 @@ export function compare(kernel: Kernel, plan: readonly KernelObject[]): void {
 
 function compareOne(kernel: Kernel, kind: Kind): void {
   const difference = kind.difference(kernel);
+  if (isTracing()) trace(`compare what it took to ${kind.describe()}: ${difference ?? "the same"}`);
   if (difference === null) return;
   const restored = kind.restore(kernel);
   throw new CniError(

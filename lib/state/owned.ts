@@ -4,6 +4,7 @@
  */
 import type { Result } from "../cni/result.ts";
 import { warn } from "../host/io.ts";
+import { isTracing, trace } from "../host/trace.ts";
 import { NetlinkError } from "../netlink/socket.ts";
 import { type Kernel, kernelRefused } from "./kernel.ts";
 import type { Attachment } from "./names.ts";
@@ -79,6 +80,7 @@ function pushCommands(lines: string[], one: Owned, commands: readonly string[]):
 function forEach(owned: readonly Owned[], action: (one: Owned) => void): void {
   let first: Error | null = null;
   for (const one of owned) {
+    if (isTracing()) trace(`remove ${one.describe()}`);
     try {
       action(one);
     } catch (error) {

@@ -63,6 +63,7 @@ export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
+export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
 export const O_PATH = 0o10000000;
 /* O_DIRECTORY and O_NOFOLLOW have other values on arm64 than on x86-64; `process.arch` tells them apart. */
