@@ -139,7 +139,7 @@ export function removeConnections(socket: NetlinkSocket, connections: readonly C
   for (let from = 0; from < connections.length; from += AT_ONCE) {
     for (const connection of connections.slice(from, from + AT_ONCE)) writeDeleteConnection(socket, connection);
     const refusals = socket.exchange(() => {});
-    for (const refusal of refusals) if (refusal.errno !== ENOENT) throw refusal;
+    for (const refusal of refusals) if (refusal.errno !== ENOENT) throw refusal.copy();
     removed += Math.min(AT_ONCE, connections.length - from) - refusals.length;
   }
   return removed;

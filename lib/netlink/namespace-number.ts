@@ -35,7 +35,7 @@ export function getLinkAndNamespace(socket: NetlinkSocket, index: number, namesp
     else if (message.type === RTM_NEWNSID) number = decodeNamespaceNumber(message.body);
   });
   for (const refusal of refusals) {
-    if (refusal.index === 0 && refusal.errno !== ENODEV) throw refusal;
+    if (refusal.index === 0 && refusal.errno !== ENODEV) throw refusal.copy();
   }
   return { link, number };
 }

@@ -40,7 +40,7 @@ export class Batch {
    */
   commit(): void {
     const refusal = itemAt(this.attempt(), 0);
-    if (refusal !== null) throw refusal;
+    if (refusal !== null) throw refusal.copy();
   }
 
   /**

@@ -19,6 +19,11 @@ export class NetlinkError extends Error {
     this.text = text;
     this.index = index;
   }
+
+  /** The same, to be thrown: compiled code throws what it took out of a list in a box, which no handler knows. */
+  copy(): NetlinkError {
+    return new NetlinkError(this.errno, this.text, this.index);
+  }
 }
 
 /** Reads an NLMSG_ERROR message; null for an acknowledgement, which has error number 0. */

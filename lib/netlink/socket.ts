@@ -75,7 +75,7 @@ export class NetlinkSocket {
   /** Sends the requests. @throws NetlinkError for the first that was refused; CniError 11, SystemError */
   run(): void {
     const refusal = itemAt(this.exchange(ignore), 0);
-    if (refusal !== null) throw refusal;
+    if (refusal !== null) throw refusal.copy();
   }
 
   /**
@@ -116,7 +116,7 @@ export class NetlinkSocket {
       body = message.body;
     });
     for (const refusal of refusals) {
-      if (!absent.includes(refusal.errno)) throw refusal;
+      if (!absent.includes(refusal.errno)) throw refusal.copy();
     }
     return body;
   }
@@ -165,7 +165,7 @@ export class NetlinkSocket {
         const refusals = this.#exchange.run(this.#requests, "dump", (_words, from, to, _index) => handler(from, to));
         const refusal = itemAt(refusals, 0);
         if (refusal === null) return;
-        if (refusal.errno !== EINTR) throw refusal;
+        if (refusal.errno !== EINTR) throw refusal.copy();
         if (attempt === DUMP_TRIES) throw new NetlinkError(EINTR, "the dump kept changing while it was read", 0);
       }
     } finally {

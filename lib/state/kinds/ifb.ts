@@ -78,7 +78,7 @@ function applyIfb(kernel: Kernel, object: IfbObject): void {
     const index = kernel.link(object.where, object.name).index;
     writeNoAddress(socket, index);
     writeNamedUp(socket, index, object.alias);
-    for (const refusal of socket.exchange(() => {})) if (refusal.index === 1) throw refusal;
+    for (const refusal of socket.exchange(() => {})) if (refusal.index === 1) throw refusal.copy();
     writeShaper(socket, index, object.bucket, object.queue);
   } catch (error) {
     quietly(`remove ${object.name}`, () => removeIfb(kernel, object));

@@ -86,7 +86,7 @@ export function writeShaper(socket: NetlinkSocket, index: number, bucket: TokenB
     if (request === 0 && errno === ENOENT) {
       throw missing("the queueing discipline tbf", "CONFIG_NET_SCH_TBF (module sch_tbf)");
     }
-    if (request === 0) throw refusal;
+    if (request === 0) throw refusal.copy();
     if (errno !== ENOENT) throw new NetlinkError(errno, "fq_codel", 1);
   }
 }
