@@ -82,8 +82,9 @@ export class Netns {
   }
 
   /** Whether an address answers from inside, within a second or two. */
-  async ping(address: string): Promise<boolean> {
-    const ping = ["ping", "-n", "-c", "1", "-W", "2", address];
+  async ping(address: string, seconds = 6): Promise<boolean> {
+    /* With -w one is sent every second until the first answer: a busy machine loses the first while it looks for a neighbour. */
+    const ping = ["ping", "-n", "-c", "1", "-w", `${seconds}`, address];
     const result = await runProgram("nsenter", [`--net=${this.path}`, "--", ...ping], { reject: false });
     return result.exitCode === 0;
   }
