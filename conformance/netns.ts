@@ -81,9 +81,10 @@ export class Netns {
     return (await this.query("link", "show")).map((link) => String(link.ifname)).sort();
   }
 
-  /** Whether an address answers from inside, within a second or two. */
-  async ping(address: string): Promise<boolean> {
-    const ping = ["ping", "-n", "-c", "1", "-W", "2", address];
+  /** Whether an address answers from inside, within so many seconds. */
+  async ping(address: string, seconds = 6): Promise<boolean> {
+    /* With -w one is sent every second until the first answer: a busy machine loses the first while it looks for a neighbour. */
+    const ping = ["ping", "-n", "-c", "1", "-w", `${seconds}`, address];
     const result = await runProgram("nsenter", [`--net=${this.path}`, "--", ...ping], { reject: false });
     return result.exitCode === 0;
   }

@@ -47,7 +47,7 @@ describe.each(FAMILIES)("IPv%s", (family) => {
       for (const protocol of ["tcp", "udp", "sctp"] as const) {
         expect(await node.ask(first.netns, own(second, family), 80, protocol, BRIEFLY)).not.toContain("saw");
       }
-      expect(await first.netns.ping(own(second, family))).toBe(false);
+      expect(await first.netns.ping(own(second, family), 2)).toBe(false);
     }));
 
   test("without isolation that way is open", () =>

@@ -19,7 +19,7 @@ test("a pod in a VLAN reaches its VLAN and its gateway, and no other VLAN", () =
     const other = await node.pod({ vlan: 200 });
     expect(await a.pod.ping(addressOf(b.result))).toBe(true);
     expect(await a.pod.ping("10.77.0.1")).toBe(true);
-    expect(await a.pod.ping(addressOf(other.result))).toBe(false);
+    expect(await a.pod.ping(addressOf(other.result), 2)).toBe(false);
     expectSuccess(await node.run("bridge", "CHECK", a.pod, { vlan: 100, prevResult: a.result }));
   }));
 
@@ -41,7 +41,7 @@ test("a trunk carries the VLANs it lists, tagged, and no other", () =>
     /* 203 is not on the list, so its frames stay outside. */
     const outsider = await access(203, "192.168.203.2/24");
     await tagged(router.pod, 203, "192.168.203.1/24");
-    expect(await outsider.ping("192.168.203.1")).toBe(false);
+    expect(await outsider.ping("192.168.203.1", 2)).toBe(false);
   }));
 
 test("a rate limit has a fair queue below it, and one filter for all packets", () =>
