@@ -48,6 +48,7 @@ export const kernel = {
     return {
       must: (result: number) => result,
       random: () => RANDOM,
+      getenv: () => null,
       close: () => undefined,
       poll: (_fd: number, _events: number, ms: number) => {
         if (kernel.answers.length === 0) kernel.ms += ms;
