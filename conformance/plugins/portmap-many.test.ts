@@ -27,7 +27,7 @@ test(
       expect(await node.ask(node.client, addressOf("node", 4), 20_000 + MANY - 1)).toMatch(/^web saw/);
       expectSuccess(await node.check(pod, mappings));
       await node.nft("flush", "ruleset");
-      expect((await node.repair()).stderr).toContain("put back");
+      expect((await node.repair()).stderr).toContain("restored");
       for (const map of ["hostports4", "hostports6"]) expect(await elementsOf(node, map)).toBe(MANY);
       /* Again, by half of them: the other half goes. */
       expectSuccess(await node.publish(pod, mappings.slice(MANY / 2)));
