@@ -67,16 +67,16 @@ export function ownerHash(owner: FilterOwner): string {
 /** The same from the parts that it is made of. */
 export function attachmentHash(containerId: string, ifname: string): string {
   const text = `${containerId}\n${ifname}`;
-  if (text !== hashedText) {
-    hash = hashOf(text);
-    hashedText = text;
+  if (text !== lastText) {
+    lastHash = hashOf(text);
+    lastText = text;
   }
-  return hash;
+  return lastHash;
 }
 
 /* A call asks for the hash of one attachment several times. */
-let hashedText = "";
-let hash = "";
+let lastText = "";
+let lastHash = "";
 
 function hashOf(text: string): string {
   return hexOf(

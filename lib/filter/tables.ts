@@ -364,7 +364,7 @@ export function ruleCount(chain: FilterChain): number {
 const kernelSets: NftSet[] = [];
 
 /** One of the ruleset's sets as the kernel knows it. @throws Error if the ruleset has none of that name */
-export function kernelSet(table: TableName, name: string): NftSet {
+function kernelSet(table: TableName, name: string): NftSet {
   const set = kernelSetIfAny(table, name);
   if (set === null) throw new Error(`the ruleset has no set ${table} ${name}`);
   return set;

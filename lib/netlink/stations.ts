@@ -91,8 +91,8 @@ function peerMacs(socket: NetlinkSocket, ports: readonly Port[]): string[] {
     if (asked.length === 0) continue;
     /* Of one that goes meanwhile there is no answer. */
     socket.executeAll((message, index) => {
-      if (message.type === RTM_NEWLINK && index < asked.length)
-        macs[numberAt(asked, index)] = decodeLink(message.body).mac;
+      if (message.type !== RTM_NEWLINK || index >= asked.length) return;
+      macs[numberAt(asked, index)] = decodeLink(message.body).mac;
     });
   }
   return macs;

@@ -105,8 +105,8 @@ export function isShapedFor(kernel: Kernel, attachment: Attachment, link: Shaped
   const { where, index } = link;
   const names = attachmentNames(attachment);
   const ifbs: number[] = [];
-  for (const link of ifbLinks(kernel, where, [ifbName(names, "egress"), ifbName(names, "ingress")])) {
-    ifbs.push(link.index);
+  for (const ifb of ifbLinks(kernel, where, [ifbName(names, "egress"), ifbName(names, "ingress")])) {
+    ifbs.push(ifb.index);
   }
   if (ifbs.length === 0) return false;
   const filters = listFilters(kernel.socket(where), index, "ingress");
