@@ -69,7 +69,7 @@ export default defineConfig({
         test: {
           name: "rates",
           include: [rates],
-          /* What else the machine does can keep a sender from its rate for a second. */
+          /* Another process can slow a sender down for a second. */
           retry: 1,
           sequence: { groupOrder: 1 },
           ...timeouts,

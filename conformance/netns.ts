@@ -81,9 +81,9 @@ export class Netns {
     return (await this.query("link", "show")).map((link) => String(link.ifname)).sort();
   }
 
-  /** Whether an address answers from inside, within so many seconds. */
+  /** Whether an address answers from inside, within a number of seconds. */
   async ping(address: string, seconds = 6): Promise<boolean> {
-    /* With -w one is sent every second until the first answer: a busy machine loses the first while it looks for a neighbour. */
+    /* With -w it sends one each second until the first answer: while the neighbour is resolved, packets may be lost. */
     const ping = ["ping", "-n", "-c", "1", "-w", `${seconds}`, address];
     const result = await runProgram("nsenter", [`--net=${this.path}`, "--", ...ping], { reject: false });
     return result.exitCode === 0;

@@ -73,16 +73,16 @@ export function ownerHash(owner: FilterOwner): string {
 /** `ownerHash` from its parts. */
 export function attachmentHash(containerId: string, ifname: string): string {
   const text = `${containerId}\n${ifname}`;
-  if (text !== hashedText) {
-    hash = hashOf(text);
-    hashedText = text;
+  if (text !== lastText) {
+    lastHash = hashOf(text);
+    lastText = text;
   }
-  return hash;
+  return lastHash;
 }
 
-/* The hash that was computed last: a call needs that of one attachment several times. */
-let hashedText = "";
-let hash = "";
+/* A call asks for the hash of one attachment several times. */
+let lastText = "";
+let lastHash = "";
 
 function hashOf(text: string): string {
   return hexOf(

@@ -18,7 +18,7 @@ test("every rule was tried with nft", () => {
   }
 });
 
-/** Where this fails the definition was changed: write the digest that is missed into DIGESTS. */
+/** If this fails, a definition was changed: write the expected digest into DIGESTS. */
 test("a table's comment tells the digest of its definition", () => {
   const digests = TABLE_NAMES.map((table) => `podwire ruleset ${digestOfDefinition(tableDefinition(table))}`);
   expect(TABLE_NAMES.map((table) => tableDefinition(table).comment)).toEqual(digests);

@@ -88,8 +88,8 @@ function peerMacs(socket: NetlinkSocket, ports: readonly Port[]): string[] {
     if (asked.length === 0) continue;
     /* The query for a link that has been deleted is refused. */
     socket.exchange((message, index) => {
-      if (message.type === RTM_NEWLINK && index < asked.length)
-        macs[numberAt(asked, index)] = decodeLink(message.body).mac;
+      if (message.type !== RTM_NEWLINK || index >= asked.length) return;
+      macs[numberAt(asked, index)] = decodeLink(message.body).mac;
     });
   }
   return macs;
