@@ -2,7 +2,7 @@
  * A table of nf_tables that Podwire owns: created from its definition, compared with it, and replaced where it differs. It
  * is written into the caller's transaction, together with whatever else the call changes.
  */
-import { itemAt } from "../lists.ts";
+import { itemAt, numberAt } from "../lists.ts";
 import { MessageWriter } from "../netlink/codec.ts";
 import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
 import { writeExpressions } from "../netlink/nftables/expressions.ts";
@@ -93,7 +93,7 @@ export class ManagedTable {
     const reader = new TableReader(this, filter.netlink);
     const errors = filter.netlink.executeAll((message, index) => reader.read(message.body, index));
     for (const errno of errors) filter.checkAnswer(errno);
-    return reader.state(errors[0] ?? 0);
+    return reader.state(numberAt(errors, 0));
   }
 
   /**

@@ -1,5 +1,5 @@
 /** The state of our tables, and of chains and elements in them, read from the kernel in one send. */
-import { itemAt } from "../lists.ts";
+import { itemAt, numberAt } from "../lists.ts";
 import { decodeChain, decodeElements } from "../netlink/nftables/decode.ts";
 import type { Element } from "../netlink/nftables/objects.ts";
 import { writeGetChain, writeGetElement } from "../netlink/nftables/queries.ts";
@@ -54,8 +54,8 @@ export function takeSnapshot(
   const errors = socket.executeAll((message, index) => {
     if (index < firstChain) {
       let at = readers.length - 1;
-      while (at > 0 && index < (starts[at] ?? 0)) at -= 1;
-      itemAt(readers, at)?.read(message.body, index - (starts[at] ?? 0));
+      while (at > 0 && index < numberAt(starts, at)) at -= 1;
+      itemAt(readers, at)?.read(message.body, index - numberAt(starts, at));
     } else if (index < firstElement) {
       uses[index - firstChain] = decodeChain(message.body).uses;
     } else {
@@ -70,7 +70,7 @@ export function takeSnapshot(
   const states: TableState[] = [];
   let i = 0;
   for (const reader of readers) {
-    states.push(reader.state(errors[starts[i] ?? 0] ?? 0));
+    states.push(reader.state(numberAt(errors, numberAt(starts, i))));
     i += 1;
   }
   return { tables: states, chains: uses, elements: found };

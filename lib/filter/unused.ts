@@ -1,4 +1,5 @@
 /** What can be removed: shared elements and chains whose last user is removed, and elements that no record has. */
+import { itemAt } from "../lists.ts";
 import { hostPortOf, isPortSet, isShared, markElement, portName } from "./hostport-elements.ts";
 import type { HostPort } from "./hostports.ts";
 import { type FilterChain, type FilterElement, hashIn, isOfNetwork } from "./record.ts";
@@ -18,8 +19,8 @@ export function unusedMarks(
   const marks: FilterElement[] = [];
   for (const family of [4, 6]) {
     const ports = removed.filter((port) => port.hostIp !== null && port.pod.family === family);
-    const [first] = ports;
-    if (first === undefined) continue;
+    const first = itemAt(ports, 0);
+    if (first === null) continue;
     const removedNames = new Set<string>();
     for (const port of ports) removedNames.add(portName(port));
     const { set } = markElement(first);
