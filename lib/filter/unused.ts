@@ -69,7 +69,7 @@ export function commentedElements(
   for (let i = 0; i < TABLE_NAMES.length; i += 1) {
     const table = TABLE_NAMES[i] ?? "inet";
     if (states[i] === "missing") continue;
-    for (const { name: set } of managedTable(table).definition.sets) {
+    for (const { name: set } of managedTable(table).content.sets) {
       if (isShared(set) || isPortSet(table, set) !== (plugin === "portmap")) continue;
       for (const found of tables.listElements(table, set)) {
         if (found.comment !== "" && chosen(found.comment)) elements.push(found.element);
