@@ -16,6 +16,7 @@ export function unusedMarks(
   removed: readonly HostPort[],
   kept: readonly FilterElement[],
 ): FilterElement[] {
+  if (removed.length === 0) return [];
   const marks: FilterElement[] = [];
   for (const family of [4, 6]) {
     const ports = removed.filter((port) => port.hostIp !== null && port.pod.family === family);
