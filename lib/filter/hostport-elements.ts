@@ -96,12 +96,19 @@ export function hostPortsIn(elements: readonly FilterElement[]): HostPort[] {
 }
 
 /** All elements of a record, those of its ports first. */
-export function elementsOf(record: FilterRecord): FilterElement[] {
+export function elementsOf(record: FilterRecord): readonly FilterElement[] {
+  if (record === lastRecord) return lastElements;
   const elements: FilterElement[] = [];
   for (const port of record.ports) elements.push(portElement(port));
   for (const element of record.elements) elements.push(element);
+  lastRecord = record;
+  lastElements = elements;
   return elements;
 }
+
+/* The record that was asked for last: a call changes the tables by it, and writes it. */
+let lastRecord: FilterRecord | null = null;
+let lastElements: readonly FilterElement[] = [];
 
 /** Whether a record has elements. */
 export function hasElements(record: FilterRecord): boolean {
