@@ -44,15 +44,17 @@ export function differencesInTables(tables: FilterTables, record: FilterRecord):
  * @throws CniError 100, 11
  */
 export function lacksParts(tables: FilterTables, table: TableName, records: readonly FilterRecord[]): boolean {
-  const users = records.filter((record) => usesTable(record, table));
+  const users: FilterRecord[] = [];
+  for (const record of records) if (usesTable(record, table)) users.push(record);
   if (users.length === 0) return false;
   if (managedTable(table).differences(tables.filter.netlink, true).length > 0) return true;
-  return users.some((record) => {
+  for (const record of users) {
     const elements = elementsOf(record).filter((element) => element.table === table);
     const chains = record.chains.filter((chain) => chain.table === table);
     const snapshot = tables.snapshot([], chains, elements);
-    return snapshot.elements.includes(null) || snapshot.chains.includes(null);
-  });
+    if (snapshot.elements.includes(null) || snapshot.chains.includes(null)) return true;
+  }
+  return false;
 }
 
 /** A line, or "" for an element that is as it should be. */

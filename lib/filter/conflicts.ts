@@ -2,7 +2,7 @@
 import { CniError, CONFLICT } from "../errors.ts";
 import { bootId } from "../host/boot.ts";
 import { LivenessTest } from "../host/liveness.ts";
-import { textAt } from "../lists.ts";
+import { itemAt, textAt } from "../lists.ts";
 import {
   conditionElement,
   hostPortOf,
@@ -11,7 +11,7 @@ import {
   portElement,
   withoutPorts,
 } from "./hostport-elements.ts";
-import { type HostPort, hostPortText, overlap } from "./hostports.ts";
+import { type HostPort, hostPortText, onAllAddresses, overlap } from "./hostports.ts";
 import {
   type ElementList,
   type FilterElement,
@@ -66,10 +66,8 @@ export function findConflicts(
     if (holder !== null) add({ port, comment: holder.comment });
     const other = overlaps[i] ?? null;
     if (other === null) continue;
-    if (isPortElement(other.element)) {
-      const { protocol, hostPort, containerPort, pod } = port;
-      add({ port: { protocol, hostIp: null, hostPort, containerPort, pod }, comment: other.comment });
-    } else for (const conflict of conflictsOfAddresses(tables, port)) add(conflict);
+    if (isPortElement(other.element)) add({ port: onAllAddresses(port), comment: other.comment });
+    else for (const conflict of conflictsOfAddresses(tables, port)) add(conflict);
   }
   return groups;
 }
@@ -105,8 +103,8 @@ export function resolveConflict(
   lastWins: boolean,
 ): OwnedElements {
   const { hash, ports, comment } = group;
-  const [first] = ports;
-  if (first === undefined) return { ports: [], elements: [] };
+  const first = itemAt(ports, 0);
+  if (first === null) return { ports: [], elements: [] };
   const holder = hash === "" ? null : store.get(`${hash}.${record.owner.plugin}`);
   if (holder !== null && isDead(holder, [record, ...store.all()])) {
     store.drop(holder.owner);

@@ -2,7 +2,7 @@
 import { type Address, formatAddress, parseAddress } from "../ip/address.ts";
 import { textAt } from "../lists.ts";
 import { isDigits } from "../text.ts";
-import type { HostPort, ListenerPort } from "./hostports.ts";
+import { type HostPort, type ListenerPort, onAllAddresses } from "./hostports.ts";
 import type { FilterElement, FilterRecord } from "./record.ts";
 
 /** What belongs to a pod's published ports besides the ports themselves. */
@@ -46,7 +46,7 @@ export function markElement(port: HostPort): FilterElement {
  * for a port for all addresses the mark that the port is published for single addresses.
  */
 export function overlappingElement(port: HostPort): FilterElement {
-  return port.hostIp === null ? markElement(port) : portElement({ ...port, hostIp: null });
+  return port.hostIp === null ? markElement(port) : portElement(onAllAddresses(port));
 }
 
 /** The port that an element publishes; null for any other element. */
@@ -96,12 +96,19 @@ export function hostPortsIn(elements: readonly FilterElement[]): HostPort[] {
 }
 
 /** All elements of a record, those of its ports first. */
-export function elementsOf(record: FilterRecord): FilterElement[] {
+export function elementsOf(record: FilterRecord): readonly FilterElement[] {
+  if (record === lastRecord) return lastElements;
   const elements: FilterElement[] = [];
   for (const port of record.ports) elements.push(portElement(port));
   for (const element of record.elements) elements.push(element);
+  lastRecord = record;
+  lastElements = elements;
   return elements;
 }
+
+/* The record that was asked for last: a call changes the tables by it, and writes it. */
+let lastRecord: FilterRecord | null = null;
+let lastElements: readonly FilterElement[] = [];
 
 /** Whether a record has elements. */
 export function hasElements(record: FilterRecord): boolean {

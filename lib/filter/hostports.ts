@@ -28,6 +28,11 @@ export function overlap(a: HostPort, b: HostPort): boolean {
   return a.hostIp === null || b.hostIp === null || sameAddress(a.hostIp, b.hostIp);
 }
 
+/** The same port for all addresses of its IP version. */
+export function onAllAddresses({ protocol, hostPort, pod, containerPort }: HostPort): HostPort {
+  return { protocol, hostPort, hostIp: null, pod, containerPort };
+}
+
 /** The same text for all ports that differ only in the host's address or in where they lead: "4 tcp 80". */
 export function portNumberName(port: HostPort): string {
   return `${port.pod.family} ${port.protocol} ${port.hostPort}`;

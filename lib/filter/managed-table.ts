@@ -28,7 +28,7 @@ import { NetlinkError, type NetlinkSocket } from "../netlink/socket.ts";
 import type { FilterSocket } from "./filter-socket.ts";
 import { compileRule, compileRules } from "./language.ts";
 import { refused } from "./refusals.ts";
-import type { ChainDefinition, TableDefinition } from "./table-definition.ts";
+import type { TableContent, TableDefinition } from "./table-definition.ts";
 import { fieldsNamed } from "./values.ts";
 
 /**
@@ -37,6 +37,14 @@ import { fieldsNamed } from "./values.ts";
  */
 export type TableState = "present" | "missing" | "outdated" | "dormant";
 
+/** A base chain, and how many rules it should have: a number, or SOME. */
+interface CheckedChain {
+  readonly name: string;
+  readonly rules: number;
+}
+
+const SOME = -1;
+
 export class ManagedTable {
   readonly definition: TableDefinition;
   /** NFPROTO_*. */
@@ -44,7 +52,8 @@ export class ManagedTable {
   /** The table in messages: "inet podwire". */
   readonly label: string;
   /** The chains whose state is asked for together with the table's. */
-  readonly checkedChains: readonly ChainDefinition[];
+  readonly checkedChains: readonly CheckedChain[];
+  #content: TableContent | null = null;
   /** The sets that were asked for so far. */
   readonly #sets: NftSet[] = [];
 
@@ -52,13 +61,19 @@ export class ManagedTable {
     this.definition = definition;
     this.family = definition.family === "inet" ? NFPROTO_INET : NFPROTO_BRIDGE;
     this.label = `${definition.family} ${definition.name}`;
-    const checked: ChainDefinition[] = [];
-    for (const chain of definition.chains) {
-      if (definition.stateCheck === "every base chain" ? chain.hook !== null : chain.name === "prerouting") {
-        checked.push(chain);
+    const checked: CheckedChain[] = [];
+    if (definition.stateCheck === "prerouting") checked.push({ name: "prerouting", rules: SOME });
+    else
+      for (const { name, hook, rules } of this.content.chains) {
+        if (hook !== null) checked.push({ name, rules: rules.length });
       }
-    }
     this.checkedChains = checked;
+  }
+
+  get content(): TableContent {
+    const content = this.#content ?? this.definition.content();
+    this.#content = content;
+    return content;
   }
 
   /** One of the table's sets as the kernel knows it. @throws Error if the definition has no such set */
@@ -71,7 +86,7 @@ export class ManagedTable {
   /** As `set`; null if the definition has no such set. */
   findSet(name: string): NftSet | null {
     for (const set of this.#sets) if (set.name === name) return set;
-    for (const definition of this.definition.sets) {
+    for (const definition of this.content.sets) {
       if (definition.name !== name) continue;
       const { family } = this;
       const key = fieldsOf(definition.key);
@@ -84,7 +99,7 @@ export class ManagedTable {
 
   /** Whether the definition has a chain. */
   hasChain(name: string): boolean {
-    for (const chain of this.definition.chains) if (chain.name === name) return true;
+    for (const chain of this.content.chains) if (chain.name === name) return true;
     return false;
   }
 
@@ -104,7 +119,7 @@ export class ManagedTable {
   differences(socket: NetlinkSocket, thorough: boolean): string[] {
     const lines = this.#policyDifferences(socket);
     const found = this.#listRules(socket, thorough);
-    for (const { name, rules } of this.definition.chains) {
+    for (const { name, rules } of this.content.chains) {
       const own = found.filter((rule) => rule.chain === name);
       if (own.length !== rules.length) {
         lines.push(`chain ${this.label} ${name} has ${own.length} rules, expected ${rules.length}`);
@@ -117,7 +132,7 @@ export class ManagedTable {
 
   /** Base chains whose policy somebody has changed: they drop what their rules let pass. */
   #policyDifferences(socket: NetlinkSocket): string[] {
-    for (const { name, hook } of this.definition.chains) {
+    for (const { name, hook } of this.content.chains) {
       if (hook !== null) writeGetChain(socket, this.family, this.definition.name, name);
     }
     const lines: string[] = [];
@@ -142,8 +157,9 @@ export class ManagedTable {
    * @param replace whether a table is there, which is deleted first
    */
   write(filter: FilterSocket, replace: boolean): void {
-    const { name: table, comment, sets, chains } = this.definition;
+    const { name: table, comment } = this.definition;
     const { family } = this;
+    const { sets, chains } = this.content;
     if (replace) {
       writeDeleteTable(filter.batch, family, table);
       filter.label(`replace table ${this.label}`);
@@ -213,8 +229,7 @@ export class TableReader {
     const chain = itemAt(this.#table.checkedChains, index - 1);
     const { uses, policy } = decodeChain(body);
     if (chain === null || policy !== NF_ACCEPT) return;
-    const isCounted = this.#table.definition.stateCheck === "every base chain";
-    if (isCounted ? uses === chain.rules.length : uses !== 0) this.#intactChains += 1;
+    if (chain.rules === SOME ? uses !== 0 : uses === chain.rules) this.#intactChains += 1;
   }
 
   /** The state after all answers were read. @param isMissing whether the first question was refused */

@@ -7,7 +7,7 @@
  * that are addressed to this host are translated, so forwarded traffic to the same port passes untouched.
  */
 import { ManagedTable } from "./managed-table.ts";
-import type { SetDefinition, TableDefinition } from "./table-definition.ts";
+import type { SetDefinition, TableContent, TableDefinition } from "./table-definition.ts";
 
 /** The tables that hold elements of attachments, by the names that records have for them: both are called "podwire". */
 export type TableName = "inet" | "bridge";
@@ -39,21 +39,25 @@ let bridgeTable: ManagedTable | null = null;
 /** One of the tables; made when it is first asked for. */
 export function managedTable(name: TableName): ManagedTable {
   if (name === "inet") {
-    natTable ??= new ManagedTable(natDefinition());
+    natTable ??= new ManagedTable(definition("inet", DIGESTS.inet, natContent));
     return natTable;
   }
-  bridgeTable ??= new ManagedTable(bridgeDefinition());
+  bridgeTable ??= new ManagedTable(definition("bridge", DIGESTS.bridge, bridgeContent));
   return bridgeTable;
 }
 
+function definition(family: TableName, digest: string, content: () => TableContent): TableDefinition {
+  return { family, name: TABLE, comment: `podwire ruleset ${digest}`, stateCheck: "prerouting", content };
+}
+
 /**
- * The first half of the SHA-256 of each definition's text. Constants, because computing them took a quarter of an ADD's
- * instructions; ruleset.test.ts computes them again and fails if one does not match its table.
+ * The digest of each content (`digestOf`), the first half of its text's SHA-256. Constants, because computing them took a
+ * quarter of an ADD's instructions; ruleset.test.ts computes them again and fails if one does not match its table.
  */
 const DIGESTS = { inet: "a2edf53c76be81a0", bridge: "170cab41720ffaee" } as const;
 
 /** Published ports and masquerading, IPv4 and IPv6 alike. */
-function natDefinition(): TableDefinition {
+function natContent(): TableContent {
   const sets: SetDefinition[] = [
     { name: "localnet_links", key: "ifname", data: "" },
     { name: "localhost4", key: "ipv4_addr", data: "" },
@@ -112,10 +116,6 @@ function natDefinition(): TableDefinition {
   }
   const local = "fib daddr type local goto hostports";
   return {
-    family: "inet",
-    name: TABLE,
-    comment: `podwire ruleset ${DIGESTS.inet}`,
-    stateCheck: "prerouting",
     sets,
     chains: [
       { name: "translate", hook: null, rules: translate },
@@ -150,12 +150,8 @@ function natDefinition(): TableDefinition {
  * `ether type` still reads the type of the tag, but `meta protocol` the type that follows it, and headers are those of the
  * inner packet. A second tag stays in the frame: a receiver that removes it would see a packet that was not checked here.
  */
-function bridgeDefinition(): TableDefinition {
+function bridgeContent(): TableContent {
   return {
-    family: "bridge",
-    name: TABLE,
-    comment: `podwire ruleset ${DIGESTS.bridge}`,
-    stateCheck: "prerouting",
     sets: [
       { name: "checked_links", key: "ifname", data: "verdict" },
       { name: "macs", key: "ifname . ether_addr", data: "" },

@@ -35,13 +35,21 @@ export function awaitedPart(record: FilterRecord, taken: readonly HostPort[]): A
   const ports: HostPort[] = [];
   const conditions = new ElementList([]);
   for (const port of record.ports) {
-    const others: readonly HostPort[] = byNumber.get(portNumberName(port)) ?? [];
-    if (!others.some((other) => overlap(port, other))) continue;
+    if (!overlapsAny(port, byNumber.get(portNumberName(port)) ?? [])) continue;
     ports.push(port);
     conditions.add([conditionElement(port, "")]);
   }
   const listeners = new ListenerFinder(ports);
-  return { ports, elements: record.elements.filter((element) => conditions.has(element) || listeners.has(element)) };
+  const elements: FilterElement[] = [];
+  for (const element of record.elements) {
+    if (conditions.has(element) || listeners.has(element)) elements.push(element);
+  }
+  return { ports, elements };
+}
+
+function overlapsAny(port: HostPort, others: readonly HostPort[]): boolean {
+  for (const other of others) if (overlap(port, other)) return true;
+  return false;
 }
 
 /** A record while the attachment waits for a part of it. */

@@ -18,23 +18,28 @@ export interface ChainDefinition {
   readonly rules: readonly string[];
 }
 
+export interface TableContent {
+  readonly sets: readonly SetDefinition[];
+  readonly chains: readonly ChainDefinition[];
+}
+
 /** All that a managed table is made from, and the only thing that a new one needs. */
 export interface TableDefinition {
   readonly family: "inet" | "bridge";
   readonly name: string;
-  /** Must change with the rest of the definition, and fit into 128 bytes: `digestOf` makes a part that does. */
+  /** Must change with the content, and fit into 128 bytes: `digestOf` makes a part that does. */
   readonly comment: string;
-  readonly sets: readonly SetDefinition[];
-  readonly chains: readonly ChainDefinition[];
   /**
    * What a check of the table's state asks the kernel for besides the table: "every base chain", whose rules are counted, or
    * only the base chain "prerouting", which has no rules after `nft flush table`. The second costs one question.
    */
   readonly stateCheck: "every base chain" | "prerouting";
+  /** Called once, when it is first needed: most operations do not need that of every table. */
+  readonly content: () => TableContent;
 }
 
-/** Half of the SHA-256 of a definition's text in hex digits: the same for the same sets, hooks and rules in any version. */
-export function digestOf(sets: readonly SetDefinition[], chains: readonly ChainDefinition[]): string {
+/** Half of the SHA-256 of a content's text in hex digits: the same for the same sets, hooks and rules in any version. */
+export function digestOf({ sets, chains }: TableContent): string {
   const lines: string[] = [];
   for (const { name, key, data } of sets) lines.push(`set ${name} ${key} : ${data}`);
   for (const { name, hook, rules } of chains) {

@@ -1,4 +1,5 @@
 /** What can be removed: shared elements and chains whose last user is removed, and elements that no record has. */
+import { itemAt } from "../lists.ts";
 import { hostPortOf, isPortSet, isShared, markElement, portName } from "./hostport-elements.ts";
 import type { HostPort } from "./hostports.ts";
 import { type FilterChain, type FilterElement, hashIn, isOfNetwork } from "./record.ts";
@@ -15,11 +16,12 @@ export function unusedMarks(
   removed: readonly HostPort[],
   kept: readonly FilterElement[],
 ): FilterElement[] {
+  if (removed.length === 0) return [];
   const marks: FilterElement[] = [];
   for (const family of [4, 6]) {
     const ports = removed.filter((port) => port.hostIp !== null && port.pod.family === family);
-    const [first] = ports;
-    if (first === undefined) continue;
+    const first = itemAt(ports, 0);
+    if (first === null) continue;
     const removedNames = new Set<string>();
     for (const port of ports) removedNames.add(portName(port));
     const { set } = markElement(first);
@@ -68,7 +70,7 @@ export function commentedElements(
   for (let i = 0; i < TABLE_NAMES.length; i += 1) {
     const table = TABLE_NAMES[i] ?? "inet";
     if (states[i] === "missing") continue;
-    for (const { name: set } of managedTable(table).definition.sets) {
+    for (const { name: set } of managedTable(table).content.sets) {
       if (isShared(set) || isPortSet(table, set) !== (plugin === "portmap")) continue;
       for (const found of tables.listElements(table, set)) {
         if (found.comment !== "" && chosen(found.comment)) elements.push(found.element);

@@ -30,7 +30,11 @@ const SETTINGS: OverlaySettings = {
 };
 
 const rulesOf = (settings: OverlaySettings, judged: Judged = "vni"): Record<string, readonly string[]> =>
-  Object.fromEntries(overlayTable(settings, judged).chains.map((chain) => [chain.name, chain.rules]));
+  Object.fromEntries(
+    overlayTable(settings, judged)
+      .content()
+      .chains.map((chain) => [chain.name, chain.rules]),
+  );
 
 const comment = (settings: OverlaySettings): string => overlayTable(settings, "vni").comment;
 

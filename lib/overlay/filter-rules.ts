@@ -6,6 +6,7 @@ import {
   type ChainDefinition,
   digestOf,
   type SetDefinition,
+  type TableContent,
   type TableDefinition,
 } from "../filter/table-definition.ts";
 import { formatPrefix, type Prefix, parseAddress } from "../ip/address.ts";
@@ -44,15 +45,14 @@ export function needsFilter(settings: OverlaySettings): boolean {
 
 /** The definition of the table. */
 export function overlayTable(settings: OverlaySettings, judged: Judged): TableDefinition {
-  const chains = chainsFor(settings, judged);
+  const content: TableContent = { sets: SETS, chains: chainsFor(settings, judged) };
   return {
     family: "inet",
     name: filterTable(settings),
-    comment: `podwire overlay ${digestOf(SETS, chains)} ${settings.network.slice(0, MAX_NETWORK)}`,
+    comment: `podwire overlay ${digestOf(content)} ${settings.network.slice(0, MAX_NETWORK)}`,
     /* Each chain keeps packets of strangers out: every call notices a rule that is missing. */
     stateCheck: "every base chain",
-    sets: SETS,
-    chains,
+    content: () => content,
   };
 }
 
