@@ -57,7 +57,7 @@ function objects(line: string): string[] {
 }
 
 /** What the kernel adds when it finds an IPv6 address to be unique: routes, and groups in which it listens. */
-const KERNELS = /^\{"type":"\w+","dst":"(fe80|ff00)|^\{"mac":"33:33:ff:/;
+const KERNELS = /^\{"type":"(\w+","dst":"(fe80|ff00)|local","dst":"[^"]*:)|^\{"mac":"33:33:ff:/;
 
 /** An object whose link may not have settled: carrier and duplicate address detection come later. The stamp has a time in it. */
 function settled(line: string): string {
