@@ -63,7 +63,7 @@ const KERNELS = /^\{"type":"(\w+","dst":"(fe80|ff00)|local","dst":"[^"]*:)|^\{"m
 function settled(line: string): string {
   return (
     line
-      /* The kernel makes it from a number that it rolls for each link. */
+      /* The kernel makes it from a secret of the link. */
       .replace(/,?\{[^{}]*"stable-privacy":true[^{}]*\}/g, "")
       .replace(/"(NO-CARRIER|LOWER_UP|linkdown|dead)",?/g, "")
       .replace(/",\]/g, '"]')
@@ -78,12 +78,13 @@ export function answerOf({ exitCode, signal, stdout, stderr }: Execution): strin
   return [`status ${exitCode ?? signal}`, shortened(plain(stdout)), shortened(plain(stderr))].join("\n");
 }
 
-/** Without the numbers of namespaces, times, and what is made from them. */
+/** Without the numbers of namespaces, times, the secrets that the kernel makes for each link, and what follows from them. */
 function plain(text: string): string {
   return text
     .replace(/\b(net|overlay)-\d{6,}/g, "$1-N")
     .replace(/\bnetns 4 \d+/g, "netns 4 N")
     .replace(/\b(since-boot-ms|mark) \d+( sum [0-9a-f]+)?/g, "$1 N")
+    .replace(/(\/stable_secret):[0-9a-f:]+/g, "$1:N")
     .replace(/"(\w+_timer|updated|used|confirmed)":[\d.]+/g, '"$1":0');
 }
 
