@@ -116,7 +116,7 @@ $(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/signals.o $(BUILD)/memory.o
 		hack/quiet.sh scriptc build --strip --keep-c --ffi $(BUILD)/sys.json plugins/main.ts -o $@
 	@touch $@
 
-C_FLAGS := -target $(TARGET) -O2 -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables
+C_FLAGS := -target $(TARGET) -O2 -fomit-frame-pointer -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables
 
 # No builtins: the compiler would make calloc out of malloc and memset, in calloc itself.
 $(BUILD)/%.o: lib/sys/%.c lib/sys/sys.h package-lock.json | need-build

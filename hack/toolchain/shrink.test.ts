@@ -3,13 +3,21 @@ import { shrink } from "./shrink.ts";
 
 /** What remains of a function whose only basic block has the given lines. */
 function shrunk(...block: string[]): string[] {
-  const code = ["define internal void @f(ptr %p) #0 { ; f", "entry:", ...block.map((line) => `  ${line}`), "}"].join(
-    "\n",
-  );
+  const code = [
+    "define internal void @f(ptr %p) #0 { ; f",
+    "entry:",
+    ...block.map((line) => (line.endsWith(":") ? line : `  ${line}`)),
+    "}",
+  ].join("\n");
   return shrink(code)
     .split("\n")
     .slice(2, -1)
     .map((line) => line.trim());
+}
+
+/** The lines of a function with a variable. */
+function withVariable(...block: string[]): string[] {
+  return ["%v = alloca ptr ; v", ...block];
 }
 
 const RETAIN = "%t2 = call ptr @scr_str_retain_v(ptr %t1)";
@@ -22,11 +30,7 @@ describe("shrink", () => {
     );
   });
 
-  it("keeps the retain and release of a string, whatever is between them", () => {
-    expect(shrunk(RETAIN, RELEASE)).toEqual([RETAIN, RELEASE]);
-  });
-
-  describe("the counting of objects and typed arrays", () => {
+  describe("the counting of a value", () => {
     const retain = (value: string, of: string): string => `${value} = call ptr @sc_retain__x25_m1_Index(ptr ${of})`;
     const release = (value: string): string => `call void @sc_release__x25_m1_Index(ptr ${value})`;
     const read = (value: string, of: string): readonly string[] => [
@@ -56,12 +60,58 @@ describe("shrink", () => {
       expect(shrunk(...nested)).toEqual([...read("%t4", "%t1")]);
     });
 
-    it("is kept wherever something could be freed in between", () => {
-      const between = ["call void @f()", release("%t9"), "%t9 = call double @g(double %t8)", "br label %j1", "j1:"];
+    it("is removed while functions of the runtime read it, whatever it is", () => {
+      const length = "%t3 = call double @scr_arr_len(ptr %t2)";
+      const retains = [
+        "scr_str_retain_v",
+        "scr_arr_retain_v",
+        "scr_union_retain_v",
+        "sc_rretain_r12",
+        "scr_closure_retain_v",
+      ];
+      for (const name of retains) {
+        const block = [`%t2 = call ptr @${name}(ptr %t1)`, length, RELEASE];
+        expect(shrunk(...block)).toEqual([length.replace("%t2", "%t1")]);
+      }
+      expect(shrunk(RETAIN, "%t3 = call zeroext i1 @scr_str_eq(ptr %t2, ptr %t8)", RELEASE)).toEqual([
+        "%t3 = call zeroext i1 @scr_str_eq(ptr %t1, ptr %t8)",
+      ]);
+    });
+
+    it("is kept wherever something could be freed in between, or the count matters", () => {
+      const between = [
+        "call void @f()",
+        release("%t9"),
+        "%t9 = call double @g(double %t8)",
+        "%t9 = call ptr @scr_str_concat(ptr %t2, ptr %t8)",
+        "call void @scr_arr_push_ref(ptr %t2, ptr %t8)",
+        "br label %j1",
+        "j1:",
+      ];
       for (const line of between) {
         const block = [retain("%t2", "%t1"), ...read("%t3", "%t2"), line, release("%t2")];
         expect(shrunk(...block)).toEqual(block);
       }
+    });
+  });
+
+  describe("the release of what a variable held", () => {
+    const assign = (value: string): string => `store ptr ${value}, ptr %v`;
+    const release = ["%t3 = load ptr, ptr %v", "call void @scr_str_release(ptr %t3)"] as const;
+
+    it("is removed where it was null", () => {
+      const block = withVariable(assign("null"), "call void @f()", ...release, assign("%t9"));
+      expect(shrunk(...block)).toEqual(block.filter((line) => line !== release[1]));
+    });
+
+    it("is kept where it may hold a value", () => {
+      const blocks = [
+        withVariable(assign("null"), assign("%t9"), ...release),
+        withVariable(assign("null"), "br label %j1", "j1:", ...release),
+        withVariable(...release, assign("null")),
+        ["%v = getelementptr inbounds %o, ptr %t1, i64 0, i32 2", assign("null"), ...release],
+      ];
+      for (const block of blocks) expect(shrunk(...block)).toEqual(block);
     });
   });
 

@@ -9,9 +9,13 @@
  *   and none for unsigned ones of 64 bits;
  * - constants: a number that a module names (`const FAMILY = 2`) becomes a constant. scriptc makes it a variable that is set
  *   when the program starts, so LLVM does not know its value;
- * - pairs: an object or typed array is not counted while one of its fields is read. The retain and its release must be in
- *   one basic block, with nothing but arithmetic, loads, stores and other such retains between them: nothing can be freed
- *   there. An earlier version allowed calls in between that seemed to free nothing. It freed values that were in use.
+ * - nulls: a variable that is null is not released. scriptc releases what a variable held before each assignment, the first
+ *   one as well. Only where null was assigned in the same basic block;
+ * - pairs: a value is not counted while it is only read. The retain and its release must be in one basic block, with nothing
+ *   between them that could release anything: arithmetic, loads, stores, other retains, and the runtime's functions that only
+ *   read (READS). Then the value has another owner as well, and keeps it. An earlier version allowed calls in between that
+ *   seemed to free nothing. It freed values that were in use;
+ * - exits: what a function's exits release is one code for all of them (exits.ts).
  *
  * conformance/toolchain compares the result with a build without this file.
  *
@@ -19,6 +23,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { withSharedExits } from "./exits.ts";
 
 const ATTRIBUTES = "noinline minsize optsize nounwind";
 const FUNCTION = /^(define .*\)) (?:#\d+ )?\{/;
@@ -75,7 +80,9 @@ function withConstants(lines: readonly string[]): readonly string[] {
 /** Applies the other rules to the lines of one function. Where a retain is removed, its operand replaces its result. */
 function shrinkBody(body: readonly string[], immortal: ReadonlySet<string>): string[] {
   const sameAs = new Map<string, string>();
-  const kept = withSignedIndexes(withoutPairs(withoutLiterals(body, immortal, sameAs), sameAs));
+  const kept = withSharedExits(
+    withSignedIndexes(withoutPairs(withoutNulls(withoutLiterals(body, immortal, sameAs)), sameAs)),
+  );
   if (sameAs.size === 0) return [...kept];
   const original = (name: string): string => {
     const other = sameAs.get(name);
@@ -101,9 +108,35 @@ function withoutLiterals(
   });
 }
 
-const COUNTING = /^ {2}(%t\d+) = call ptr @(?:sc_retain__x25_\w+|scr_bytes_retain_v)\(ptr (%t\d+)\)$/;
+const VARIABLE_OF_REFERENCE = /^ {2}(%[\w.]+) = alloca ptr\b/;
+const ASSIGNMENT = /^ {2}store ptr (\S+), ptr (%[\w.]+)$/;
+const VALUE_OF = /^ {2}(%t\d+) = load ptr, ptr (%[\w.]+)$/;
+
+/** Rule "nulls". */
+function withoutNulls(body: readonly string[]): readonly string[] {
+  const variables = new Set(body.map((line) => VARIABLE_OF_REFERENCE.exec(line)?.[1]));
+  const nulls = new Set<string>();
+  const nullValues = new Set<string>();
+  return body.filter((line) => {
+    if (!line.startsWith(" ")) nulls.clear();
+    const [, assigned, variable = ""] = ASSIGNMENT.exec(line) ?? [];
+    if (assigned === "null" && variables.has(variable)) nulls.add(variable);
+    else nulls.delete(variable);
+    const [, value = "", loaded = ""] = VALUE_OF.exec(line) ?? [];
+    if (nulls.has(loaded)) nullValues.add(value);
+    return !nullValues.has(RELEASE.exec(line)?.[1] ?? "");
+  });
+}
+
+const COUNTING = /^ {2}(%t\d+) = call ptr @\w*retain\w*\(ptr (%t\d+)\)$/;
 const SILENT =
   /^ {2}(?:store |%t\d+ = (?:load|getelementptr|f?add|f?sub|f?mul|fneg|[if]cmp|[su]itofp|fpto[su]i|[sz]ext|trunc|and|or|xor|shl|[al]shr|select) )/;
+/**
+ * Calls of the runtime's functions that release nothing, and for which the count of what they are given makes no difference.
+ * (`scr_str_concat` is none of them: it appends in place if a string has one owner.)
+ */
+const READS =
+  /^ {2}%t\d+ = call [\w ]+ @scr_(?:arr_(?:len|has|state|get_f64|get_ref)|bytes_len|str_(?:eq|utf16_len)|union_(?:get_f64|new_ref|new_f64)|exc_pending)\(/;
 
 /** Rule "pairs". Adds to `sameAs` the results of the removed retains, with their operands. */
 function withoutPairs(body: readonly string[], sameAs: Map<string, string>): readonly string[] {
@@ -113,7 +146,7 @@ function withoutPairs(body: readonly string[], sameAs: Map<string, string>): rea
     const [, value, operand = ""] = COUNTING.exec(body[at] ?? "") ?? [];
     if (value === undefined) continue;
     let end = at + 1;
-    while (dropped.has(end) || SILENT.test(body[end] ?? "") || COUNTING.test(body[end] ?? "")) end += 1;
+    while (dropped.has(end) || [SILENT, COUNTING, READS].some((what) => what.test(body[end] ?? ""))) end += 1;
     if (RELEASE.exec(body[end] ?? "")?.[1] !== value) continue;
     dropped.add(at).add(end);
     sameAs.set(value, operand);
