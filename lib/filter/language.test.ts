@@ -113,7 +113,7 @@ describe("compileRule", () => {
         if (e.kind === "payload") length = e.length;
         if (e.kind === "meta") length = [6, 7].includes(e.key) ? 16 : (metaLengths[e.key] ?? 4);
         if (e.kind === "ct") length = e.key === 1 ? 1 : 4;
-        if (e.kind === "fib") length = { 1: 1, 2: 16, 3: 4 }[e.result] ?? 0;
+        if (e.kind === "fib") length = { 1: 4, 2: 16, 3: 4 }[e.result] ?? 0;
         if (e.kind === "cmp") expect(e.data.length, rule).toBe(rule.includes("*") ? e.data.length : length);
         if (e.kind === "bitwise") expect([e.mask.length, e.xor.length], rule).toEqual([length, length]);
       }

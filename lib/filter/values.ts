@@ -36,8 +36,9 @@ export interface ValueType {
 export const VERDICTS = " drop=0 accept=1 jump=-3 goto=-4 return=-5 ";
 
 /**
- * nft's datatypes (include/datatype.h of nftables): name, number, form, length in bytes, symbols. The table is text because
- * objects would take five times the space, and would be made at every start of every plugin.
+ * nft's datatypes (include/datatype.h of nftables): name, number, form, length in bytes, symbols. The length is that in
+ * messages, which for boolean is that of a register. The table is text because objects would take five times the space, and
+ * would be made at every start of every plugin.
  */
 const TYPES = `
 verdict #4294967040 verdict 0${VERDICTS}
@@ -64,7 +65,7 @@ mld-listener-report=131 nd-router-solicit=133 nd-router-advert=134 nd-neighbor-s
 pkt_type #31 number 1 host=0 unicast=0 broadcast=1 multicast=2 other=3
 devgroup #35 host 4 default=0
 fib_addrtype #38 host 4 unspec=0 unicast=1 local=2 broadcast=3 anycast=4 multicast=5 unreachable=7 prohibit=8
-boolean #39 host 1 missing=0 exists=1
+boolean #39 host 4 missing=0 exists=1
 ifname #41 name 16
 `;
 
