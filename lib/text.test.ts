@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { asciiLower, clip, hexNumber, hexOf, isDigits, parseHex } from "./text.ts";
+import { asciiLower, clip, hexNumber, hexOf, isDigits, parseHex, shellWord } from "./text.ts";
 
 describe("text", () => {
   test("clip keeps a line and marks what it cut", () => {
@@ -48,5 +48,10 @@ describe("text", () => {
       }),
     );
     for (const wrong of ["", "g", "12345", "-1", "+1", " 1", "0x1", "1.", "٣"]) expect(parseHex(wrong)).toBeNull();
+  });
+
+  test("shellWord: one word for a shell, whatever is in it", () => {
+    expect(shellWord("/run/netns/pod-1")).toBe("/run/netns/pod-1");
+    expect(["", "a b", "$(x)", "it's", "a;b"].map(shellWord)).toEqual(["''", "'a b'", "'$(x)'", "'it'\\''s'", "'a;b'"]);
   });
 });

@@ -68,3 +68,13 @@ export function parseHex(text: string): number | null {
   }
   return value;
 }
+
+/** A text as one word of a shell command: in quotes, unless it has only characters that mean nothing to a shell. */
+export function shellWord(text: string): string {
+  for (let i = 0; i < text.length; i += 1) {
+    if (!PLAIN.includes(text.charAt(i))) return `'${text.split("'").join("'\\''")}'`;
+  }
+  return text === "" ? "''" : text;
+}
+
+const PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,";

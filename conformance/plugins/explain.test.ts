@@ -140,8 +140,25 @@ describe("explain", () => {
       const said = async (plugin: string) =>
         (await lab.sandbox.call({ plugin, words: ["explain", "add"], config: list })).stdout;
       expect(await said("bridge")).toContain("ip link add pwt7 ");
-      expect(await said("host-local")).toContain("10.77.0.1-10.77.0.254, noted in /var/lib/cni/networks/pods");
+      expect(await said("host-local")).toContain("10.77.0.1-10.77.0.254, a file in /var/lib/cni/networks/pods");
       expect(await said("portmap")).toContain("the list has no plugin of type portmap");
+    }));
+
+  test("names the leases that DEL and GC release", () =>
+    withLab(async (lab) => {
+      const [kept, stale] = [await lab.pod(), await lab.pod()];
+      const ipam = { type: "host-local", dataDir: `${lab.directory}/leases`, ranges: [[{ subnet: "10.77.0.0/24" }]] };
+      const config = lab.config({ type: "host-local", ipam });
+      for (const pod of [kept, stale]) expectSuccess(await callPlugin(lab, pod, "ADD", config));
+      const lease = `${lab.directory}/leases/${String(config.name)}/10.77.0.3`;
+      const line = `rm ${lease} # the lease of container ${stale.name} (eth0)\n`;
+      expect(await explain(lab, stale, "DEL", config)).toBe(line);
+      const valid = { "cni.dev/valid-attachments": [{ containerID: kept.name, ifname: "eth0" }] };
+      expect(await explain(lab, kept, "GC", { ...config, ...valid })).toBe(line);
+      expect(await explain(lab, kept, "GC", config)).toMatch(/^# nothing: .*valid-attachments/);
+      await lab.host.exec("sh", ["-ec", await explain(lab, stale, "DEL", config)]);
+      /* The address is free: with the lease gone, ADD of a third pod may have it. */
+      await expect(lab.host.exec("ls", [lease])).rejects.toThrow(/No such file/);
     }));
 
   test.each(["CHECK", "VERSION", "anything"])("refuses %s", (verb) =>

@@ -1,5 +1,6 @@
 /** host-local, an IPAM plugin: allocates addresses from ranges of this host and keeps the leases as files. */
 
+import { NOTHING_VALID } from "../../lib/attachment/explain.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { type Dns, EMPTY_DNS, type Result, type ResultIp } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
@@ -13,8 +14,9 @@ import { formatSpans, isGateway, type Range, spanIndex } from "../../lib/ip/rang
 import { itemAt } from "../../lib/lists.ts";
 import { ENOENT, errnoText } from "../../lib/sys/errno.ts";
 import * as sys from "../../lib/sys/sys.ts";
+import { shellWord } from "../../lib/text.ts";
 import { allocate } from "./allocate.ts";
-import { describeOwner, type Owner, ownsLease, UNKNOWN_OWNER } from "./attachment.ts";
+import { type Attachment, describeOwner, type Owner, ownsLease, UNKNOWN_OWNER } from "./attachment.ts";
 import { dataDirOf, type RangeSet, readHostLocal } from "./config.ts";
 import { parseResolvConf } from "./resolv-conf.ts";
 import { openStore, type Store } from "./store.ts";
@@ -55,14 +57,30 @@ function add(call: Call): Result {
   }
 }
 
-/** The addresses stand in the commands of the plugin that delegates. */
+/** ADD: the addresses are in the commands of the plugin that delegates. DEL and GC: the lease files that they remove. */
 function explain(call: Call): string[] {
+  const { command, args } = call.request;
   const path = `${dataDirOf(call.config)}/${call.config.name}`;
-  if (call.request.command === "ADD") {
-    const sets = readHostLocal(call.config, call.request.args).sets.map(({ ranges }) => formatSpans(ranges));
-    return [`# host-local: the first free address of ${sets.join(" and of ")}, noted in ${path}`];
+  if (command === "ADD") {
+    const sets = readHostLocal(call.config, args).sets.map(({ ranges }) => formatSpans(ranges));
+    return [`# host-local: a lease of the first free address of ${sets.join(" and of ")}, a file in ${path}`];
   }
-  return [`# host-local: give the addresses in ${path} back`];
+  const isValid = command === "GC" ? validOwners(call) : null;
+  if (command === "GC" && isValid === null) return [NOTHING_VALID];
+  const store = openStore(dataDirOf(call.config), call.config.name, false);
+  if (store === null) return [`# host-local: no leases in ${path}`];
+  try {
+    const lines: string[] = [];
+    const visit = ({ owner, addresses }: Attachment): void => {
+      for (const address of addresses)
+        lines.push(`rm ${shellWord(`${store.path}/${address}`)} # the lease of ${describeOwner(owner)}`);
+    };
+    if (isValid === null) for (const record of recordsOf(store, ownerOf(call))) visit(record);
+    else forEachStale(store, isValid, visit);
+    return lines.length === 0 ? [`# host-local: no lease in ${path} is to be released`] : lines;
+  } finally {
+    store.close();
+  }
 }
 
 /** Whether one of the range sets holds the address. */
@@ -146,47 +164,69 @@ function inTransaction(call: Call, action: (store: Store) => void): void {
 }
 
 function del(call: Call): void {
-  const owner = ownerOf(call);
   inTransaction(call, (store) => {
-    const record = store.records.read(owner) ?? store.records.read({ containerId: owner.containerId, ifname: "" });
-    if (record === null) store.records.removeTemporary();
-    if (record !== null) store.release(record);
-    else if (!store.complete) releaseUnrecorded(store, leasesOf(store, owner));
+    const records = recordsOf(store, ownerOf(call));
+    if (records.length === 0) store.records.removeTemporary();
+    for (const record of records) store.release(record);
   });
 }
 
-/** Removes leases that may have no record. Each lease file names the owner. */
-function releaseUnrecorded(store: Store, addresses: readonly string[]): void {
+/** What DEL releases. */
+function recordsOf(store: Store, owner: Owner): Attachment[] {
+  const record = store.records.read(owner) ?? store.records.read({ containerId: owner.containerId, ifname: "" });
+  if (record !== null) return [record];
+  return store.complete ? [] : unrecorded(store, leasesOf(store, owner));
+}
+
+/** Leases that may have no record, as records. Each lease file names the owner. */
+function unrecorded(store: Store, addresses: readonly string[]): Attachment[] {
+  const records: Attachment[] = [];
   for (const address of addresses) {
     const owner = store.leases.owner(address);
-    if (owner !== null) store.release({ owner, netns: NO_NAMESPACE, boot: "", timeMs: 0, addresses: [address] });
+    if (owner !== null) records.push({ owner, netns: NO_NAMESPACE, boot: "", timeMs: 0, addresses: [address] });
   }
+  return records;
 }
 
 function gc(call: Call): void {
+  const isValid = validOwners(call);
+  if (isValid === null) return;
+  inTransaction(call, (store) => {
+    store.records.removeTemporary();
+    forEachStale(store, isValid, (record) => store.release(record));
+  });
+}
+
+/** Whether an owner is one of the attachments that live on; null if the runtime does not say which do. */
+function validOwners(call: Call): ((owner: Owner) => boolean) | null {
   const valid = call.config.validAttachments();
-  if (valid === null) return;
+  if (valid === null) return null;
   const attachments = new Set<string>();
   for (const item of valid) {
     attachments.add(`${item.containerId}/${item.ifname}`);
     /* A lease that names no interface may be that of any interface of the container. */
     attachments.add(`${item.containerId}/`);
   }
-  const isValid = (owner: Owner): boolean => attachments.has(`${owner.containerId}/${owner.ifname}`);
-  inTransaction(call, (store) => {
-    store.records.removeTemporary();
-    for (const name of store.records.names()) {
-      const record = store.records.readNamed(name);
-      if (record !== null && !isValid(record.owner)) store.release(record);
-    }
-    if (store.complete) return;
-    const stale: string[] = [];
-    for (const address of store.leases.names()) {
-      const owner = store.leases.owner(address);
-      if (owner !== null && owner !== UNKNOWN_OWNER && !isValid(owner)) stale.push(address);
-    }
-    releaseUnrecorded(store, stale);
-  });
+  return (owner) => attachments.has(`${owner.containerId}/${owner.ifname}`);
+}
+
+/** What GC releases, one after the other: there may be tens of thousands. */
+function forEachStale(store: Store, isValid: (owner: Owner) => boolean, visit: (stale: Attachment) => void): void {
+  const visited = new Set<string>();
+  for (const name of store.records.names()) {
+    const record = store.records.readNamed(name);
+    if (record === null || isValid(record.owner)) continue;
+    visit(record);
+    if (!store.complete) for (const address of record.addresses) visited.add(address);
+  }
+  if (store.complete) return;
+  const stale: string[] = [];
+  for (const address of store.leases.names()) {
+    const owner = store.leases.owner(address);
+    const isStale = owner !== null && owner !== UNKNOWN_OWNER && !isValid(owner);
+    if (isStale && !visited.has(address)) stale.push(address);
+  }
+  for (const record of unrecorded(store, stale)) visit(record);
 }
 
 function status(call: Call): void {

@@ -10,6 +10,9 @@ import { type KernelObject, kindOf } from "../state/objects.ts";
 import { type Owned, ownedCommands, staleCommands } from "../state/owned.ts";
 import { attachmentOf, attachmentsToKeep } from "./identity.ts";
 
+/** What GC does without the runtime's list of attachments. */
+export const NOTHING_VALID = '# nothing: the configuration has no "cni.dev/valid-attachments"';
+
 /** ADD: the commands that make a plan's objects. */
 export function explainPlan(kernel: Kernel, plan: readonly KernelObject[], netns: string): string[] {
   const lines: string[] = [];
@@ -28,7 +31,7 @@ export function explainPlan(kernel: Kernel, plan: readonly KernelObject[], netns
 export function explainRemoval(call: Call, owned: readonly Owned[]): string[] {
   if (call.request.command === "GC") {
     const keep = attachmentsToKeep(call);
-    if (keep === null) return ['# nothing: the configuration has no "cni.dev/valid-attachments"'];
+    if (keep === null) return [NOTHING_VALID];
     const kernel = Kernel.forHost();
     try {
       return staleCommands(kernel, owned, call.config.name, keep);

@@ -71,7 +71,7 @@ export function ensureDevice(socket: NetlinkSocket, settings: OverlaySettings, p
 }
 
 /** The sysctls of the device and their values, for the pods' IP versions: a new device has those of `conf/default`. */
-function sysctlsFor(settings: OverlaySettings): (readonly [readonly string[], string])[] {
+export function sysctlsFor(settings: OverlaySettings): (readonly [readonly string[], string])[] {
   const name = deviceName(settings);
   const wanted: (readonly [readonly string[], string])[] = [];
   const has = (family: number): boolean => settings.podCidrs.some((cidr) => cidr.address.family === family);
@@ -155,7 +155,7 @@ function foreign(name: string, what: string): CniError {
 }
 
 /** The first difference of the device that cannot be changed on an existing one, as text; null if there is none. */
-function differenceInDevice(device: Vxlan, settings: OverlaySettings, plan: DevicePlan): string | null {
+export function differenceInDevice(device: Vxlan, settings: OverlaySettings, plan: DevicePlan): string | null {
   const gpe = settings.datapath === "gpe";
   if (device.external !== gpe || device.gpe !== gpe) return `is not of the datapath "${settings.datapath}"`;
   if (device.port !== settings.port) return `has port ${device.port}, not ${settings.port}`;
@@ -217,8 +217,7 @@ function portTaken(socket: NetlinkSocket, settings: OverlaySettings, own: Vxlan 
 export function ensureAddresses(socket: NetlinkSocket, device: Vxlan, podCidrs: readonly Prefix[]): void {
   const present: Prefix[] = [];
   for (const { prefix } of listAddresses(socket, device.link.index)) present.push(prefix);
-  const wanted: Prefix[] = [];
-  for (const { address } of podCidrs) wanted.push({ address, length: bits(address.family) });
+  const wanted = deviceAddresses(podCidrs);
   for (const prefix of present) {
     const linkLocal = prefix.address.family === 6 && prefix.address.bytes[0] === 0xfe;
     if (linkLocal || holdsPrefix(wanted, prefix)) continue;
@@ -232,4 +231,11 @@ export function ensureAddresses(socket: NetlinkSocket, device: Vxlan, podCidrs: 
     const errno = socket.attempt();
     if (errno !== 0 && errno !== EEXIST) throw new NetlinkError(errno, `add ${formatPrefix(prefix)}`, 0);
   }
+}
+
+/** The device's addresses: the first of each of this node's networks. */
+export function deviceAddresses(podCidrs: readonly Prefix[]): Prefix[] {
+  const addresses: Prefix[] = [];
+  for (const { address } of podCidrs) addresses.push({ address, length: bits(address.family) });
+  return addresses;
 }

@@ -2,6 +2,7 @@
 import { FilterSocket } from "../filter/filter-socket.ts";
 import { ManagedTable, type TableState } from "../filter/managed-table.ts";
 import { keepsChanging, refused } from "../filter/refusals.ts";
+import type { TableDefinition } from "../filter/table-definition.ts";
 import { ADDRESS_WORDS } from "../ip/words.ts";
 import { type Addresses, listAddresses, writeAddresses } from "../netlink/nftables/address-sets.ts";
 import { NetlinkError } from "../netlink/socket.ts";
@@ -15,6 +16,15 @@ const TRIES = 5;
 
 const WITHOUT_NFTABLES =
   'without it nothing keeps strangers out of the overlay; "peersOnly": false and "masquerade": false do not need it';
+
+export interface FilterDifference {
+  readonly definition: TableDefinition;
+  readonly state: TableState;
+  /** Peers that are missing in the sets, all of them if the table is not "present". */
+  readonly coming: Addresses;
+  /** Addresses in the sets that are no peers'. */
+  readonly going: Addresses;
+}
 
 export class OverlayFilter {
   readonly #settings: OverlaySettings;
@@ -69,11 +79,8 @@ export class OverlayFilter {
       removeTable(filterTable(this.#settings));
       return;
     }
-    const wanted = { words: hosts, count: hosts.length / ADDRESS_WORDS };
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
-      const state = this.#state();
-      const found = state === "present" ? this.#peers() : { words: new Int32Array(0), count: 0 };
-      const { coming, going } = addressDifference(wanted, found);
+      const { state, coming, going } = this.compare(hosts);
       this.#others = going;
       if (state === "present" && coming.count === 0) return;
       this.#filter.begin();
@@ -84,6 +91,15 @@ export class OverlayFilter {
       return;
     }
     throw keepsChanging();
+  }
+
+  /** What is different about the table and its peers. @param hosts addresses as words @throws CniError 100, 11 */
+  compare(hosts: Int32Array): FilterDifference {
+    const state = this.#state();
+    const wanted = { words: hosts, count: hosts.length / ADDRESS_WORDS };
+    const found = state === "present" ? this.#peers() : { words: new Int32Array(0), count: 0 };
+    const { coming, going } = addressDifference(wanted, found);
+    return { definition: this.#managed().definition, state, coming, going };
   }
 
   /** Removes from the peers those that the last `put` found in the sets and was not given. @throws CniError 100, 11 */

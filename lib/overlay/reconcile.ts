@@ -1,9 +1,6 @@
 /** Brings a node's part of an overlay to what the configuration and the list of peers say. */
-import type { Family } from "../ip/address.ts";
-import { AddressList } from "../ip/columns.ts";
-import { listAllAddresses } from "../netlink/address.ts";
-import { EntryTable } from "../netlink/entries/table.ts";
-import { getLinkByIndex, type Link } from "../netlink/link.ts";
+import type { EntryTable } from "../netlink/entries/table.ts";
+import type { Link } from "../netlink/link.ts";
 import { matchingRoute } from "../netlink/path.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { Vxlan } from "../netlink/vxlan.ts";
@@ -11,22 +8,18 @@ import * as sys from "../sys/sys.ts";
 import { type ChangeResult, changeEntries } from "./change.ts";
 import { ensureAddresses, ensureDevice, ensureSysctls, hasSysctls, ownDevice } from "./device.ts";
 import { hostsOf } from "./difference.ts";
-import { entriesFor } from "./entries.ts";
 import { OverlayFilter } from "./filter.ts";
 import type { Judged } from "./filter-rules.ts";
-import { addKept, joined, keptEntries } from "./kept.ts";
+import { addKept, joined } from "./kept.ts";
 import { addDeviceEntries, listMarkedRoutes } from "./kernel-entries.ts";
-import { countMarked, OURS, type Overlay } from "./ownership.ts";
-import { addressesNear, directLinks, mtuFor, type PeerPaths, pathsTo, underlayOf } from "./peer-paths.ts";
-import type { PeerTable } from "./peer-table.ts";
-import { type PeerList, PeersUnavailable, vtepMac } from "./peers.ts";
+import { countMarked, OURS } from "./ownership.ts";
+import { PeersUnavailable } from "./peers.ts";
 import { type OverlaySettings, optionsText } from "./settings.ts";
 import { EMPTY_LIST, type ReadPeers } from "./sources/source.ts";
 import { isSameStamp, stampRoute } from "./stamp.ts";
 import { generationOf, linesIn, lockState, writeLine } from "./state-file.ts";
-import type { Underlay } from "./underlay.ts";
+import { type Before, desiredEntries, hostsWithout, overlayOf, type Topology, topologyOf } from "./topology.ts";
 import { aliasVia, currentUnderlayState, underlayState } from "./underlay-state.ts";
-import { type OwnNode, ownRowOf, type ValidPeers, validPeers } from "./valid-peers.ts";
 import { overridingRoutes, shortened, warningsOf } from "./warnings.ts";
 
 /** The state of the overlay after a reconciliation. */
@@ -46,8 +39,8 @@ export interface OverlayStatus extends ChangeResult {
 export type Depth = "quick" | "close" | "full";
 
 /** How many entries a table is made for; it grows. */
-const ENTRIES_PER_PEER = 3;
-const FEW_ENTRIES = 100;
+export const ENTRIES_PER_PEER = 3;
+export const FEW_ENTRIES = 100;
 
 /** @throws CniError if the device cannot be made, or the list gives this node other networks than the configuration */
 export function reconcileOverlay(socket: NetlinkSocket, settings: OverlaySettings, depth: Depth): OverlayStatus {
@@ -106,12 +99,12 @@ function unchanged(device: Vxlan, mtu: number, problem: string, hasPeers: boolea
 }
 
 /** The list; null if it cannot be used, with the reason. */
-interface UsableList {
+export interface UsableList {
   readonly read: ReadPeers | null;
   readonly problem: string;
 }
 
-function readList(settings: OverlaySettings): UsableList {
+export function readList(settings: OverlaySettings): UsableList {
   try {
     return { read: settings.source.read(), problem: "" };
   } catch (error) {
@@ -128,13 +121,6 @@ function unlessOlder(settings: OverlaySettings, { read, problem }: UsableList, n
     read: null,
     problem: `${settings.source.name()} is of generation ${read.list.generation}, but one of generation ${newest} has been used: an older list is not, unless its first line says "force":true`,
   };
-}
-
-/** What there is before anything is changed. */
-interface Before {
-  readonly device: Vxlan | null;
-  /** All routes of the main routing table, with marks. */
-  readonly found: EntryTable;
 }
 
 /** Compares everything and changes what is different. @param lock the locked state file */
@@ -176,44 +162,6 @@ function keepPeers(
   ensureSysctls(settings);
   ensureAddresses(socket, device, settings.podCidrs);
   return unchanged(device, device.link.mtu, problem, hosts.count > 0);
-}
-
-/** This node among the others. */
-interface Topology {
-  readonly underlay: Underlay;
-  readonly valid: ValidPeers;
-  readonly own: OwnNode;
-  /** The link between the nodes; null if it is gone. */
-  readonly lower: Link | null;
-  readonly paths: PeerPaths;
-  readonly mtu: number;
-  /** What the kernel holds of nodes whose records cannot be used. */
-  readonly kept: EntryTable;
-}
-
-function topologyOf(socket: NetlinkSocket, settings: OverlaySettings, list: PeerList, before: Before): Topology {
-  const { device, found } = before;
-  const addresses = listAllAddresses(socket);
-  const underlay = underlayOf(socket, settings, addresses, list.peers, found);
-  const nodeIp = underlay.address;
-  const ownRow = ownRowOf(list.peers, nodeIp, settings.podCidrs);
-  /* The others derive the MAC from the address that they know. */
-  const mac = ownRow < 0 ? vtepMac(nodeIp) : list.peers.peer(ownRow).mac;
-  const near = addressesNear(underlay, addresses, found);
-  const own = { nodeIp, podCidrs: settings.podCidrs, mac, mixed: settings.datapath === "gpe", near };
-  const valid = validPeers(list, ownRow, own);
-  const paths = pathsTo(socket, valid.peers, valid.ownRow, found);
-  const lower = getLinkByIndex(socket, underlay.link);
-  const mtu = mtuFor(socket, settings, underlay, lower, valid.peers, paths);
-  let kept = new EntryTable(0);
-  if (device?.link.up === true && valid.rejects.length > 0) {
-    const overlay = overlayOf(settings, device);
-    const routes = found.count;
-    addDeviceEntries(socket, overlay, found);
-    kept = keptEntries(overlay, found, valid.rejects);
-    found.cut(routes);
-  }
-  return { underlay, valid, own, lower, paths, mtu, kept };
 }
 
 /** What an update goes from, and what it leads to. */
@@ -274,8 +222,7 @@ function updateEntries(
 ): ChangeResult & { readonly notes: readonly string[] } {
   const { valid, paths, lower, underlay, mtu, kept } = topology;
   const overlay = overlayOf(settings, device);
-  const direct = directLinks(settings, device.link.index, paths);
-  const desired = entriesFor(overlay, valid.peers, valid.ownRow, direct, familyWithout(settings));
+  const desired = desiredEntries(overlay, settings, valid, paths);
   if (before.device !== null) addKept(overlay, desired, kept, before.device.link.index);
   /* If the device was created again, the entries that were listed are gone. */
   const isCurrent = before.device?.link.up === true && before.device.link.index === device.link.index;
@@ -300,27 +247,7 @@ function mtuLowered(device: Vxlan, before: number, mtu: number): string {
   return `${device.link.name} had MTU ${before}, which should be ${mtu}, and now is: the path between the nodes has become narrower; pods made before have to learn of ${mtu} by ICMP, or be created again`;
 }
 
-/** The IP version that this node has no pods of; 0 if it has of both. */
-function familyWithout(settings: OverlaySettings): Family | 0 {
-  const has = (family: Family): boolean => settings.podCidrs.some((cidr) => cidr.address.family === family);
-  if (!has(6)) return 6;
-  return has(4) ? 0 : 4;
-}
-
 /** A device without a VNI filter receives every packet to its port. */
-function judgedOf(device: Vxlan): Judged {
+export function judgedOf(device: Vxlan): Judged {
   return device.external && !device.vniFilter ? "port" : "vni";
-}
-
-function overlayOf(settings: OverlaySettings, device: Vxlan | null): Overlay {
-  return { datapath: settings.datapath, vni: settings.vni, link: device === null ? 0 : device.link.index };
-}
-
-/** The addresses of all peers but this node. */
-function hostsWithout(peers: PeerTable, ownRow: number): AddressList {
-  const { count } = peers;
-  const hosts = new AddressList(count);
-  hosts.appendRows(peers.hosts, 0, ownRow < 0 ? count : ownRow);
-  if (ownRow >= 0) hosts.appendRows(peers.hosts, ownRow + 1, count);
-  return hosts;
 }

@@ -1,12 +1,12 @@
 /** Command lines that do what an object's kind does, as a person would type them: for `explain`. */
 import type { FairQueue, TokenBucket } from "../netlink/qdisc.ts";
 import { SHAPER_HANDLE } from "../netlink/qdisc.ts";
-import { hexNumber } from "../text.ts";
+import { hexNumber, shellWord } from "../text.ts";
 import type { Where } from "./kernel.ts";
 
 /** A command line in one of the two namespaces. @param netns the path of the container's */
 export function commandIn(where: Where, netns: string, line: string): string {
-  return where === "host" ? line : `nsenter --net=${netns} ${line}`;
+  return where === "host" ? line : `nsenter --net=${shellWord(netns)} ${line}`;
 }
 
 /** With slashes, since interface names may hold dots. */

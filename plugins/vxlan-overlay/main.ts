@@ -10,12 +10,13 @@ import { getLinkByIndex, getLinkByName, type Link } from "../../lib/netlink/link
 import { writeLinkMtu } from "../../lib/netlink/vxlan.ts";
 import type { OverlayStatus } from "../../lib/overlay/reconcile.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
+import { commandIn } from "../../lib/state/commands.ts";
 import { hostEndOf } from "../../lib/state/host-end.ts";
 import { attempting, Kernel, type Where } from "../../lib/state/kernel.ts";
 import { readOverlayConfig } from "./config.ts";
 import { type Delegation, delegationOf } from "./delegate.ts";
 import { refuseMasquerade } from "./masquerade.ts";
-import { reconcileNode } from "./node.ts";
+import { explainNode, reconcileNode } from "./node.ts";
 import { repair } from "./repair.ts";
 
 const ADVICE =
@@ -29,7 +30,7 @@ export const vxlanOverlay: Plugin = {
   del,
   gc,
   status,
-  explain: () => ["# the overlay's device and its peers: what they are is told by vxlan-overlay's STATUS"],
+  explain,
   repair,
 };
 
@@ -42,7 +43,7 @@ function add(call: Call): Result {
     report(node);
     const delegation = delegationOf(call, settings, node.mtu);
     if (delegation !== null) return delegated(delegation, settings);
-    narrow(kernel, podLinks(kernel, call), node.mtu);
+    narrow(kernel, tooWide(podLinks(kernel, call), node.mtu), node.mtu);
     return withMtu(requirePrevious(call, ADVICE), node.mtu);
   } finally {
     kernel.close();
@@ -72,8 +73,7 @@ function check(call: Call): void {
     const node = reconcileNode(kernel, settings, "full");
     for (const note of node.notes) warn(`vxlan-overlay: ${note}\n`);
     if (node.problem !== "") throw new CniError(CHECK_FAILED, node.problem, "the peers known before were kept");
-    for (const { where, link } of podLinks(kernel, call)) {
-      if (link.mtu <= node.mtu) continue;
+    for (const { where, link } of tooWide(podLinks(kernel, call), node.mtu)) {
       throw new CniError(
         CHECK_FAILED,
         `${where === "host" ? "host" : "container"} link ${link.name} has MTU ${link.mtu}, which should be ${node.mtu}`,
@@ -123,6 +123,26 @@ function status(call: Call): void {
   if (delegation !== null) delegation.call.delegates.status(delegation.type);
 }
 
+function explain(call: Call): string[] {
+  const { command, netns } = call.request;
+  if (command === "DEL") {
+    const delegation = delegationOf(call, null, 0);
+    const delegated = delegation === null ? [] : delegation.call.delegates.explain(delegation.type);
+    return [...delegated, "# the overlay is the node's: a pod's DEL changes nothing of it"];
+  }
+  const settings = readOverlayConfig(call.config);
+  const kernel = Kernel.forContainerIfAny(netns);
+  try {
+    const { lines, mtu } = explainNode(kernel, settings, netns);
+    const delegation = delegationOf(call, settings, mtu);
+    if (delegation !== null) return [...lines, ...delegation.call.delegates.explain(delegation.type)];
+    if (command !== "ADD" || kernel.namespace === null) return [...lines];
+    return [...lines, ...narrowCommands(tooWide(podLinks(kernel, call), mtu), mtu, netns)];
+  } finally {
+    kernel.close();
+  }
+}
+
 /** Writes to standard error what a person should know. */
 function report({ problem, hasPeers, notes }: OverlayStatus): void {
   const effect = hasPeers ? "what was known of the peers is kept" : "no other node is reached";
@@ -168,10 +188,17 @@ function podLinks(kernel: Kernel, call: Call): PodLink[] {
   return links;
 }
 
+function tooWide(links: readonly PodLink[], mtu: number): PodLink[] {
+  return links.filter(({ link }) => link.mtu > mtu);
+}
+
+function narrowCommands(links: readonly PodLink[], mtu: number, netns: string): string[] {
+  return links.map(({ where, link }) => commandIn(where, netns, `ip link set ${link.name} mtu ${mtu}`));
+}
+
 /** Lowers the MTU of links to what fits into the overlay. */
 function narrow(kernel: Kernel, links: readonly PodLink[], mtu: number): void {
   for (const { where, link } of links) {
-    if (link.mtu <= mtu) continue;
     const socket = kernel.socket(where);
     writeLinkMtu(socket, link.index, mtu);
     attempting(`cannot give ${link.name} the MTU ${mtu}`, () => socket.run());

@@ -1,6 +1,8 @@
 /** What every verb does on the node: the overlay, forwarding, and a look at the firewalls of other programs. */
+import { explainPlan } from "../../lib/attachment/explain.ts";
 import type { Family } from "../../lib/ip/address.ts";
 import { NetlinkError } from "../../lib/netlink/socket.ts";
+import { explainOverlay, type OverlayExplanation } from "../../lib/overlay/explain.ts";
 import { lookAtFirewalls } from "../../lib/overlay/firewall.ts";
 import { type Depth, type OverlayStatus, reconcileOverlay } from "../../lib/overlay/reconcile.ts";
 import type { OverlaySettings } from "../../lib/overlay/settings.ts";
@@ -20,6 +22,17 @@ export function reconcileNode(kernel: Kernel, settings: OverlaySettings, depth: 
     return { ...status, notes: [...status.notes, ...firewalls], changed: status.changed || isOff };
   } catch (error) {
     if (error instanceof NetlinkError) throw kernelRefused(error, "cannot set up the overlay", "");
+    throw error;
+  }
+}
+
+/** What `reconcileNode` would change, as the lines of a shell script. @throws CniError as it does */
+export function explainNode(kernel: Kernel, settings: OverlaySettings, netns: string): OverlayExplanation {
+  try {
+    const { lines, mtu } = explainOverlay(kernel.host, settings);
+    return { lines: [...lines, ...explainPlan(kernel, forwarding(settings), netns)], mtu };
+  } catch (error) {
+    if (error instanceof NetlinkError) throw kernelRefused(error, "cannot look at the overlay", "");
     throw error;
   }
 }

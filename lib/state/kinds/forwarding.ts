@@ -39,6 +39,11 @@ export class ForwardingKind extends Kind {
     return lines;
   }
 
+  /* The link of a plan may not exist yet. */
+  override isThere(kernel: Kernel): boolean {
+    return this.#object.link === "" && differenceInForwarding(kernel, this.#object) === null;
+  }
+
   override make(kernel: Kernel): void {
     applyForwarding(kernel, this.#object);
   }

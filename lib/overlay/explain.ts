@@ -1,0 +1,165 @@
+/** What a call would change of an overlay's part of a node, as the lines of a shell script. Changes nothing. */
+import { CniError } from "../errors.ts";
+import { tableCommand } from "../filter/table-text.ts";
+import { readSysctl } from "../host/sysctl.ts";
+import { type Family, formatAddress, holdsPrefix, type Prefix } from "../ip/address.ts";
+import { AddressColumn } from "../ip/columns.ts";
+import { listAddresses } from "../netlink/address.ts";
+import type { EntryTable } from "../netlink/entries/table.ts";
+import { getLinkByIndex } from "../netlink/link.ts";
+import type { Addresses } from "../netlink/nftables/address-sets.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import type { Vxlan } from "../netlink/vxlan.ts";
+import { addressCommand, deviceCommands, deviceUpCommands, putCommand, removeCommand } from "./commands.ts";
+import { type DevicePlan, deviceAddresses, differenceInDevice, ownDevice, sysctlsFor } from "./device.ts";
+import { differenceOf, hostsOf } from "./difference.ts";
+import { OverlayFilter } from "./filter.ts";
+import { filterTable, needsFilter } from "./filter-rules.ts";
+import { addKept, joined } from "./kept.ts";
+import { addDeviceEntries, listMarkedRoutes } from "./kernel-entries.ts";
+import { FOREIGN } from "./ownership.ts";
+import { ENTRIES_PER_PEER, FEW_ENTRIES, judgedOf, readList } from "./reconcile.ts";
+import { deviceName, type OverlaySettings } from "./settings.ts";
+import { desiredEntries, hostsWithout, overlayOf, type Topology, topologyOf } from "./topology.ts";
+import { aliasVia } from "./underlay-state.ts";
+
+export interface OverlayExplanation {
+  readonly lines: readonly string[];
+  /** What the device's MTU would be; 0 if it is not known. */
+  readonly mtu: number;
+}
+
+/** @throws CniError as a reconciliation does */
+export function explainOverlay(socket: NetlinkSocket, settings: OverlaySettings): OverlayExplanation {
+  const { read, problem } = readList(settings);
+  const device = ownDevice(socket, settings);
+  if (read === null) return { lines: [`# the peers that are known stay: ${problem}`], mtu: device?.link.mtu ?? 0 };
+  const { list } = read;
+  const expected = list.peers.count * ENTRIES_PER_PEER + FEW_ENTRIES;
+  const found = listMarkedRoutes(socket, overlayOf(settings, device), expected);
+  const topology = topologyOf(socket, settings, list, { device, found });
+  const { underlay, lower, own, mtu, valid } = topology;
+  const plan = { local: underlay.address, mac: own.mac, mtu, alias: aliasVia(settings, lower, underlay.address) };
+  const lines = [
+    ...valid.rejects.map(({ text }) => `# ${text}`),
+    ...explainFilter(settings, device, topology),
+    ...explainDevice(socket, settings, device, plan),
+    ...explainEntries(socket, settings, { device, found, plan }, topology),
+  ];
+  return { lines, mtu };
+}
+
+/** The packet filter is first, so that nobody else uses the device when it comes up. */
+function explainFilter(settings: OverlaySettings, device: Vxlan | null, { valid, kept }: Topology): string[] {
+  if (!needsFilter(settings))
+    return [`# no table inet ${filterTable(settings)}: nothing in the configuration needs it`];
+  const hosts = joined(hostsWithout(valid.peers, valid.ownRow), hostsOf(kept)).words();
+  const filter = new OverlayFilter(settings, true);
+  try {
+    if (device !== null) filter.judge(judgedOf(device));
+    const { definition, state, coming, going } = filter.compare(hosts);
+    const table = `inet ${definition.name}`;
+    const heading = `# the table ${table}, which keeps out who is no peer`;
+    if (state !== "present") {
+      const lines = tableCommand(definition, (set) => textsOf(coming, familyOf(set)));
+      return [heading, ...(state === "missing" ? [] : [`nft delete table ${table}`]), ...lines];
+    }
+    return [
+      `${heading}: it is there already`,
+      ...elementLines("add", table, coming),
+      ...elementLines("delete", table, going),
+    ];
+  } catch (error) {
+    if (error instanceof CniError) return [`# the packet filter cannot be read: ${error.message}`];
+    throw error;
+  } finally {
+    filter.close();
+  }
+}
+
+function elementLines(verb: string, table: string, addresses: Addresses): string[] {
+  const lines: string[] = [];
+  for (const family of [4, 6] as Family[]) {
+    const texts = textsOf(addresses, family);
+    if (texts.length > 0) lines.push(`nft ${verb} element ${table} peers${family} '{ ${texts.join(", ")} }'`);
+  }
+  return lines;
+}
+
+/** The IP version of a set of peers. */
+function familyOf(set: string): Family {
+  return set === "peers6" ? 6 : 4;
+}
+
+function textsOf({ words, count }: Addresses, family: Family): string[] {
+  const column = AddressColumn.list(words);
+  const texts: string[] = [];
+  for (let row = 0; row < count; row += 1) {
+    if (column.isIpv4(row) === (family === 4)) texts.push(formatAddress(column.address(row)));
+  }
+  return texts;
+}
+
+function explainDevice(
+  socket: NetlinkSocket,
+  settings: OverlaySettings,
+  device: Vxlan | null,
+  plan: DevicePlan,
+): string[] {
+  const name = deviceName(settings);
+  const lines: string[] = [];
+  const difference = device === null ? null : differenceInDevice(device, settings, plan);
+  const stays = device !== null && difference === null;
+  if (difference !== null) lines.push(`# ${name} ${difference}`, `ip link delete ${name}`);
+  if (!stays) lines.push(...deviceCommands(settings, plan));
+  else if (device.link.mtu !== plan.mtu) lines.push(`ip link set ${name} mtu ${plan.mtu}`);
+  for (const [path, value] of sysctlsFor(settings)) {
+    if (!stays || readSysctl(path) !== value) lines.push(`sysctl -w ${path.join("/")}=${value}`);
+  }
+  if (!stays || !device.link.up || device.link.alias !== plan.alias) lines.push(...deviceUpCommands(settings, plan));
+  const present: Prefix[] = [];
+  if (stays) for (const { prefix } of listAddresses(socket, device.link.index)) present.push(prefix);
+  for (const address of deviceAddresses(settings.podCidrs)) {
+    if (!holdsPrefix(present, address)) lines.push(addressCommand(address, name));
+  }
+  const heading = `# the device ${name}`;
+  return lines.length === 0 ? [`${heading}: it is there already`] : [heading, ...lines];
+}
+
+interface Found {
+  readonly device: Vxlan | null;
+  /** All routes of the main routing table, with marks. */
+  readonly found: EntryTable;
+  readonly plan: DevicePlan;
+}
+
+function explainEntries(
+  socket: NetlinkSocket,
+  settings: OverlaySettings,
+  { device, found, plan }: Found,
+  topology: Topology,
+): string[] {
+  const overlay = overlayOf(settings, device);
+  const desired = desiredEntries(overlay, settings, topology.valid, topology.paths);
+  if (device !== null) addKept(overlay, desired, topology.kept, device.link.index);
+  if (device?.link.up === true && differenceInDevice(device, settings, plan) === null) {
+    addDeviceEntries(socket, overlay, found);
+  } else if (device !== null) {
+    /* They go with the device. */
+    for (let row = 0; row < found.count; row += 1)
+      if (found.link(row) === device.link.index) found.setMark(row, FOREIGN);
+  }
+  const name = deviceName(settings);
+  /* Only routes have a link of their own, and without the device theirs has the index 0. */
+  const linkName = (index: number): string => {
+    if (index === 0 || index === overlay.link) return name;
+    return getLinkByIndex(socket, index)?.name ?? `${index}`;
+  };
+  const { remove, put } = differenceOf(desired, found);
+  const lines: string[] = [];
+  for (const row of remove) lines.push(removeCommand(found.entry(row), linkName(found.link(row)), name));
+  for (const row of put) lines.push(putCommand(desired.entry(row), linkName(desired.link(row)), name));
+  const heading = `# the entries of ${topology.valid.peers.count} nodes`;
+  if (lines.length === 0) return [`${heading}: they are there already`];
+  return [heading, ...lines, "# the next call compares all this, and adds the stamp"];
+}
