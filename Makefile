@@ -1,7 +1,7 @@
 # Podwire: build, test, show, install. `make help` lists the targets.
 
 # The executables of the suite: one program, hard-linked under each of these names.
-PLUGINS := bandwidth bridge host-local loopback portmap vxlan-overlay
+PLUGINS := $(sort $(patsubst %/main.ts,%,$(patsubst plugins/%,%,$(patsubst ipam/%,%,$(wildcard plugins/*/main.ts ipam/*/main.ts)))))
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -1,4 +1,6 @@
 /** The rooms of the house, lowest first: a file uses files of its own room and of rooms below. rooms.test.ts holds that. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 
 export interface Room {
   /** A folder, or the files that are meant. */
@@ -29,15 +31,17 @@ export const ROWS: readonly (readonly Room[])[] = [
   ],
   [{ path: "lib/attachment", holds: "what plugins share" }],
   [{ path: "ipam/host-local", holds: "leases" }],
-  [
-    { path: "plugins/bandwidth", holds: "" },
-    { path: "plugins/bridge", holds: "" },
-    { path: "plugins/loopback", holds: "" },
-    { path: "plugins/portmap", holds: "" },
-    { path: "plugins/vxlan-overlay", holds: "" },
-  ],
+  foldersIn("plugins"),
   [{ path: "plugins/*.ts", holds: "the executable" }],
 ];
+
+/** A room for each plugin. */
+function foldersIn(path: string): readonly Room[] {
+  return readdirSync(join(import.meta.dirname, "../..", path), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => ({ path: `${path}/${name}`, holds: "" }))
+    .toSorted((a, b) => (a.path < b.path ? -1 : 1));
+}
 
 /** The room of a file; null for one that is in none. */
 export function roomOf(file: string): string | null {
