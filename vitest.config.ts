@@ -49,7 +49,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "conformance",
-          include: ["conformance/**/*.test.ts"],
+          include: ["{testbed,conformance}/**/*.test.ts"],
           exclude: [rates, clients, "conformance/kernels/**"],
           ...timeouts,
         },

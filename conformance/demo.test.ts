@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, repository } from "./harness.ts";
+import { binDirectory, repository } from "../testbed/harness.ts";
 
 /** Runs a demo with the plugins under test; returns what it printed. */
 async function run(script: string): Promise<string> {

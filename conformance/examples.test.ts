@@ -6,7 +6,7 @@ import { chmod, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promis
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, call, expectSuccess, type JsonObject, Netns, repository } from "./harness.ts";
+import { binDirectory, call, expectSuccess, type JsonObject, Netns, repository } from "../testbed/harness.ts";
 import { type Cluster, withCluster } from "./plugins/overlay-lab.ts";
 
 const examples = join(repository, "examples");

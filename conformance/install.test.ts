@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { binDirectory, call, repository } from "./harness.ts";
+import { binDirectory, call, repository } from "../testbed/harness.ts";
 
 const RESULT_VERSION = { cniVersion: "1.1.0" };
 let root = "";

@@ -4,8 +4,8 @@
  * difference fails the run. What others did to the machine meanwhile is told, and is no failure.
  */
 import { restrictPath } from "../hack/programs/list.ts";
-import { type MachineState, machineState, stateDifferences } from "./machine.ts";
-import { removeStale } from "./netns.ts";
+import { type MachineState, machineState, stateDifferences } from "../testbed/machine.ts";
+import { removeStale } from "../testbed/netns.ts";
 import { countOutsideFailure } from "./summary-reporter.ts";
 
 let before: MachineState;

@@ -2,8 +2,8 @@
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { repository } from "./call.ts";
-import { rulesOf } from "./machine.ts";
+import { repository } from "../testbed/call.ts";
+import { rulesOf } from "../testbed/machine.ts";
 
 /** A process that has ended: no test's that is under way. */
 const DEAD = 4_194_305;

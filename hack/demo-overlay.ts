@@ -7,7 +7,7 @@
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
-import { type Family, Topology } from "../conformance/topology.ts";
+import { type Family, Topology } from "../testbed/topology.ts";
 import {
   ask,
   Caller,

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { repository } from "../harness.ts";
+import { repository } from "../../testbed/harness.ts";
 import { Node } from "./node.ts";
 import { librariesOf, program } from "./programs.ts";
 import { podwire, ran } from "./suites.ts";

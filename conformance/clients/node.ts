@@ -12,8 +12,8 @@ import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rename, rm, rmdir, w
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { execa, type Options } from "execa";
-import type { JsonObject } from "../harness.ts";
-import { ownerIsAlive, ownerOf } from "../machine.ts";
+import type { JsonObject } from "../../testbed/harness.ts";
+import { ownerIsAlive, ownerOf } from "../../testbed/machine.ts";
 
 /**
  * The address by which other nodes would know this one, on a link that leads nowhere; `cat` keeps the shell waiting for its

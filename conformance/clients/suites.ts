@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { inject } from "vitest";
 import { findReference } from "../../hack/reference.ts";
-import { binDirectory } from "../harness.ts";
+import { binDirectory } from "../../testbed/harness.ts";
 import type { Node } from "./node.ts";
 import { program } from "./programs.ts";
 

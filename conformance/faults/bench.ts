@@ -1,7 +1,7 @@
 /** Trying one fault after another on a laboratory, and judging what each leaves. */
 import { stripVTControlCharacters } from "node:util";
 import { expect } from "vitest";
-import { type CallOptions, type CallResult, expectSuccess, type JsonObject } from "../harness.ts";
+import { type CallOptions, type CallResult, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import type { Laboratory, Subject, Verb } from "./laboratory.ts";
 import { difference, differenceBetween } from "./snapshot.ts";
 

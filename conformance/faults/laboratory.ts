@@ -1,5 +1,5 @@
 /** What faults are tried on: a node, and a pod on it that is attached and detached. */
-import { type CallOptions, type CallResult, call, expectSuccess, type JsonObject } from "../harness.ts";
+import { type CallOptions, type CallResult, call, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 
 export type Verb = "ADD" | "DEL" | "GC" | "CHECK";
 

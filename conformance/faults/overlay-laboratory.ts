@@ -4,7 +4,14 @@
  * own, which has bridge make it. Or a cold node: nothing of the overlay is there.
  */
 import { rm, stat } from "node:fs/promises";
-import { type CallOptions, type CallResult, call, expectSuccess, type JsonObject, Netns } from "../harness.ts";
+import {
+  type CallOptions,
+  type CallResult,
+  call,
+  expectSuccess,
+  type JsonObject,
+  Netns,
+} from "../../testbed/harness.ts";
 import { Cluster, type Datapath, type Node, type PeerRecord } from "../plugins/overlay-lab.ts";
 import { Laboratory, nameAddresses, type Repeated, type Verb, withNames } from "./laboratory.ts";
 import { numbered, STAMP, snapshot } from "./snapshot.ts";

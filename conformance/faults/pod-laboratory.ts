@@ -3,7 +3,7 @@
  * cold node: nobody is on it, and what the first pod makes for all is missing each time.
  */
 import { mkdir, rm } from "node:fs/promises";
-import { type CallOptions, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { type CallOptions, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { Node, type Pod, recordsOf } from "../plugins/portmap-lab.ts";
 import { Laboratory, nameAddresses, type Repeated, type Verb, withNames } from "./laboratory.ts";
 import { numbered, snapshot } from "./snapshot.ts";

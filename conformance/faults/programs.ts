@@ -4,8 +4,8 @@
  */
 import { chmod, copyFile, mkdir, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { type CallOptions, call } from "../call.ts";
-import { until } from "../harness.ts";
+import { type CallOptions, call } from "../../testbed/call.ts";
+import { until } from "../../testbed/harness.ts";
 import { type Bench, type Faulty, NEXT, type Trial } from "./bench.ts";
 import type { Verb } from "./laboratory.ts";
 import type { Plan } from "./suite.ts";

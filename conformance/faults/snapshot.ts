@@ -1,7 +1,7 @@
 /** Everything that attachments and an overlay have on a node and in pods' namespaces, as lines that can be compared. */
 import { join } from "node:path";
-import type { JsonObject, Netns } from "../harness.ts";
-import { execute } from "../starter.ts";
+import type { JsonObject, Netns } from "../../testbed/harness.ts";
+import { execute } from "../../testbed/starter.ts";
 
 /** Between the answers of one program and the next, and between namespaces. */
 const SEPARATOR = "=====";

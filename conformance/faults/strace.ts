@@ -1,7 +1,7 @@
 /** Calls of the executables under strace, which kills them at a system call or makes that call fail. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type CallOptions, call } from "../call.ts";
+import { type CallOptions, call } from "../../testbed/call.ts";
 import type { Faulty } from "./bench.ts";
 
 /** The nth call of a name: strace counts the calls of each name by themselves. */

@@ -5,7 +5,7 @@
  * PODWIRE_FAULTS=all tries every point; otherwise each test tries a few, spread evenly over the call.
  */
 import { afterAll, describe, expect, test } from "vitest";
-import type { CallOptions } from "../harness.ts";
+import type { CallOptions } from "../../testbed/harness.ts";
 import { Bench, NEXT, type Trial } from "./bench.ts";
 import type { Subject, Verb } from "./laboratory.ts";
 import { callTraced, type Effect, errorsOf, injection, isOuter, type Point, pointsOf } from "./strace.ts";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { binDirectory, call, repository } from "../harness.ts";
+import { binDirectory, call, repository } from "../../testbed/harness.ts";
 
 const TEMPLATE = {
   cniVersion: "1.0.0",

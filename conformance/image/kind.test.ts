@@ -12,7 +12,7 @@ import { ClusterRole, ClusterRoleBinding } from "kubernetes-models/rbac.authoriz
 import { ConfigMap, Secret, ServiceAccount } from "kubernetes-models/v1";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
-import { type JsonObject, repository } from "../harness.ts";
+import { type JsonObject, repository } from "../../testbed/harness.ts";
 
 const kind = join(repository, "hack/kind");
 let root = "";

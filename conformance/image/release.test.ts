@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { call, repository } from "../harness.ts";
+import { call, repository } from "../../testbed/harness.ts";
 
 const release = join(repository, "build/release");
 const ARCHITECTURES = ["amd64", "arm64"] as const;

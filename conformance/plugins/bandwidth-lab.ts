@@ -1,7 +1,13 @@
 /** Shared by the bandwidth suites: pods with limits on the node of portmap-lab.ts, what tc shows of them, and iperf3. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
-import { type CallOptions, type CallResult, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import {
+  type CallOptions,
+  type CallResult,
+  expectSuccess,
+  type JsonObject,
+  type Netns,
+} from "../../testbed/harness.ts";
 import { addressOf, type Family, Node, type Pod, type PodOptions } from "./portmap-lab.ts";
 
 /** What runtimes send for a burst that nobody has asked for. */

@@ -1,6 +1,6 @@
 /** What the bandwidth plugin makes, compares and removes in the kernel. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { both, CONTAINERD_BURST, CRIO_BURST, ShapedNode } from "./bandwidth-lab.ts";
 import type { Pod } from "./portmap-lab.ts";
 

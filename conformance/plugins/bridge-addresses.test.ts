@@ -1,6 +1,6 @@
 /** Addresses, routes, Ethernet addresses and the result's shape in every version. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, VERSIONS } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, VERSIONS } from "../../testbed/harness.ts";
 import { addressesOf, BRIDGE, hostEnd, type Lab, leftovers, linkOf, NOTHING, routesOf, withLab } from "./bridge-lab.ts";
 
 const MACS = { runtime: "02:11:11:11:11:11", args: "02:22:22:22:22:22", env: "02:33:33:33:33:33" };

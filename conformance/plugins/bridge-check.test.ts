@@ -1,6 +1,6 @@
 /** CHECK: what ADD made and somebody broke, one by one; and what is no business of CHECK's. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { BRIDGE, capture, hostEnd, Lab, linkOf, withLab } from "./bridge-lab.ts";
 
 const CONFIG = { isDefaultGateway: true, mtu: 1400 };

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { BRIDGE, hostEnd, type Lab, leftovers, linkOf, NETWORK, NOTHING, withLab } from "./bridge-lab.ts";
 
 const GATEWAY = { isGateway: true };

@@ -11,7 +11,7 @@ import {
   type JsonObject,
   type Netns,
   until,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 import { start } from "../protocol/fixtures.ts";
 import {
   addressesOf,

@@ -1,6 +1,6 @@
 /** IPv6: addresses usable at once, no router believed, and hosts and containers in which it is switched off. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, until } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, until } from "../../testbed/harness.ts";
 import { addressesOf, BRIDGE, hostEnd, type linkOf, withLab } from "./bridge-lab.ts";
 
 describe("IPv6", () => {

@@ -15,7 +15,7 @@ import {
   type Netns,
   Sandbox,
   until,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 
 export const BRIDGE = "pwt0";
 export const NETWORK = "pwt-net";

@@ -1,6 +1,6 @@
 /** bridge with a requested MAC: nobody gets one that another link on the bridge has, since then it got the other's packets. */
 import { describe, expect, test } from "vitest";
-import { type CallResult, expectError, expectSuccess, type JsonObject } from "../harness.ts";
+import { type CallResult, expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { hostEnd } from "./bridge-lab.ts";
 import { remains } from "./node-filter.ts";
 import { type Node, withNode } from "./portmap-lab.ts";

@@ -1,6 +1,6 @@
 /** What depends on br_netfilter: whether frames that stay on a bridge pass the packet filter. */
 import { describe, expect, test } from "vitest";
-import { expectSuccess } from "../harness.ts";
+import { expectSuccess } from "../../testbed/harness.ts";
 import { addressOf, type Node, withNode } from "./portmap-lab.ts";
 
 const MAPPINGS = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];

@@ -3,7 +3,7 @@
  * gateway there. Ours that nobody uses goes; what somebody uses, or somebody else put there, is named and stays.
  */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { addressesOf, BRIDGE, hostEnd, type Lab, linkOf, withLab } from "./bridge-lab.ts";
 
 const GATEWAY = { isDefaultGateway: true };

@@ -1,6 +1,6 @@
 /** Every option of the bridge plugin, seen in the kernel by ip(8) and /proc, and by netlink through another library. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns, repository } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, type Netns, repository } from "../../testbed/harness.ts";
 import { addressesOf, BRIDGE, capture, hostEnd, leftovers, linkOf, NOTHING, routesOf, withLab } from "./bridge-lab.ts";
 
 const slaveData = (link: JsonObject): JsonObject => ((link.linkinfo as JsonObject).info_slave_data ?? {}) as JsonObject;

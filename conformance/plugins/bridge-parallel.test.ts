@@ -2,7 +2,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { addressesOf, BRIDGE, hostEnd, type Lab, leftovers, linkOf, NOTHING, withLab } from "./bridge-lab.ts";
 
 const COUNT = 100;

@@ -1,6 +1,6 @@
 /** A node that changes its plugins while pods run: what one suite added, the other checks and deletes. */
 import { describe, expect, type TestContext, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { referenceOf } from "../protocol/fixtures.ts";
 import { BRIDGE, type Lab, leftovers, NOTHING, withLab } from "./bridge-lab.ts";
 

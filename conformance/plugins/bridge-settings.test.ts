@@ -3,7 +3,7 @@
  * chosen for other links: pods work all the same.
  */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type Netns } from "../harness.ts";
+import { expectError, expectSuccess, type Netns } from "../../testbed/harness.ts";
 import { BRIDGE, withLab } from "./bridge-lab.ts";
 
 const CONFIG = { isDefaultGateway: true };

@@ -3,7 +3,14 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, callEnvironment, expectError, expectSuccess, type JsonObject, until } from "../harness.ts";
+import {
+  binDirectory,
+  callEnvironment,
+  expectError,
+  expectSuccess,
+  type JsonObject,
+  until,
+} from "../../testbed/harness.ts";
 import { addressesOf, BRIDGE, capture, type Lab, leftovers, NOTHING, withLab } from "./bridge-lab.ts";
 
 const V4 = { ips: [{ address: "10.77.0.5/24" }] };

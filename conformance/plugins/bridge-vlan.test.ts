@@ -1,6 +1,6 @@
 /** VLANs. Where the kernel cannot filter them on a bridge, what is left to test is that this is said and nothing remains. */
 import { beforeAll, describe, expect, type TestContext, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, Netns } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, Netns } from "../../testbed/harness.ts";
 import { BRIDGE, hostEnd, leftovers, linkOf, NOTHING, withLab } from "./bridge-lab.ts";
 
 let filtering = false;

@@ -2,7 +2,7 @@
 import { mkdir, readFile, stat, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { expectSuccess } from "../harness.ts";
+import { expectSuccess } from "../../testbed/harness.ts";
 import { type Lab, withLab } from "./bridge-lab.ts";
 
 const CONFIG = { isGateway: true, macspoofchk: true };

@@ -3,7 +3,7 @@
  * DEL take away all that ADD made but the leases and records; those of ADD then make it anew.
  */
 import { describe, expect, test } from "vitest";
-import { type CallResult, expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { type CallResult, expectError, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { BRIDGE, type Lab, withLab } from "./bridge-lab.ts";
 
 const LEASE = { ips: [{ address: "10.77.0.5/24" }, { address: "fd77::5/64" }], routes: [{ dst: "0.0.0.0/0" }] };

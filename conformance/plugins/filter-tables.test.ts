@@ -1,6 +1,6 @@
 /** The tables themselves: what becomes of them where they are not as this version of Podwire makes them. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess } from "../harness.ts";
+import { expectError, expectSuccess } from "../../testbed/harness.ts";
 import { addressOf, type Mapping, type Node, withNode } from "./portmap-lab.ts";
 
 const MAPPINGS: Mapping[] = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];

@@ -3,7 +3,7 @@
  * call DEL late, when the namespace is the next container's. Neither changes what is others'.
  */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { type Bucket, both, ShapedNode } from "./bandwidth-lab.ts";
 import type { Pod } from "./portmap-lab.ts";
 

@@ -5,7 +5,7 @@
 import { rm, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { expectError, expectSuccess } from "../harness.ts";
+import { expectError, expectSuccess } from "../../testbed/harness.ts";
 import { type Network, withNetwork } from "./host-local-harness.ts";
 
 const SUBNET = { subnet: "10.9.0.0/24" };

@@ -15,7 +15,7 @@ import {
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, it } from "vitest";
-import { binDirectory, call, expectError, expectSuccess, Netns } from "../harness.ts";
+import { binDirectory, call, expectError, expectSuccess, Netns } from "../../testbed/harness.ts";
 import { expectConsistent, type Network, REFERENCE, smallRange, trace, withNetwork } from "./host-local-harness.ts";
 
 const SUBNET = { subnet: "10.9.0.0/24" };

@@ -3,7 +3,7 @@ import { mkdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, it } from "vitest";
-import { binDirectory, expectError, expectSuccess } from "../harness.ts";
+import { binDirectory, expectError, expectSuccess } from "../../testbed/harness.ts";
 import { expectConsistent, killPoints, smallRange, trace, withNetwork } from "./host-local-harness.ts";
 
 const SUBNET = { subnet: "10.9.0.0/24" };

@@ -3,7 +3,6 @@ import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { expect } from "vitest";
-import { pointsOf } from "../faults/strace.ts";
 import {
   binDirectory,
   type CallResult,
@@ -12,7 +11,8 @@ import {
   type JsonObject,
   referenceDirectory,
   temporaryDirectory,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
+import { pointsOf } from "../faults/strace.ts";
 
 export const REFERENCE = join(referenceDirectory, "host-local");
 

@@ -2,7 +2,7 @@
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { expectError, expectSuccess, versionsFrom } from "../harness.ts";
+import { expectError, expectSuccess, versionsFrom } from "../../testbed/harness.ts";
 import { type Network, smallRange, withNetwork } from "./host-local-harness.ts";
 
 const SUBNET = { subnet: "10.9.0.0/24" };

@@ -2,7 +2,7 @@
 import { stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { expectError, expectSuccess, Netns, VERSIONS } from "../harness.ts";
+import { expectError, expectSuccess, Netns, VERSIONS } from "../../testbed/harness.ts";
 import { smallRange, withNetwork } from "./host-local-harness.ts";
 
 const SUBNET = { subnet: "10.9.0.0/24" };

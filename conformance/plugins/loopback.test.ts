@@ -10,7 +10,7 @@ import {
   type Netns,
   Sandbox,
   VERSIONS,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 
 let sandbox: Sandbox;
 let pod: Netns;

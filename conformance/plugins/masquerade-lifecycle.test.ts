@@ -1,6 +1,6 @@
 /** bridge with ipMasq: CHECK sees the loss, DEL and GC leave nothing, and what a flush took comes back. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { deleteNatRule, remains } from "./node-filter.ts";
 import { addressOf, BACKENDS, type Backend, type Node, type Pod, withNode } from "./portmap-lab.ts";
 

@@ -1,6 +1,6 @@
 /** bridge with ipMasq: which connections of a pod leave with the node's address, and which keep the pod's. */
 import { describe, expect, test } from "vitest";
-import { expectError, type JsonObject } from "../harness.ts";
+import { expectError, type JsonObject } from "../../testbed/harness.ts";
 import { remains } from "./node-filter.ts";
 import { addressOf, BACKENDS, type Family, type Node, type Pod, withNode } from "./portmap-lab.ts";
 import type { Protocol } from "./traffic.ts";

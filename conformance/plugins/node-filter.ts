@@ -1,6 +1,6 @@
 /** What is in a node's packet filter, for the suites that look for what is left there or take something out. */
 import { readdir } from "node:fs/promises";
-import type { JsonObject } from "../harness.ts";
+import type { JsonObject } from "../../testbed/harness.ts";
 import { type Node, recordsOf } from "./portmap-lab.ts";
 
 /** What attachments have left on a node: lines of the packet filter that name a pod or a container, ports, and records. */

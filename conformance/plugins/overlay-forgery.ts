@@ -1,5 +1,5 @@
 /** Packets that pretend to be an overlay's: what comes out of the tunnel, whoever sent it. */
-import { type Netns, until } from "../harness.ts";
+import { type Netns, until } from "../../testbed/harness.ts";
 import type { Cluster, Datapath, Pod } from "./overlay-lab.ts";
 import { udpFrame } from "./traffic.ts";
 

@@ -12,11 +12,11 @@ import {
   type JsonObject,
   Netns,
   temporaryDirectory,
-} from "../harness.ts";
-import { type Family, type Node, type PeerRecord, Topology } from "../topology.ts";
+} from "../../testbed/harness.ts";
+import { type Family, type Node, type PeerRecord, Topology } from "../../testbed/topology.ts";
 import { Traffic } from "./traffic.ts";
 
-export type { Family, Node, PeerRecord } from "../topology.ts";
+export type { Family, Node, PeerRecord } from "../../testbed/topology.ts";
 export type Datapath = "classic" | "gpe";
 
 /** A pod and what the chain printed of it. */

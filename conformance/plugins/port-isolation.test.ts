@@ -1,6 +1,6 @@
 /** bridge with portIsolation: pods that are to reach the gateway and what is behind it, but not each other. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { remains } from "./node-filter.ts";
 import { addressOf, type Family, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 import { BRIEFLY } from "./traffic.ts";

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { stat } from "node:fs/promises";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { type CallResult, expectError, expectSuccess, type Netns } from "../harness.ts";
+import { type CallResult, expectError, expectSuccess, type Netns } from "../../testbed/harness.ts";
 import { portsLeft, remains } from "./node-filter.ts";
 import { ANY_NUMBER, addressOf, BACKENDS, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 

@@ -1,6 +1,6 @@
 /** Connections that the kernel already knows when a mapping comes or goes: none leads where it should not, none is lost. */
 import { describe, expect, type TestContext, test } from "vitest";
-import { expectSuccess } from "../harness.ts";
+import { expectSuccess } from "../../testbed/harness.ts";
 import { ANY_NUMBER, addressOf, BACKENDS, type Family, type Mapping, type Node, withNode } from "./portmap-lab.ts";
 import { BRIEFLY, type Question } from "./traffic.ts";
 

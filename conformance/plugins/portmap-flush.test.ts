@@ -1,6 +1,6 @@
 /** Somebody reloads the firewall, and everything in the packet filter is gone: the next call puts Podwire's part back. */
 import { describe, expect, test } from "vitest";
-import { type CallResult, expectError, expectSuccess } from "../harness.ts";
+import { type CallResult, expectError, expectSuccess } from "../../testbed/harness.ts";
 import { remains } from "./node-filter.ts";
 import { ANY_NUMBER, addressOf, BACKENDS, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 

@@ -21,7 +21,7 @@ import {
   runProgram,
   Sandbox,
   until,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 import { type Protocol, type Question, Traffic } from "./traffic.ts";
 
 export type Family = 4 | 6;

@@ -3,7 +3,7 @@ import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, callEnvironment, expectError, expectSuccess, type JsonObject } from "../harness.ts";
+import { binDirectory, callEnvironment, expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { deleteNatRule, portsLeft, remains } from "./node-filter.ts";
 import {
   addressOf,

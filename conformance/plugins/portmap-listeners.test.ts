@@ -4,7 +4,7 @@
  * all; who listens on all addresses is asked for none of them.
  */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess } from "../harness.ts";
+import { expectError, expectSuccess } from "../../testbed/harness.ts";
 import { remains } from "./node-filter.ts";
 import { addressOf, BACKENDS, type Family, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 import type { Protocol } from "./traffic.ts";

@@ -1,6 +1,6 @@
 /** route_localnet: the node's 127.0.0.1 leads to pods, and nobody else gets there by it (CVE-2020-8558). */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess } from "../harness.ts";
+import { expectError, expectSuccess } from "../../testbed/harness.ts";
 import { BACKENDS, type Mapping, type Node, withNode } from "./portmap-lab.ts";
 
 const MAPPINGS: readonly Mapping[] = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];

@@ -1,7 +1,7 @@
 /** Ports by the ten thousand, and names of any length: nothing is cut short, and nothing is mistaken for another's. */
 import { rm } from "node:fs/promises";
 import { expect, test } from "vitest";
-import { expectSuccess, type JsonObject } from "../harness.ts";
+import { expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { portsLeft, remains } from "./node-filter.ts";
 import { addressOf, type Mapping, type Node, recordsOf, withNode } from "./portmap-lab.ts";
 

@@ -1,6 +1,6 @@
 /** Published ports on a node where Docker, kube-proxy and firewalld have their tables, too: everybody's traffic arrives. */
 import { describe, expect, test } from "vitest";
-import { expectSuccess } from "../harness.ts";
+import { expectSuccess } from "../../testbed/harness.ts";
 import { addressOf, BACKENDS, type Mapping, type Node, withNode } from "./portmap-lab.ts";
 import { BRIEFLY } from "./traffic.ts";
 

@@ -1,6 +1,6 @@
 /** Every option of portmap by what it does to real traffic, and what is refused. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, versionsFrom } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, versionsFrom } from "../../testbed/harness.ts";
 import { portsLeft, remains } from "./node-filter.ts";
 import { addressOf, BACKENDS, type Mapping, withNode } from "./portmap-lab.ts";
 import { BRIEFLY } from "./traffic.ts";

@@ -1,6 +1,6 @@
 /** Many pods: the number of rules does not grow, and calls at the same time leave exactly what is right. */
 import { describe, expect, test } from "vitest";
-import { expectSuccess, type JsonObject } from "../harness.ts";
+import { expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { portsLeft, remains, ruleCount } from "./node-filter.ts";
 import { addressOf, BACKENDS, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 

@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { expectSuccess, type JsonObject, referenceDirectory } from "../harness.ts";
+import { expectSuccess, type JsonObject, referenceDirectory } from "../../testbed/harness.ts";
 import { addressOf, type Mapping, type Node, type Pod, withNode } from "./portmap-lab.ts";
 
 const MAPPINGS: readonly Mapping[] = [

@@ -1,6 +1,6 @@
 /** What is not the node's own is not portmap's: traffic in transit, Services, and packets that claim to be local. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { JsonObject, Netns } from "../harness.ts";
+import type { JsonObject, Netns } from "../../testbed/harness.ts";
 import { addressOf, type Mapping, Node, type Pod, withNode } from "./portmap-lab.ts";
 import { BRIEFLY, type Protocol, udpFrame } from "./traffic.ts";
 

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { expectSuccess, type JsonObject, referenceDirectory } from "../harness.ts";
+import { expectSuccess, type JsonObject, referenceDirectory } from "../../testbed/harness.ts";
 import { BACKENDS, type Backend, type Mapping, type Node, withNode } from "./portmap-lab.ts";
 
 const FILTERS = { ipMasq: true, macspoofchk: true };

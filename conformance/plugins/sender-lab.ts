@@ -1,5 +1,5 @@
 /** A pod that sends what it should not, and a neighbour on its bridge who listens: for the suites of the bridge's rules. */
-import type { JsonObject, Netns } from "../harness.ts";
+import type { JsonObject, Netns } from "../../testbed/harness.ts";
 import { capture } from "./bridge-lab.ts";
 import { type Node, type Pod, withNode } from "./portmap-lab.ts";
 import { addressBytes, icmp6Frame, udpFrame } from "./traffic.ts";

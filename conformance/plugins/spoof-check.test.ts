@@ -1,6 +1,6 @@
 /** bridge with macspoofchk and ipSpoofCheck, and router advertisements: what a pod cannot send into its bridge. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { capture, hostEnd } from "./bridge-lab.ts";
 import { remains } from "./node-filter.ts";
 import { addressOf, type Node, type Pod, withNode } from "./portmap-lab.ts";

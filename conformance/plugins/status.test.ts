@@ -3,7 +3,7 @@
  * a kubelet evicts the pods there. Where ADD works, or works for some pods, it says what is wrong on standard error.
  */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { type Node, type Pod, withNode } from "./portmap-lab.ts";
 
 /** Root without the right to change networks: whatever a plugin asks the kernel for is refused. */

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import type { JsonObject, Netns } from "../harness.ts";
+import type { JsonObject, Netns } from "../../testbed/harness.ts";
 
 export type Protocol = "tcp" | "udp" | "sctp";
 

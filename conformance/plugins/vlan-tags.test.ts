@@ -1,6 +1,6 @@
 /** What a pod cannot do by putting a frame behind VLAN tags. Each one is tried behind one to three of them, of both types. */
 import { describe, expect, test } from "vitest";
-import { expectSuccess } from "../harness.ts";
+import { expectSuccess } from "../../testbed/harness.ts";
 import { ShapedNode } from "./bandwidth-lab.ts";
 import { hostEnd } from "./bridge-lab.ts";
 import { addressOf } from "./portmap-lab.ts";

@@ -1,7 +1,7 @@
 /** A cluster that grows node by node, carries what clusters carry, and changes while pods come. */
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { expectSuccess, type Netns } from "../harness.ts";
+import { expectSuccess, type Netns } from "../../testbed/harness.ts";
 import { type Cluster, type Datapath, type Family, type Pod, withCluster } from "./overlay-lab.ts";
 
 const WAYS: readonly (readonly [Datapath, Family])[] = [

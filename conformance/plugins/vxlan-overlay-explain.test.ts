@@ -1,6 +1,6 @@
 /** `vxlan-overlay explain`: what it prints is run as a script, and makes what a call makes. */
 import { expect, test } from "vitest";
-import { expectSuccess } from "../harness.ts";
+import { expectSuccess } from "../../testbed/harness.ts";
 import { Cluster, type Datapath, type Node } from "./overlay-lab.ts";
 
 const DEVICE = "overlay1";

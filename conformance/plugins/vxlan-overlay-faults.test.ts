@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, callEnvironment, expectSuccess, noted } from "../harness.ts";
+import { binDirectory, callEnvironment, expectSuccess, noted } from "../../testbed/harness.ts";
 import { type Cluster, type Node, withCluster } from "./overlay-lab.ts";
 
 /** More calls of one kind than a reconciliation makes. */

@@ -1,6 +1,6 @@
 /** What the overlay keeps out and what it translates: strangers' packets, and traffic that leaves the cluster. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess } from "../harness.ts";
+import { expectError, expectSuccess } from "../../testbed/harness.ts";
 import { type Cluster, type Node, withCluster } from "./overlay-lab.ts";
 
 const CLUSTER = ["10.244.0.0/16", "fd44::/48"];

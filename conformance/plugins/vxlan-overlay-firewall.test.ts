@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, expectSuccess } from "../harness.ts";
+import { binDirectory, expectSuccess } from "../../testbed/harness.ts";
 import { type Cluster, type Node, type Pod, withCluster } from "./overlay-lab.ts";
 
 /** Docker's way: who has no rule of his own is dropped. */

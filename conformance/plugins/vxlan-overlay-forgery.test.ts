@@ -1,6 +1,6 @@
 /** Who may put packets into pods by way of the overlay's port: peers, and nobody else, by whatever address and way. */
 import { describe, expect, test } from "vitest";
-import { expectSuccess, type JsonObject } from "../harness.ts";
+import { expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import {
   fragments,
   heard,

@@ -1,7 +1,7 @@
 /** Whatever is changed about an overlay, nothing of what it was before stays on the node. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { binDirectory, expectSuccess, type JsonObject } from "../harness.ts";
+import { binDirectory, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { type Node, withCluster } from "./overlay-lab.ts";
 
 const CLUSTER = ["10.244.0.0/16", "fd44::/48"];

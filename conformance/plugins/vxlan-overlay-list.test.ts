@@ -1,6 +1,6 @@
 /** Mistakes in the list of peers: they concern the nodes that they are about, nobody else's pods, and no STATUS. */
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, noted } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, noted } from "../../testbed/harness.ts";
 import { type Cluster, type Node, type PeerRecord, withCluster } from "./overlay-lab.ts";
 
 /** What is wrong with a list, and what is said of it. */

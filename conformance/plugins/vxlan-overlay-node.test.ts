@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, expectError, expectSuccess, noted } from "../harness.ts";
+import { binDirectory, expectError, expectSuccess, noted } from "../../testbed/harness.ts";
 import { type Cluster, type Node, withCluster } from "./overlay-lab.ts";
 
 const DATAPATHS = ["classic", "gpe"] as const;

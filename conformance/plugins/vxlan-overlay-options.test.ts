@@ -2,7 +2,7 @@
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, noted } from "../harness.ts";
+import { expectError, expectSuccess, noted } from "../../testbed/harness.ts";
 import { withCluster } from "./overlay-lab.ts";
 
 describe("a wrong option", () => {

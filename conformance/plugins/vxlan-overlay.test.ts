@@ -2,7 +2,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, noted } from "../harness.ts";
+import { expectError, expectSuccess, type JsonObject, noted } from "../../testbed/harness.ts";
 import { type Cluster, type Datapath, type Family, type Pod, withCluster } from "./overlay-lab.ts";
 
 const WAYS: readonly (readonly [Datapath, Family, number])[] = [

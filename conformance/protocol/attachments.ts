@@ -6,7 +6,7 @@ import {
   type JsonObject,
   type Netns,
   type Sandbox,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 import { type PluginName, SUBNET, validConfig } from "./fixtures.ts";
 
 /** The plugins that a chain cannot begin with: bridge attaches their pods first. */

@@ -1,6 +1,6 @@
 /** Bad input of every kind: a clear error of the right code, soon, and nothing changed. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { call, expectError, expectSuccess, type Netns, Sandbox, withSandbox } from "../harness.ts";
+import { call, expectError, expectSuccess, type Netns, Sandbox, withSandbox } from "../../testbed/harness.ts";
 import { PLUGINS, traces, validCall, validConfig, withUnderlay } from "./fixtures.ts";
 
 let sandbox: Sandbox;

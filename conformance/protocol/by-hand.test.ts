@@ -3,7 +3,15 @@ import { copyFile, link, mkdir, mkdtemp, readFile, rm, symlink } from "node:fs/p
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { binDirectory, call, expectError, expectSuccess, repository, VERSIONS, withSandbox } from "../harness.ts";
+import {
+  binDirectory,
+  call,
+  expectError,
+  expectSuccess,
+  repository,
+  VERSIONS,
+  withSandbox,
+} from "../../testbed/harness.ts";
 import { PLUGINS, referenceOf, SUBNET, start, validCall, validConfig } from "./fixtures.ts";
 
 const { version } = JSON.parse(await readFile(join(repository, "package.json"), "utf8")) as { version: string };

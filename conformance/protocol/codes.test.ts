@@ -14,7 +14,7 @@ import {
   noted,
   type Sandbox,
   withSandbox,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 import { Attachment, spoil } from "./attachments.ts";
 import { CODES, provocations, WAYS, type Way } from "./codes.ts";
 import { type PluginName, start, withUnderlay } from "./fixtures.ts";

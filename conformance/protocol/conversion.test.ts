@@ -10,7 +10,7 @@ import {
   referenceDirectory,
   Sandbox,
   VERSIONS,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 import { PLUGINS, referenceOf, traces, validCall, validConfig, withUnderlay } from "./fixtures.ts";
 import { shapeProblems } from "./shapes.ts";
 

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { binDirectory, type CallOptions, type Netns, referenceDirectory, type Sandbox } from "../harness.ts";
+import { binDirectory, type CallOptions, type Netns, referenceDirectory, type Sandbox } from "../../testbed/harness.ts";
 import type { PluginName } from "./names.ts";
 
 export { PLUGINS, type PluginName } from "./names.ts";

@@ -7,7 +7,7 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Execution, execute } from "../starter.ts";
+import { type Execution, execute } from "../../testbed/starter.ts";
 import { makePlaces, PLACES } from "./fuzz-places.ts";
 import { type FuzzInput, makeInput } from "./mutations.ts";
 

@@ -7,7 +7,7 @@
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { expect, test } from "vitest";
-import { binDirectory } from "../harness.ts";
+import { binDirectory } from "../../testbed/harness.ts";
 
 interface Report {
   outcomes: Record<string, number>;

@@ -1,7 +1,14 @@
 /** The life of an attachment, of every plugin at every version: what the specification asks of each verb on the way. */
 import { readdir } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type CallResult, expectError, expectSuccess, type JsonObject, Sandbox, VERSIONS } from "../harness.ts";
+import {
+  type CallResult,
+  expectError,
+  expectSuccess,
+  type JsonObject,
+  Sandbox,
+  VERSIONS,
+} from "../../testbed/harness.ts";
 import { Attachment, CHAINED, MAKERS, spoil } from "./attachments.ts";
 import { PLUGINS, type PluginName, SUBNET, withUnderlay } from "./fixtures.ts";
 import { ipamShapeProblems, shapeProblems } from "./shapes.ts";

@@ -4,7 +4,7 @@ import { mkdir, symlink, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { expectError, expectSuccess, Netns, Sandbox, versionsFrom } from "../harness.ts";
+import { expectError, expectSuccess, Netns, Sandbox, versionsFrom } from "../../testbed/harness.ts";
 import { PLUGINS, traces, validCall, validConfig } from "./fixtures.ts";
 
 const run = promisify(execFile);

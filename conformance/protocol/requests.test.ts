@@ -1,6 +1,14 @@
 /** The order and the texts of the checks that come before any work: environment, stdin, name, verb, version. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { call, callEnvironment, expectError, expectSuccess, type Netns, Sandbox, VERSIONS } from "../harness.ts";
+import {
+  call,
+  callEnvironment,
+  expectError,
+  expectSuccess,
+  type Netns,
+  Sandbox,
+  VERSIONS,
+} from "../../testbed/harness.ts";
 import { PLUGINS, referenceOf, start, traces, validCall, validConfig } from "./fixtures.ts";
 
 let sandbox: Sandbox;

@@ -11,7 +11,7 @@ import {
   Sandbox,
   VERSIONS,
   withSandbox,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 import { referenceOf, validCall, validConfig, withUnderlay } from "./fixtures.ts";
 import { shapeProblems } from "./shapes.ts";
 

@@ -9,7 +9,7 @@ import {
   Sandbox,
   VERSIONS,
   withSandbox,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 import { Attachment } from "./attachments.ts";
 import { PLUGINS, withUnderlay } from "./fixtures.ts";
 

@@ -4,7 +4,7 @@ import { closeSync, openSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { binDirectory, callEnvironment, type Netns, Sandbox } from "../harness.ts";
+import { binDirectory, callEnvironment, type Netns, Sandbox } from "../../testbed/harness.ts";
 import { PLUGINS, start, traces, validCall } from "./fixtures.ts";
 
 let sandbox: Sandbox;

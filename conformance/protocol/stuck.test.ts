@@ -13,7 +13,7 @@ import {
   Sandbox,
   until,
   withSandbox,
-} from "../harness.ts";
+} from "../../testbed/harness.ts";
 import { PLUGINS, SUBNET, traces, validCall, validConfig, withUnderlay } from "./fixtures.ts";
 
 let sandbox: Sandbox;

@@ -4,7 +4,7 @@ import { glob, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { boxedScalars, type Source } from "../../hack/toolchain/boxed.ts";
-import { repository } from "../call.ts";
+import { repository } from "../../testbed/call.ts";
 import { comparisonDirectory } from "./comparison.ts";
 
 const LIST = "hack/toolchain/boxed.txt";

@@ -1,6 +1,6 @@
 /** Where `make comparison` puts what it builds. */
 import { join } from "node:path";
-import { repository } from "../call.ts";
+import { repository } from "../../testbed/call.ts";
 
 const machine = process.arch === "arm64" ? "arm64" : "amd64";
 

@@ -10,7 +10,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { beforeAll, expect, test } from "vitest";
-import { binDirectory, patience, repository } from "../call.ts";
+import { binDirectory, patience, repository } from "../../testbed/call.ts";
 import { comparisonDirectory } from "./comparison.ts";
 import type { Observation } from "./observation.ts";
 

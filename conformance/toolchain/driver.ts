@@ -6,10 +6,10 @@
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { type Execution, execute } from "../../testbed/starter.ts";
 import { makePlaces, PLACES } from "../protocol/fuzz-places.ts";
 import { makeInput } from "../protocol/mutations.ts";
 import { Random } from "../protocol/random.ts";
-import { type Execution, execute } from "../starter.ts";
 import { type LifeCall, live, peersText } from "./lives.ts";
 import { answerOf, type Observation, stateOf } from "./observation.ts";
 

@@ -1,9 +1,9 @@
 /** What can be seen of a call: its answer, and the state of node and pod. As text, so that two programs can be compared. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { patience } from "../call.ts";
+import { patience } from "../../testbed/call.ts";
+import { type Execution, execute } from "../../testbed/starter.ts";
 import { PLACES } from "../protocol/fuzz-places.ts";
-import { type Execution, execute } from "../starter.ts";
 
 /** A call and what it came to. */
 export interface Observation {

@@ -1,7 +1,7 @@
 /** A plugin that may not change the network says so, soon, and goes no other way: nothing is half done. */
 import { describe, expect, test } from "vitest";
+import { expectError, type JsonObject } from "../../testbed/harness.ts";
 import { difference } from "../faults/snapshot.ts";
-import { expectError, type JsonObject } from "../harness.ts";
 import { type Mapping, withNode } from "../plugins/portmap-lab.ts";
 import { nodeSnapshot } from "./snapshot.ts";
 

@@ -2,7 +2,7 @@
  * A network as a runtime runs it: a list of plugins, called one after another, each with what the one before it has said.
  * On a node of the packet filter's laboratory, with room for more than a thousand pods.
  */
-import type { CallResult, JsonObject, Netns } from "../harness.ts";
+import type { CallResult, JsonObject, Netns } from "../../testbed/harness.ts";
 import { Node } from "../plugins/portmap-lab.ts";
 
 const VERSION = "1.1.0";

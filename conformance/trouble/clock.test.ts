@@ -5,7 +5,7 @@
 import { lutimes, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess, Netns } from "../harness.ts";
+import { expectError, expectSuccess, Netns } from "../../testbed/harness.ts";
 import { expectConsistent, type Network, smallRange, withNetwork } from "../plugins/host-local-harness.ts";
 import { portsLeft } from "../plugins/node-filter.ts";
 import { recordsOf, withNode } from "../plugins/portmap-lab.ts";

@@ -5,7 +5,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { call, expectError, expectSuccess } from "../harness.ts";
+import { call, expectError, expectSuccess } from "../../testbed/harness.ts";
 import { type Network, withNetwork } from "../plugins/host-local-harness.ts";
 import { remains } from "../plugins/node-filter.ts";
 import { BACKENDS, type Mapping, recordsOf, withNode } from "../plugins/portmap-lab.ts";

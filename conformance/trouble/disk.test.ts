@@ -5,8 +5,8 @@
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
+import { binDirectory, type CallResult, expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { difference } from "../faults/snapshot.ts";
-import { binDirectory, type CallResult, expectError, expectSuccess, type JsonObject } from "../harness.ts";
 import { BACKENDS, type Node, type Pod, withNode } from "../plugins/portmap-lab.ts";
 import { type Ailment, Disk } from "./disk.ts";
 import { nodeSnapshot } from "./snapshot.ts";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { appendFile, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
-import { until } from "../harness.ts";
+import { until } from "../../testbed/harness.ts";
 
 const SIZE = "256k";
 /** More inodes than a test's attachments need. */

@@ -1,7 +1,7 @@
 /** A node on which plugins have never run, and whose /run has no room for a single file: what fails leaves nothing, DEL works. */
 import { expect, test } from "vitest";
+import { expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { difference } from "../faults/snapshot.ts";
-import { expectError, expectSuccess, type JsonObject } from "../harness.ts";
 import { BACKENDS, withNode } from "../plugins/portmap-lab.ts";
 import { type Ailment, Disk } from "./disk.ts";
 import { nodeSnapshot } from "./snapshot.ts";

@@ -5,8 +5,15 @@
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  binDirectory,
+  type CallResult,
+  expectError,
+  expectSuccess,
+  type JsonObject,
+  Sandbox,
+} from "../../testbed/harness.ts";
 import { difference } from "../faults/snapshot.ts";
-import { binDirectory, type CallResult, expectError, expectSuccess, type JsonObject, Sandbox } from "../harness.ts";
 import { type Node, withNode } from "../plugins/portmap-lab.ts";
 import { PLUGINS, type PluginName, traces, validCall, validConfig } from "../protocol/fixtures.ts";
 import { Disk } from "./disk.ts";

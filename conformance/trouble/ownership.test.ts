@@ -7,8 +7,8 @@ import { chmod, chown, link, mkdir, readFile, rm, stat, writeFile } from "node:f
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
+import { binDirectory, expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { difference } from "../faults/snapshot.ts";
-import { binDirectory, expectError, expectSuccess, type JsonObject } from "../harness.ts";
 import { type Network, withNetwork } from "../plugins/host-local-harness.ts";
 import { withNode } from "../plugins/portmap-lab.ts";
 import { Disk } from "./disk.ts";

@@ -5,7 +5,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess } from "../harness.ts";
+import { expectError, expectSuccess } from "../../testbed/harness.ts";
 import { portsLeft, remains } from "../plugins/node-filter.ts";
 import { addressOf, BACKENDS, type Mapping, type Node, recordsOf, withNode } from "../plugins/portmap-lab.ts";
 

@@ -5,8 +5,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { type CallResult, expectError, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { difference } from "../faults/snapshot.ts";
-import { type CallResult, expectError, expectSuccess, type JsonObject, type Netns } from "../harness.ts";
 import { type Node, type Pod, withNode } from "../plugins/portmap-lab.ts";
 import { nodeSnapshot } from "./snapshot.ts";
 

@@ -1,6 +1,7 @@
 /** What is on a node of the packet filter's laboratory, and in pods of it, as lines that can be compared. */
+
+import type { Netns } from "../../testbed/harness.ts";
 import { numbered, snapshot } from "../faults/snapshot.ts";
-import type { Netns } from "../harness.ts";
 import { type Node, recordsOf } from "../plugins/portmap-lab.ts";
 
 /** @param pods namespaces, by what the lines are to call them */

@@ -2,7 +2,7 @@
 import { mkdir, readdir, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { expectSuccess } from "../harness.ts";
+import { expectSuccess } from "../../testbed/harness.ts";
 import { expectConsistent, type Network, withNetwork } from "../plugins/host-local-harness.ts";
 
 const COUNT = 10_000;

@@ -4,8 +4,8 @@
  * attachment whose DEL has not begun, and those whose ADD is yet to come.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type JsonObject, Netns, until } from "../../testbed/harness.ts";
 import { difference } from "../faults/snapshot.ts";
-import { type JsonObject, Netns, until } from "../harness.ts";
 import { addressOf } from "../plugins/portmap-lab.ts";
 import { Chain, type Failure, FIRST_PORT, type Member, type Outcome } from "./chain.ts";
 import { nodeSnapshot } from "./snapshot.ts";

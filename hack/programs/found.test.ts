@@ -12,7 +12,7 @@ const repository = resolve(import.meta.dirname, "../..");
 /** Which purposes of hack/need.sh a file's target asks for: the first line that fits. */
 const PURPOSES: readonly (readonly [string, RegExp, readonly string[]])[] = [
   ["the kernels' suites", /^conformance\/kernels\//, ["test", "kernels"]],
-  ["the suites", /^conformance\//, ["test"]],
+  ["the suites", /^(conformance|testbed)\//, ["test"]],
   ["the benchmark", /^bench\//, ["bench"]],
   ["the demos", /^hack\/(demo|stage|sandbox)/, ["demo"]],
   ["the fresh machine", /^hack\/fresh\//, ["fresh"]],
@@ -26,7 +26,7 @@ const LEFT_OUT = /^conformance\/kernels\/init\.sh$|^hack\/kind\/|^hack\/programs
 const UNPACKED = new Set(["ctr"]);
 
 describe("programs that tests and tools start", async () => {
-  const files = globSync(["{bench,conformance,hack}/**", "Makefile", ".ci/run"], {
+  const files = globSync(["{bench,conformance,hack,testbed}/**", "Makefile", ".ci/run"], {
     cwd: repository,
     withFileTypes: true,
   })

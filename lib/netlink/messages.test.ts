@@ -4,6 +4,7 @@
  * Attributes may be in another order, so trees are compared.
  */
 import { describe, expect, test } from "vitest";
+import { type Shape, TEXT, type Tree, treeOf, written } from "../../testbed/message-tree.ts";
 import { type Address, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { parseMac } from "../ip/mac.ts";
 import { decodeAddress, writeDeleteAddress, writeNewAddress } from "./address.ts";
@@ -11,7 +12,6 @@ import { writePort } from "./bridge-port.ts";
 import captured from "./captured.json" with { type: "json" };
 import { decodeLink, writeDeleteLink, writeLinkAddress, writeLinkUp, writeNewBridge, writeNewVeth } from "./link.ts";
 import { splitMessages } from "./message-reader.ts";
-import { type Shape, TEXT, type Tree, treeOf, written } from "./message-tree.ts";
 import { decodeRoute, type Route, writeDeleteNeighbour, writeNewRoute } from "./route.ts";
 import type { NetlinkSocket } from "./socket.ts";
 import { decodePortVlans, writePortVlans } from "./vlan.ts";

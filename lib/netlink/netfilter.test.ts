@@ -1,6 +1,5 @@
 /** Batches against a kernel that the test plays. */
 import { beforeEach, expect, test, vi } from "vitest";
-import { EBUSY, EEXIST, ENOENT, EPERM, ERESTART } from "../sys/errno.ts";
 import {
   acknowledge,
   answer,
@@ -11,13 +10,14 @@ import {
   NLMSG_ERROR,
   refuse,
   resetKernel,
-} from "./kernel-double.ts";
+} from "../../testbed/kernel-double.ts";
+import { EBUSY, EEXIST, ENOENT, EPERM, ERESTART } from "../sys/errno.ts";
 import { splitMessages } from "./message-reader.ts";
 import type { Batch } from "./netfilter.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "./socket.ts";
 
-vi.mock("../sys/sys.ts", async () => (await import("./kernel-double.ts")).kernel.system());
-vi.mock("../sys/network.ts", async () => (await import("./kernel-double.ts")).kernel.network());
+vi.mock("../sys/sys.ts", async () => (await import("../../testbed/kernel-double.ts")).kernel.system());
+vi.mock("../sys/network.ts", async () => (await import("../../testbed/kernel-double.ts")).kernel.network());
 
 beforeEach(resetKernel);
 

@@ -3,6 +3,7 @@
  * against what Linux 6.18 answers. captured-overlay.json holds both, by command; overlay1 has index 2, overlay4 index 5.
  */
 import { describe, expect, test } from "vitest";
+import { type Shape, TEXT, treeOf, written } from "../../testbed/message-tree.ts";
 import { type Address, formatAddress, formatPrefix, type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { formatMac, parseMac } from "../ip/mac.ts";
 import captured from "./captured-overlay.json" with { type: "json" };
@@ -16,7 +17,6 @@ import {
 import { decodeRoute as decodeRouteWords, writeDeleteRoute, writeReplaceRoute } from "./entries/routes.ts";
 import { EntryTable } from "./entries/table.ts";
 import { splitMessages } from "./message-reader.ts";
-import { type Shape, TEXT, treeOf, written } from "./message-tree.ts";
 import { MessageWriter } from "./message-writer.ts";
 import { decodePath } from "./path.ts";
 import { wordsOf } from "./rows.ts";

@@ -1,6 +1,5 @@
 /** The socket against a kernel that the test plays: what it sends, and what it makes of the answers. */
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { EINTR, ENODEV, ENOENT, EPERM } from "../sys/errno.ts";
 import {
   acknowledge,
   answer,
@@ -12,11 +11,12 @@ import {
   NLMSG_ERROR,
   refuse,
   resetKernel,
-} from "./kernel-double.ts";
+} from "../../testbed/kernel-double.ts";
+import { EINTR, ENODEV, ENOENT, EPERM } from "../sys/errno.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError, NetlinkSocket } from "./socket.ts";
 
-vi.mock("../sys/sys.ts", async () => (await import("./kernel-double.ts")).kernel.system());
-vi.mock("../sys/network.ts", async () => (await import("./kernel-double.ts")).kernel.network());
+vi.mock("../sys/sys.ts", async () => (await import("../../testbed/kernel-double.ts")).kernel.system());
+vi.mock("../sys/network.ts", async () => (await import("../../testbed/kernel-double.ts")).kernel.network());
 
 beforeEach(resetKernel);
 

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { repository } from "../../harness.ts";
+import { repository } from "../../../testbed/harness.ts";
 import { program } from "../programs.ts";
 import { pluginsOf, podwire, ran } from "../suites.ts";
 import { traces } from "../traces.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert";
 import { basename } from "node:path";
-import type { JsonObject } from "../../harness.ts";
+import type { JsonObject } from "../../../testbed/harness.ts";
 import { AGENT, buildImage, IMAGE } from "../image.ts";
 import { sleep } from "../node.ts";
 import { program } from "../programs.ts";

@@ -1,6 +1,6 @@
 /** A node changes over from one suite of plugins to the other while its pods run. */
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import type { JsonObject } from "../../harness.ts";
+import type { JsonObject } from "../../../testbed/harness.ts";
 import { attach } from "../libcni/attach.ts";
 import { buildAttach } from "../libcni/build.ts";
 import { program } from "../programs.ts";

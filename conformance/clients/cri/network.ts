@@ -1,5 +1,5 @@
 /** The network of the container runtime's suites, and what its pods ask for. */
-import type { JsonObject } from "../../harness.ts";
+import type { JsonObject } from "../../../testbed/harness.ts";
 import type { Suite } from "../suites.ts";
 import type { PodWish } from "./client.ts";
 

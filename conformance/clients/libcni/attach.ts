@@ -1,5 +1,5 @@
 /** Calls the Go program here, a runtime over the real libcni, on a node. */
-import type { JsonObject } from "../../harness.ts";
+import type { JsonObject } from "../../../testbed/harness.ts";
 import type { Node } from "../node.ts";
 
 export interface AttachRequest {

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type JsonObject, repository, VERSIONS } from "../../harness.ts";
+import { type JsonObject, repository, VERSIONS } from "../../../testbed/harness.ts";
 import { Node } from "../node.ts";
 import { program } from "../programs.ts";
 import { installSuite, pluginsOf, ran, suites } from "../suites.ts";

@@ -3,7 +3,7 @@
  * links, fair queues below a rate limit, filters for all packets, IPv6 beside IPv4. Nothing here is skipped.
  */
 import { expect, test } from "vitest";
-import { expectSuccess, type JsonObject, type Netns } from "../../harness.ts";
+import { expectSuccess, type JsonObject, type Netns } from "../../../testbed/harness.ts";
 import { addressOf, BRIDGE, type SmallNode, withNode } from "./lab.ts";
 
 /** An 802.1Q link of a pod and its address. */

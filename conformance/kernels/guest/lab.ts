@@ -6,7 +6,7 @@ import {
   type JsonObject,
   type Netns,
   Sandbox,
-} from "../../harness.ts";
+} from "../../../testbed/harness.ts";
 import { Traffic } from "../../plugins/traffic.ts";
 
 export const BRIDGE = "pwt0";

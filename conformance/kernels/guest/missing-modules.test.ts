@@ -5,7 +5,7 @@
 import { rm, writeFile } from "node:fs/promises";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { type CallResult, expectError, expectSuccess, type JsonObject, type Netns } from "../../harness.ts";
+import { type CallResult, expectError, expectSuccess, type JsonObject, type Netns } from "../../../testbed/harness.ts";
 import { addressOf, BRIDGE, type Plugin, type SmallNode, withNode } from "./lab.ts";
 
 const RULES = "/etc/modprobe.d/podwire-missing.conf";

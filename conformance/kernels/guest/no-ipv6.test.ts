@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { expectError, expectSuccess, type JsonObject, type Netns } from "../../harness.ts";
+import { expectError, expectSuccess, type JsonObject, type Netns } from "../../../testbed/harness.ts";
 import { addressOf, BRIDGE, type SmallNode, withNode } from "./lab.ts";
 
 const RANGE6 = [{ subnet: "fd77::/64" }];

@@ -1,8 +1,8 @@
 /** For tests: messages as trees that can be compared whatever the order of their attributes, read without the codec. */
 import { expect } from "vitest";
-import { MessageWriter } from "./message-writer.ts";
-import { NLM_F_ACK, NLM_F_REQUEST } from "./netlink.ts";
-import type { NetlinkSocket } from "./socket.ts";
+import { MessageWriter } from "../lib/netlink/message-writer.ts";
+import { NLM_F_ACK, NLM_F_REQUEST } from "../lib/netlink/netlink.ts";
+import type { NetlinkSocket } from "../lib/netlink/socket.ts";
 
 export const TEXT = "text";
 

@@ -2,9 +2,10 @@
  * For tests: a kernel that the test plays. The test says what the kernel answers, and reads what it was sent. Sequence numbers
  * are relative to the first, which is 1.
  */
-import { EAGAIN } from "../sys/errno.ts";
-import { splitMessages } from "./message-reader.ts";
-import { MessageWriter } from "./message-writer.ts";
+
+import { splitMessages } from "../lib/netlink/message-reader.ts";
+import { MessageWriter } from "../lib/netlink/message-writer.ts";
+import { EAGAIN } from "../lib/sys/errno.ts";
 
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
