@@ -2,6 +2,7 @@
  * `<plugin> explain`: what it prints is run as a script, and the plugin's own CHECK judges what comes of it. The scripts of
  * DEL take away all that ADD made but the leases and records; those of ADD then make it anew.
  */
+import { readdir } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { type CallResult, expectError, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { BRIDGE, type Lab, withLab } from "./bridge-lab.ts";
@@ -159,6 +160,24 @@ describe("explain", () => {
       await lab.host.exec("sh", ["-ec", await explain(lab, stale, "DEL", config)]);
       /* The address is free: with the lease gone, ADD of a third pod may have it. */
       await expect(lab.host.exec("ls", [lease])).rejects.toThrow(/No such file/);
+    }));
+
+  test("what a shell would read as a command stays one word of the script", () =>
+    withLab(async (lab) => {
+      const pod = await lab.pod();
+      const name = "b;id>pwned";
+      const bridged = await explain(lab, pod, "ADD", lab.config({ bridge: name, isGateway: true }));
+      expect(bridged).toContain(`ip link add '${name}' address`);
+      const previous = await lab.add(pod);
+      const entry = {
+        ...{ type: "portmap", backend: "iptables", runtimeConfig: PORTS, prevResult: previous },
+        conditionsV4: ["-m", "comment", "--comment", "it's $(id>pwned) `id>pwned`"],
+      };
+      const published = await explain(lab, pod, "ADD", entryOf(lab, entry));
+      for (const script of [bridged, published]) {
+        await lab.host.exec("sh", ["-c", `cd ${lab.directory}\n${script}`]).catch(() => "a command may fail");
+        expect(await readdir(lab.directory)).not.toContain("pwned");
+      }
     }));
 
   test.each(["CHECK", "VERSION", "anything"])("refuses %s", (verb) =>

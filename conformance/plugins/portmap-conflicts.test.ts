@@ -1,6 +1,7 @@
 /** A port of the host has one holder: who comes second is refused and told by whom, unless the first one is gone. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { stat } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { type CallResult, expectError, expectSuccess, type Netns } from "../../testbed/harness.ts";
@@ -58,13 +59,21 @@ sys.stdin.read()`;
   };
 }
 
-/** Kills a pod, and makes namespaces until one has its number: the kernel gives the lowest number that is free. */
+/**
+ * Kills a pod, and makes namespaces until one has its number: the kernel gives the lowest number that is free. Another suite may
+ * have got it meanwhile; its namespace goes after some seconds.
+ */
 async function successor(node: Node, dead: Pod): Promise<Netns> {
   const number = (await stat(dead.netns.path)).ino;
   await node.kill(dead);
-  for (let tries = 0; tries < 200; tries += 1) {
-    const netns = await node.namespace("next");
-    if ((await stat(netns.path)).ino === number) return netns;
+  for (let round = 0; round < 20; round += 1) {
+    for (let tries = 0; tries < 20; tries += 1) {
+      const netns = await node.namespace("next");
+      const { ino } = await stat(netns.path);
+      if (ino === number) return netns;
+      if (ino > number) break;
+    }
+    await sleep(500);
   }
   throw new Error("another program of the machine has got the number");
 }

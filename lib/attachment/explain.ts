@@ -6,6 +6,7 @@ import type { Call } from "../cni/plugin.ts";
 import { CniError } from "../errors.ts";
 import { type BackendName, chooseBackend } from "../filter/choose-backend.ts";
 import { Kernel } from "../state/kernel.ts";
+import type { Kind } from "../state/kind.ts";
 import { type KernelObject, kindOf } from "../state/objects.ts";
 import { type Owned, ownedCommands, staleCommands } from "../state/owned.ts";
 import { attachmentOf, attachmentsToKeep } from "./identity.ts";
@@ -19,12 +20,26 @@ export function explainPlan(kernel: Kernel, plan: readonly KernelObject[], netns
   for (const object of plan) {
     const kind = kindOf(object);
     const commands = kind.commands(netns);
+    lines.push(...missingFor(kind, kernel, lines));
     if (commands.length === 0) continue;
     const isThere = kind.isThere(kernel);
     lines.push(`# ${kind.describe()}${isThere ? ": it is there already" : ""}`);
     if (!isThere) lines.push(...commands);
   }
   return lines;
+}
+
+/** What an object needs and what is missing, unless an earlier line makes it. */
+function missingFor(kind: Kind, kernel: Kernel, lines: readonly string[]): string[] {
+  try {
+    const missing = kind.prerequisites(kernel);
+    const [first = ""] = missing;
+    if (first === "" || missing.every((line) => lines.includes(line))) return [];
+    return ["# a table that all attachments share", ...missing];
+  } catch (error) {
+    if (error instanceof CniError) return [`# the packet filter cannot be read: ${error.message}`];
+    throw error;
+  }
 }
 
 /** DEL and GC: the commands that remove what is there now. */

@@ -36,7 +36,9 @@ export function explain(plugins: readonly Plugin[], plugin: Plugin, verb: string
   const config = readEntry(readInput(), plugin.name);
   requireVersion(config.cniVersion, plugin);
   const delegates = new FoundDelegates(plugins, plugin.name, request, config);
-  return plugin.explain({ request, config, delegates });
+  /* A remark may quote what it was given: a line break would end it, and begin a command. */
+  const remark = (line: string): string => line.split("\n").join(" ");
+  return plugin.explain({ request, config, delegates }).map((line) => (line.startsWith("#") ? remark(line) : line));
 }
 
 function variable(name: string): string {

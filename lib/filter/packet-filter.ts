@@ -23,9 +23,10 @@ import {
 } from "./record.ts";
 import { type ReferencePart, removeReference } from "./reference.ts";
 import { liveRecords, restoreLocalnet } from "./restore.ts";
-import type { TableName } from "./ruleset.ts";
+import { managedTable, type TableName } from "./ruleset.ts";
 import { waitersOf, withClaims } from "./siblings.ts";
 import { RecordStore } from "./store.ts";
+import { tableCommand } from "./table-text.ts";
 import { FilterTables } from "./tables.ts";
 import { isOrphan } from "./unused.ts";
 
@@ -48,6 +49,15 @@ export class PacketFilter {
 
   close(): void {
     this.#tables.close();
+  }
+
+  /** For `explain`: the commands that make one of our tables as it should be; none if it is. @throws CniError 100, 11 */
+  tableCommands(name: TableName): string[] {
+    const table = managedTable(name);
+    const state = table.state(this.#tables.filter);
+    if (state === "present") return [];
+    const lines = tableCommand(table.definition, () => []);
+    return state === "missing" ? lines : [`nft delete table ${table.label}`, ...lines];
   }
 
   /**

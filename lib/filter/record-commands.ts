@@ -1,4 +1,6 @@
 /** A record as commands for tables that exist: `nft`, and `iptables` for its backend. Pure. */
+
+import { shellWord } from "../text.ts";
 import { elementsOf, isShared } from "./hostport-elements.ts";
 import type { IptablesRule } from "./iptables-plan.ts";
 import { type FilterRecord, formatElement, ownerComment } from "./record.ts";
@@ -10,11 +12,11 @@ export function recordCommands(record: FilterRecord): string[] {
     const chain = `chain ${table} ${TABLE} ${name}`;
     const added = rules.map((rule) => `; add rule ${table} ${TABLE} ${name} ${rule}`);
     /* Attachments share chains: whoever comes second must not add the rules once more. */
-    lines.push(`nft 'add ${chain}; flush ${chain}${added.join("")}'`);
+    lines.push(`nft ${shellWord(`add ${chain}; flush ${chain}${added.join("")}`)}`);
   }
   for (const { table, set, key, data } of elementsOf(record)) {
     const comment = isShared(set) ? "" : ` comment "${ownerComment(record.owner)}"`;
-    lines.push(`nft 'add element ${formatElement({ table, set, key: `${key}${comment}`, data })}'`);
+    lines.push(`nft ${shellWord(`add element ${formatElement({ table, set, key: `${key}${comment}`, data })}`)}`);
   }
   for (const { family, sharedChains, sharedRules, chain, rules } of record.iptables) {
     const program = family === 4 ? "iptables" : "ip6tables";
@@ -34,14 +36,35 @@ function adding(rule: IptablesRule): string {
 }
 
 function ruleCommand(program: string, action: string, { table, chain, text }: IptablesRule): string {
-  return `${program} -t ${table} ${action} ${chain} ${text}`;
+  return [program, "-t", table, action, chain, ...wordsOf(text)].map(shellWord).join(" ");
+}
+
+/** The words of a rule for iptables-restore: in quotation marks, with backslashes, if they have spaces. */
+function wordsOf(text: string): string[] {
+  const words: string[] = [];
+  let word = "";
+  let quoted = false;
+  for (let i = 0; i < text.length; i += 1) {
+    const letter = text.charAt(i);
+    if (letter === '"') quoted = !quoted;
+    else if (letter === " " && !quoted) {
+      if (word !== "") words.push(word);
+      word = "";
+    } else if (letter === "\\" && quoted) {
+      i += 1;
+      word += text.charAt(i);
+    } else word += letter;
+  }
+  if (word !== "") words.push(word);
+  return words;
 }
 
 /** The commands that remove it again. Chains that attachments share stay, as they do while another one uses them. */
 export function recordRemovalCommands(record: FilterRecord): string[] {
   const lines: string[] = [];
   for (const { table, set, key } of elementsOf(record)) {
-    if (!isShared(set)) lines.push(`nft 'delete element ${formatElement({ table, set, key, data: "" })}'`);
+    if (!isShared(set))
+      lines.push(`nft ${shellWord(`delete element ${formatElement({ table, set, key, data: "" })}`)}`);
   }
   for (const { family, chain, rules } of record.iptables) {
     const program = family === 4 ? "iptables" : "ip6tables";

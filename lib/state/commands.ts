@@ -11,7 +11,7 @@ export function commandIn(where: Where, netns: string, line: string): string {
 
 /** With slashes, since interface names may hold dots. */
 export function sysctlCommand(path: readonly string[], value: string): string {
-  return `sysctl -w ${path.join("/")}=${value}`;
+  return `sysctl -w ${shellWord(`${path.join("/")}=${value}`)}`;
 }
 
 /** The two queueing disciplines of a link that holds a rate. */
@@ -19,9 +19,9 @@ export function shaperCommands(link: string, bucket: TokenBucket, queue: FairQue
   const major = hexNumber(SHAPER_HANDLE / 0x10000);
   const peak = bucket.packetBytes > 0 ? ` peakrate 140737488355328bit mtu ${bucket.packetBytes}b` : "";
   return [
-    `tc qdisc replace dev ${link} root handle ${major}: tbf rate ${bucket.rateBytesPerSecond * 8}bit` +
+    `tc qdisc replace dev ${shellWord(link)} root handle ${major}: tbf rate ${bucket.rateBytesPerSecond * 8}bit` +
       ` burst ${bucket.burstBytes}b limit ${bucket.queueBytes}b${peak}`,
-    `tc qdisc replace dev ${link} parent ${major}:1 fq_codel limit ${queue.packets}` +
+    `tc qdisc replace dev ${shellWord(link)} parent ${major}:1 fq_codel limit ${queue.packets}` +
       ` target ${queue.targetUs}us interval ${queue.intervalUs}us || true # a kernel without fq_codel has one queue for all`,
   ];
 }

@@ -18,6 +18,11 @@ export abstract class Kind {
    */
   abstract commands(netns: string): string[];
 
+  /** For `explain`: the commands for what the object needs and attachments share, as far as it is missing. */
+  prerequisites(_kernel: Kernel): string[] {
+    return [];
+  }
+
   /** For `explain`: whether it is an object that attachments share and that another one has made already. */
   isThere(_kernel: Kernel): boolean {
     return false;

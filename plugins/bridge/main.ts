@@ -1,6 +1,7 @@
 /** The bridge plugin: a container's interface as a port of a bridge on the node. */
 import { readHostLocal } from "../../ipam/host-local/config.ts";
 import { explainedBackend, explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
+import { withLease } from "../../lib/attachment/lease.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import {
@@ -13,13 +14,12 @@ import {
   resultInterface,
 } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { CniError, CONFLICT, INVALID_CONFIG, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { checkBackend } from "../../lib/filter/choose-backend.ts";
 import { serviceNote } from "../../lib/filter/kube-proxy.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
-import { quietly, warn } from "../../lib/host/io.ts";
-import { hasIpv6 } from "../../lib/host/sysctl.ts";
-import { formatPrefix, type Prefix, sameAddress, step } from "../../lib/ip/address.ts";
+import { warn } from "../../lib/host/io.ts";
+import { type Prefix, sameAddress, step } from "../../lib/ip/address.ts";
 import { formatMac } from "../../lib/ip/mac.ts";
 import { itemAt } from "../../lib/lists.ts";
 import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
@@ -58,14 +58,10 @@ function add(call: Call): Result {
   const kernel = Kernel.forContainer(call.request.netns);
   try {
     refuseSecond(kernel, call.request.ifname);
-    try {
-      const lease = config.ipam === "" ? EMPTY_RESULT : leased(call, config);
+    return withLease(call, config.ipam, kernel, (lease) => {
       const input = planInput(call, config, lease, kernel, masqueradeBackend(kernel, config));
       return planResult(input, attach(kernel, input, call.request.netns), lease);
-    } catch (error) {
-      release(call, config.ipam, kernel);
-      throw error;
-    }
+    });
   } finally {
     kernel.close();
   }
@@ -79,38 +75,6 @@ function refuseSecond(kernel: Kernel, ifname: string): void {
     `container veth name ("${ifname}") already exists`,
     `the namespace has a link ${ifname} already; DEL the attachment before adding it again`,
   );
-}
-
-/** The addresses from IPAM. */
-function leased(call: Call, config: BridgeConfig): Result {
-  const lease = call.delegates.add(config.ipam);
-  if (lease.ips.length === 0) {
-    throw new CniError(
-      INVALID_CONFIG,
-      "IPAM plugin returned missing IP config",
-      `plugin ${config.ipam} gave no address`,
-    );
-  }
-  const ipv6 = lease.ips.find((ip) => ip.address.address.family === 6);
-  if (ipv6 !== undefined && !hasIpv6()) {
-    throw new CniError(
-      KERNEL_REFUSED,
-      `this kernel has no IPv6, but ${config.ipam} gave ${formatPrefix(ipv6.address)}`,
-      "/proc/sys/net/ipv6 is missing: start the node with IPv6 enabled, or remove the IPv6 ranges from the configuration",
-    );
-  }
-  return lease;
-}
-
-/**
- * Gives the addresses back after a failure, also IPAM's own: the specification has us DEL what failed to ADD. If the
- * interface is there all the same, another call for the same attachment was quicker, and the addresses are its own.
- */
-function release(call: Call, ipam: string, kernel: Kernel): void {
-  if (ipam === "") return;
-  quietly("give the addresses back", () => {
-    if (getLinkByName(kernel.container, call.request.ifname) === null) call.delegates.del(ipam);
-  });
 }
 
 /** Makes the attachment, or nothing, and returns its interfaces. */

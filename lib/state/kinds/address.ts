@@ -2,6 +2,7 @@
 
 import { formatPrefix, type Prefix, sameAddress } from "../../ip/address.ts";
 import { listAddresses, writeNewAddress } from "../../netlink/address.ts";
+import { shellWord } from "../../text.ts";
 import { commandIn } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { type Batch, Kind } from "../kind.ts";
@@ -29,7 +30,7 @@ export class AddressKind extends Kind {
 
   override commands(netns: string): string[] {
     const { link, address, nodad } = this.#object;
-    const line = `ip address add ${formatPrefix(address)} dev ${link}${nodad && address.address.family === 6 ? " nodad" : ""}`;
+    const line = `ip address add ${formatPrefix(address)} dev ${shellWord(link)}${nodad && address.address.family === 6 ? " nodad" : ""}`;
     return [commandIn("container", netns, line)];
   }
 

@@ -12,6 +12,7 @@ import {
   writeLinkAddress,
 } from "../../netlink/link.ts";
 import * as sys from "../../sys/sys.ts";
+import { shellWord } from "../../text.ts";
 import { commandIn } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
@@ -38,7 +39,9 @@ export class AnnouncementKind extends Kind {
 
   override commands(netns: string): string[] {
     const { containerLink, containerMac } = this.#object;
-    return [commandIn("container", netns, `ip link set ${containerLink} address ${formatMac(containerMac)}`)];
+    return [
+      commandIn("container", netns, `ip link set ${shellWord(containerLink)} address ${formatMac(containerMac)}`),
+    ];
   }
 
   override make(kernel: Kernel): void {

@@ -1,10 +1,12 @@
 /** The bridge itself. */
+
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { formatMac, parseMac } from "../../ip/mac.ts";
 import { getLinkByName, type Link, listLinks, writeLinkAddress, writeNewBridge } from "../../netlink/link.ts";
 import { unknownKind } from "../../netlink/link-kind.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST, EOPNOTSUPP } from "../../sys/errno.ts";
+import { shellWord } from "../../text.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 import { nodeMac } from "../names.ts";
@@ -34,7 +36,7 @@ export class BridgeKind extends Kind {
     const { name, mtu, vlanFiltering } = this.#object;
     const size = mtu > 0 ? ` mtu ${mtu}` : "";
     const filter = vlanFiltering ? " vlan_filtering 1" : "";
-    return [`ip link add ${name} address ${formatMac(nodeMac(name))}${size} type bridge${filter}`];
+    return [`ip link add ${shellWord(name)} address ${formatMac(nodeMac(name))}${size} type bridge${filter}`];
   }
 
   override isThere(kernel: Kernel): boolean {

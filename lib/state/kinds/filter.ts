@@ -2,6 +2,7 @@
 
 import type { FilterRecord } from "../../filter/record.ts";
 import { recordCommands } from "../../filter/record-commands.ts";
+import { TABLE_NAMES, type TableName } from "../../filter/ruleset.ts";
 import { listLinks } from "../../netlink/link.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
@@ -30,6 +31,16 @@ export class FilterKind extends Kind {
 
   override commands(_netns: string): string[] {
     return recordCommands(this.#object.record);
+  }
+
+  override prerequisites(kernel: Kernel): string[] {
+    const { elements, chains, ports } = this.#object.record;
+    const uses = (name: TableName): boolean => [...elements, ...chains].some(({ table }) => table === name);
+    const lines: string[] = [];
+    for (const name of TABLE_NAMES) {
+      if (uses(name) || (name === "inet" && ports.length > 0)) lines.push(...kernel.filter.tableCommands(name));
+    }
+    return lines;
   }
 
   override make(kernel: Kernel): void {

@@ -1,9 +1,11 @@
 /** What the host remembers of earlier holders of an address. */
+
 import type { Address } from "../../ip/address.ts";
 import { formatAddress } from "../../ip/address.ts";
 import { writeDeleteNeighbour } from "../../netlink/route.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { ENOENT } from "../../sys/errno.ts";
+import { shellWord } from "../../text.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 
@@ -27,7 +29,7 @@ export class ForgottenNeighbourKind extends Kind {
   }
 
   override commands(_netns: string): string[] {
-    return [`ip neighbour flush to ${formatAddress(this.#object.address)} dev ${this.#object.link}`];
+    return [`ip neighbour flush to ${formatAddress(this.#object.address)} dev ${shellWord(this.#object.link)}`];
   }
 
   override make(kernel: Kernel): void {

@@ -1,8 +1,10 @@
 /** An Ethernet address that somebody asks for: nobody else on the bridge may have it, since then it gets the other's packets. */
+
 import { CniError, CONFLICT } from "../../errors.ts";
 import { formatMac } from "../../ip/mac.ts";
 import type { Link } from "../../netlink/link.ts";
 import { listForwarding, listStations, type Station } from "../../netlink/stations.ts";
+import { shellWord } from "../../text.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 import { attachmentNames, OWNER_MARK } from "../names.ts";
@@ -29,7 +31,7 @@ export class FreeMacKind extends Kind {
 
   override commands(_netns: string): string[] {
     return [
-      `bridge fdb show br ${this.#object.bridge} | grep ${formatMac(this.#object.mac)} # nobody else may have it`,
+      `bridge fdb show br ${shellWord(this.#object.bridge)} | grep ${formatMac(this.#object.mac)} # nobody else may have it`,
     ];
   }
 

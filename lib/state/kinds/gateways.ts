@@ -1,4 +1,5 @@
 /** The gateways' addresses on a link of the host. */
+
 import { CniError, CONFLICT } from "../../errors.ts";
 import { formatPrefix, holdsPrefix, overlap, type Prefix, sameAddress } from "../../ip/address.ts";
 import {
@@ -10,6 +11,7 @@ import {
 } from "../../netlink/address.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EADDRNOTAVAIL, EEXIST } from "../../sys/errno.ts";
+import { shellWord } from "../../text.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 import { keepMac } from "./bridge.ts";
@@ -44,7 +46,7 @@ export class GatewaysKind extends Kind {
     return addresses.map((address) => {
       const nodad = address.address.family === 6 ? " nodad" : "";
       /* The protocol that marks it as ours needs an `ip` of 2023: without it the address works all the same. */
-      return `ip address replace ${formatPrefix(address)} dev ${link}${nodad}`;
+      return `ip address replace ${formatPrefix(address)} dev ${shellWord(link)}${nodad}`;
     });
   }
 

@@ -14,7 +14,11 @@ export class GuardKind extends Kind {
   }
 
   override commands(_netns: string): string[] {
-    return ["# the table bridge podwire, the same for all pods' links: the first ADD on a node makes it"];
+    return [];
+  }
+
+  override prerequisites(kernel: Kernel): string[] {
+    return kernel.filter.tableCommands("bridge");
   }
 
   override make(kernel: Kernel): void {

@@ -1,6 +1,8 @@
 /** Hairpin mode of a bridge port. */
+
 import { writeHairpin } from "../../netlink/bridge-port.ts";
 import { getLinkByName } from "../../netlink/link.ts";
+import { shellWord } from "../../text.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 
@@ -23,7 +25,7 @@ export class HairpinKind extends Kind {
   }
 
   override commands(_netns: string): string[] {
-    return [`bridge link set dev ${this.#object.port} hairpin on`];
+    return [`bridge link set dev ${shellWord(this.#object.port)} hairpin on`];
   }
 
   override make(kernel: Kernel): void {

@@ -8,6 +8,7 @@ import { getLinkByName, type Link, writeDeleteLink } from "../../netlink/link.ts
 import { type FairQueue, getRoot, type TokenBucket } from "../../netlink/qdisc.ts";
 import { NetlinkError, type NetlinkSocket } from "../../netlink/socket.ts";
 import { EEXIST, ENODEV, EOPNOTSUPP } from "../../sys/errno.ts";
+import { shellWord } from "../../text.ts";
 import { commandIn, shaperCommands } from "../commands.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { Kind } from "../kind.ts";
@@ -40,8 +41,8 @@ export class IfbKind extends Kind {
   override commands(netns: string): string[] {
     const { where, name, mac, mtu, alias, bucket, queue } = this.#object;
     const lines = [
-      `ip link add ${name} address ${formatMac(mac)} mtu ${mtu} type ifb`,
-      `ip link set ${name} up alias '${alias}'`,
+      `ip link add ${shellWord(name)} address ${formatMac(mac)} mtu ${mtu} type ifb`,
+      `ip link set ${shellWord(name)} up alias ${shellWord(alias)}`,
       ...shaperCommands(name, bucket, queue),
     ];
     return lines.map((line) => commandIn(where, netns, line));

@@ -1,6 +1,7 @@
 /** A link that is up. */
 
 import { getLinkByName, writeLinkUp } from "../../netlink/link.ts";
+import { shellWord } from "../../text.ts";
 import { commandIn } from "../commands.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { type Batch, Kind } from "../kind.ts";
@@ -27,7 +28,7 @@ export class LinkUpKind extends Kind {
 
   override commands(netns: string): string[] {
     const { where, name, promiscuous } = this.#object;
-    return [commandIn(where, netns, `ip link set ${name} up${promiscuous ? " promisc on" : ""}`)];
+    return [commandIn(where, netns, `ip link set ${shellWord(name)} up${promiscuous ? " promisc on" : ""}`)];
   }
 
   override batch(): Batch {

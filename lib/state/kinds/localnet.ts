@@ -2,6 +2,7 @@
 
 import { localnetSetting } from "../../filter/restore.ts";
 import { ensureSysctl, isWritable, preferSysctl, readSysctl } from "../../host/sysctl.ts";
+import { shellWord } from "../../text.ts";
 import { sysctlCommand } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
@@ -28,7 +29,10 @@ export class LocalnetKind extends Kind {
 
   override commands(_netns: string): string[] {
     const { link } = this.#object;
-    return [`nft add element inet podwire localnet_links '{ ${link} }'`, sysctlCommand(localnetSetting(link), "1")];
+    return [
+      `nft add element inet podwire localnet_links ${shellWord(`{ ${link} }`)}`,
+      sysctlCommand(localnetSetting(link), "1"),
+    ];
   }
 
   override make(kernel: Kernel): void {

@@ -1,7 +1,9 @@
 /** The host end of an attachment as a port of its bridge. */
+
 import { writePort } from "../../netlink/bridge-port.ts";
 import { getLinkByName } from "../../netlink/link.ts";
 import { DEFAULT_VLAN, listPortVlans, type VlanRange, writePortVlans } from "../../netlink/vlan.ts";
+import { shellWord } from "../../text.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 
@@ -33,13 +35,16 @@ export class PortKind extends Kind {
   override commands(_netns: string): string[] {
     const { name, alias, hairpin, isolated, vlans, dropDefaultVlan } = this.#object;
     const lines = [
-      `ip link set ${name} up alias '${alias}'`,
-      `bridge link set dev ${name} hairpin ${onOff(hairpin)} isolated ${onOff(isolated)}`,
+      `ip link set ${shellWord(name)} up alias ${shellWord(alias)}`,
+      `bridge link set dev ${shellWord(name)} hairpin ${onOff(hairpin)} isolated ${onOff(isolated)}`,
     ];
-    if (vlans !== null && dropDefaultVlan) lines.push(`bridge vlan delete dev ${name} vid ${DEFAULT_VLAN.first}`);
+    if (vlans !== null && dropDefaultVlan)
+      lines.push(`bridge vlan delete dev ${shellWord(name)} vid ${DEFAULT_VLAN.first}`);
     for (const { first, last, pvid, untagged } of vlans ?? []) {
       const ids = first === last ? `${first}` : `${first}-${last}`;
-      lines.push(`bridge vlan add dev ${name} vid ${ids}${pvid ? " pvid" : ""}${untagged ? " untagged" : ""}`);
+      lines.push(
+        `bridge vlan add dev ${shellWord(name)} vid ${ids}${pvid ? " pvid" : ""}${untagged ? " untagged" : ""}`,
+      );
     }
     return lines;
   }

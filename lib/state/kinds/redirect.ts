@@ -18,8 +18,8 @@ import {
   writeMatchAll,
   writeU32,
 } from "../../netlink/tc-filter.ts";
-
 import { EEXIST, ENOENT } from "../../sys/errno.ts";
+import { shellWord } from "../../text.ts";
 import { commandIn } from "../commands.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { Kind } from "../kind.ts";
@@ -80,10 +80,10 @@ export class RedirectKind extends Kind {
   override commands(netns: string): string[] {
     const { where, link, ifb, hook, matches } = this.#object;
     const command = (line: string): string => commandIn(where, netns, line);
-    const lines = [command(`tc qdisc add dev ${link} clsact`)];
+    const lines = [command(`tc qdisc add dev ${shellWord(link)} clsact`)];
     for (const { rank, subnet, end, shaped } of matches) {
-      const filter = `tc filter add dev ${link} ${hook} pref ${firstPriority(hook) + rank} protocol ${PROTOCOLS[rank] ?? ""}`;
-      const action = shaped ? `action mirred egress redirect dev ${ifb}` : "classid 1:1";
+      const filter = `tc filter add dev ${shellWord(link)} ${hook} pref ${firstPriority(hook) + rank} protocol ${PROTOCOLS[rank] ?? ""}`;
+      const action = shaped ? `action mirred egress redirect dev ${shellWord(ifb)}` : "classid 1:1";
       if (subnet === null) {
         /* As ADD does where the kernel has no matchall. */
         const everything = command(`${filter} u32 match u32 0 0 ${action}`);

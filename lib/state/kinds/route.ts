@@ -2,6 +2,7 @@
 
 import { compareAddresses, formatAddress, formatPrefix, networkOf, sameAddress } from "../../ip/address.ts";
 import { type ListedRoute, listRoutes, type Route, writeNewRoute } from "../../netlink/route.ts";
+import { shellWord } from "../../text.ts";
 import { commandIn } from "../commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { type Batch, Kind } from "../kind.ts";
@@ -31,7 +32,7 @@ export class RouteKind extends Kind {
   override commands(netns: string): string[] {
     const { link, route } = this.#object;
     const { mtu, advmss, priority, table, scope, onlink } = route;
-    const words = [`ip route add ${describeRoute(route)} dev ${link} proto static`];
+    const words = [`ip route add ${describeRoute(route)} dev ${shellWord(link)} proto static`];
     if (scope !== 0) words.push(`scope ${scope}`);
     if (table !== null && table !== 0) words.push(`table ${table}`);
     if (priority > 0) words.push(`metric ${priority}`);

@@ -1,4 +1,5 @@
 /** The veth pair of an attachment and its end in the bridge. */
+
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { POD_LINK_GROUP, TRUNK_LINK_GROUP } from "../../filter/ruleset.ts";
 import { quietly } from "../../host/io.ts";
@@ -7,6 +8,7 @@ import { getLinkByName, type Link, writeDeleteLink, writeNewVeth } from "../../n
 import { unknownKind } from "../../netlink/link-kind.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST, ENODEV, EXFULL } from "../../sys/errno.ts";
+import { shellWord } from "../../text.ts";
 import { hostEndOf } from "../host-end.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
@@ -44,8 +46,8 @@ export class VethKind extends Kind {
     const { name, mac, mtu, bridge, trunk, containerName, containerMac } = this.#object;
     const size = mtu > 0 ? ` mtu ${mtu}` : "";
     return [
-      `ip link add ${name} address ${formatMac(mac)}${size} group ${trunk ? TRUNK_LINK_GROUP : POD_LINK_GROUP} master ${bridge}` +
-        ` type veth peer name ${containerName} address ${formatMac(containerMac)}${size} netns ${netns}`,
+      `ip link add ${shellWord(name)} address ${formatMac(mac)}${size} group ${trunk ? TRUNK_LINK_GROUP : POD_LINK_GROUP} master ${shellWord(bridge)}` +
+        ` type veth peer name ${shellWord(containerName)} address ${formatMac(containerMac)}${size} netns ${shellWord(netns)}`,
     ];
   }
 

@@ -1,10 +1,12 @@
 /** The gateway of a VLAN: a veth pair on the host, one end in the bridge and in the VLAN, the other with the address. */
+
 import { formatMac } from "../../ip/mac.ts";
 import { writePort } from "../../netlink/bridge-port.ts";
 import { getLinkByName, writeNewVeth } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { DEFAULT_VLAN, writePortVlans } from "../../netlink/vlan.ts";
 import { EEXIST } from "../../sys/errno.ts";
+import { shellWord } from "../../text.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 import { nodeMac } from "../names.ts";
@@ -36,11 +38,11 @@ export class VlanGatewayKind extends Kind {
     const { name, portName, alias, bridge, mtu, vlan } = this.#object;
     const size = mtu > 0 ? ` mtu ${mtu}` : "";
     return [
-      `ip link add ${portName} address ${formatMac(nodeMac(portName))}${size} master ${bridge}` +
-        ` type veth peer name ${name} address ${formatMac(nodeMac(name))}${size}`,
-      `ip link set ${portName} up alias '${alias}'`,
-      `bridge vlan delete dev ${portName} vid ${DEFAULT_VLAN.first}`,
-      `bridge vlan add dev ${portName} vid ${vlan} pvid untagged`,
+      `ip link add ${shellWord(portName)} address ${formatMac(nodeMac(portName))}${size} master ${shellWord(bridge)}` +
+        ` type veth peer name ${shellWord(name)} address ${formatMac(nodeMac(name))}${size}`,
+      `ip link set ${shellWord(portName)} up alias ${shellWord(alias)}`,
+      `bridge vlan delete dev ${shellWord(portName)} vid ${DEFAULT_VLAN.first}`,
+      `bridge vlan add dev ${shellWord(portName)} vid ${vlan} pvid untagged`,
     ];
   }
 

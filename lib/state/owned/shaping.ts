@@ -1,10 +1,9 @@
 /** What limits an attachment's rate: the shapers and filters on its links, and the ifb links that packets are sent through. */
-
 import { getLinkByIndex, getLinkByName, type Link, listLinks } from "../../netlink/link.ts";
 import { hasClsact } from "../../netlink/qdisc.ts";
 import { listFilters, type TcHook } from "../../netlink/tc-filter.ts";
+import { shellWord } from "../../text.ts";
 import { commandIn } from "../commands.ts";
-
 import { hostEndOf } from "../host-end.ts";
 import type { Kernel, Where } from "../kernel.ts";
 import { removeLinks } from "../kinds/ifb.ts";
@@ -53,24 +52,25 @@ export class OwnedShaping extends Owned {
       if (link === null) continue;
       for (const hook of ["ingress", "egress"] as TcHook[]) {
         for (const { priority } of ownFilters(kernel.socket(where), index, hook)) {
-          lines.push(commandIn(where, netns, `tc filter delete dev ${link.name} ${hook} pref ${priority}`));
+          lines.push(commandIn(where, netns, `tc filter delete dev ${shellWord(link.name)} ${hook} pref ${priority}`));
         }
       }
       if (hasShaper(kernel.socket(where), index)) {
-        lines.push(commandIn(where, netns, `tc qdisc delete dev ${link.name} root`));
+        lines.push(commandIn(where, netns, `tc qdisc delete dev ${shellWord(link.name)} root`));
       }
     }
-    for (const { name } of ifbLinks(kernel, "host", [...own, ...this.#foreign])) lines.push(`ip link delete ${name}`);
+    for (const { name } of ifbLinks(kernel, "host", [...own, ...this.#foreign]))
+      lines.push(`ip link delete ${shellWord(name)}`);
     if (kernel.namespace !== null) {
       for (const { name } of ifbLinks(kernel, "container", own)) {
-        lines.push(commandIn("container", netns, `ip link delete ${name}`));
+        lines.push(commandIn("container", netns, `ip link delete ${shellWord(name)}`));
       }
     }
     return lines;
   }
 
   override staleCommands(kernel: Kernel, network: string, keep: readonly Attachment[]): string[] {
-    return staleLinks(kernel, network, keep).map((link) => `ip link delete ${link.name}`);
+    return staleLinks(kernel, network, keep).map((link) => `ip link delete ${shellWord(link.name)}`);
   }
 }
 

@@ -1,8 +1,10 @@
 /** The veth pair of an attachment. */
+
 import { formatMac } from "../../ip/mac.ts";
 import { getLinkByName, type Link, listLinks, writeDeleteLink } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { ENODEV } from "../../sys/errno.ts";
+import { shellWord } from "../../text.ts";
 import { commandIn } from "../commands.ts";
 import { hostEndOf } from "../host-end.ts";
 import type { Kernel } from "../kernel.ts";
@@ -37,14 +39,14 @@ export class OwnedVeth extends Owned {
   override commands(kernel: Kernel, removal: Removal): string[] {
     const names = attachmentNames(removal.attachment);
     const outside = findHostLink(kernel, names.hostLink, names.alias);
-    if (outside !== null) return [`ip link delete ${outside.name}`];
+    if (outside !== null) return [`ip link delete ${shellWord(outside.name)}`];
     const inside = ownLinkInside(kernel, removal);
     if (inside === null || kernel.namespace === null) return [];
-    return [commandIn("container", kernel.namespace.path, `ip link delete ${inside.name}`)];
+    return [commandIn("container", kernel.namespace.path, `ip link delete ${shellWord(inside.name)}`)];
   }
 
   override staleCommands(kernel: Kernel, network: string, keep: readonly Attachment[]): string[] {
-    return staleLinks(kernel, network, keep).map((link) => `ip link delete ${link.name}`);
+    return staleLinks(kernel, network, keep).map((link) => `ip link delete ${shellWord(link.name)}`);
   }
 }
 
