@@ -110,7 +110,7 @@ need-build need-test need-demo need-bench need-kernels need-fresh: need-%:
 	@hack/need.sh $*
 
 # The compiler writes LLVM code; hack/toolchain/zig turns it and the runtime into a static executable.
-$(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/signals.o $(BUILD)/memory.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig hack/toolchain/shrink.ts hack/toolchain/cycles.c | need-build
+$(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/signals.o $(BUILD)/memory.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig hack/toolchain/shrink.ts hack/toolchain/exits.ts hack/toolchain/cycles.c | need-build
 	@echo "compiling Podwire for $(MACHINE)"
 	@PATH="$(CURDIR)/hack/toolchain:$$PATH" SCRIPTC_CC=zigcc SCRIPTC_TARGET=$(TARGET) \
 		hack/quiet.sh scriptc build --strip --keep-c --ffi $(BUILD)/sys.json plugins/main.ts -o $@

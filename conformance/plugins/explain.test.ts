@@ -105,6 +105,30 @@ describe("the commands of", () => {
     }),
   );
 
+  test("the first pod of a node: the tables are made as well", () =>
+    withLab(async (lab) => {
+      const pod = await lab.pod();
+      const entries = CHAINS["ports with nftables, and limits"] ?? [];
+      const { results } = await add(lab, pod, entries);
+      const last = results.at(-1) ?? {};
+      const made = await lab.host.exec("nft", ["-s", "list", "table", "inet", "podwire"]);
+      for (const entry of entries.toReversed()) {
+        const script = await explain(lab, pod, "DEL", entryOf(lab, entry, { prevResult: last }));
+        await lab.host.exec("sh", ["-ec", script]);
+      }
+      await lab.host.exec("nft", ["delete", "table", "inet", "podwire"]);
+      for (const [at, entry] of entries.entries()) {
+        const previous = results[Math.max(at - 1, 0)];
+        const script = await explain(lab, pod, "ADD", entryOf(lab, entry, { prevResult: previous }));
+        await lab.host.exec("sh", ["-ec", script]);
+      }
+      const byHand = await lab.host.exec("nft", ["-s", "list", "table", "inet", "podwire"]);
+      expect(byHand.split("\n").sort()).toEqual(made.split("\n").sort());
+      for (const entry of entries) {
+        expectSuccess(await callPlugin(lab, pod, "CHECK", entryOf(lab, entry, { prevResult: last })));
+      }
+    }));
+
   test("GC remove what attachments have that are not valid", () =>
     withLab(async (lab) => {
       const [kept, stale] = [await lab.pod(), await lab.pod()];

@@ -35,7 +35,7 @@ function missingFor(kind: Kind, kernel: Kernel, lines: readonly string[]): strin
     const missing = kind.prerequisites(kernel);
     const [first = ""] = missing;
     if (first === "" || missing.every((line) => lines.includes(line))) return [];
-    return ["# a table that all attachments share", ...missing];
+    return first.startsWith("#") ? missing : ["# a table that all attachments share", ...missing];
   } catch (error) {
     if (error instanceof CniError) return [`# the packet filter cannot be read: ${error.message}`];
     throw error;

@@ -36,7 +36,9 @@ function adding(rule: IptablesRule): string {
 }
 
 function ruleCommand(program: string, action: string, { table, chain, text }: IptablesRule): string {
-  return [program, "-t", table, action, chain, ...wordsOf(text)].map(shellWord).join(" ");
+  let line = `${program} -t ${table} ${action} ${chain}`;
+  for (const word of wordsOf(text)) line += ` ${shellWord(word)}`;
+  return line;
 }
 
 /** The words of a rule for iptables-restore: in quotation marks, with backslashes, if they have spaces. */

@@ -2,7 +2,7 @@
 
 import type { FilterRecord } from "../../filter/record.ts";
 import { recordCommands } from "../../filter/record-commands.ts";
-import { TABLE_NAMES, type TableName } from "../../filter/ruleset.ts";
+import { TABLE_NAMES } from "../../filter/ruleset.ts";
 import { listLinks } from "../../netlink/link.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
@@ -35,10 +35,13 @@ export class FilterKind extends Kind {
 
   override prerequisites(kernel: Kernel): string[] {
     const { elements, chains, ports } = this.#object.record;
-    const uses = (name: TableName): boolean => [...elements, ...chains].some(({ table }) => table === name);
     const lines: string[] = [];
     for (const name of TABLE_NAMES) {
-      if (uses(name) || (name === "inet" && ports.length > 0)) lines.push(...kernel.filter.tableCommands(name));
+      const isUsed =
+        elements.some((element) => element.table === name) ||
+        chains.some((chain) => chain.table === name) ||
+        (name === "inet" && ports.length > 0);
+      if (isUsed) lines.push(...kernel.filter.tableCommands(name));
     }
     return lines;
   }
