@@ -112,7 +112,7 @@ function line(object: KernelObject): string {
     case "redirect":
       return object.kind;
     default:
-      return `${object.kind} ${object.name}`;
+      return `${object.kind} ${"name" in object ? object.name : ""}`.trimEnd();
   }
 }
 
