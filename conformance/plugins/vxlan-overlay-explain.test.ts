@@ -105,6 +105,20 @@ test("a list that cannot be read, DEL, and a delegate", () =>
     const alone = await explain(cluster, node, "ADD", { delegate: cluster.delegate(node) });
     expect(alone).toContain("# the device overlay1: it is there already\n");
     expect(alone).toMatch(/^ip link add veth\w+ .* mtu 1450/m);
+    const own = cluster.nodes.slice(0, 1).map(({ number }) => cluster.record(number));
+    await cluster.writePeers(own, { generation: 7 });
+    await cluster.tick(node);
+    await cluster.writePeers(
+      cluster.nodes.map(({ number }) => cluster.record(number)),
+      { generation: 8 },
+    );
+    await cluster.tick(node);
+    await cluster.writePeers(own, { generation: 7 });
+    expect(await explain(cluster, node, "ADD")).toMatch(/^# the peers that are known stay: .*of generation 7/);
+    await cluster.writePeers([], { generation: 9 });
+    const held = await explain(cluster, node, "ADD");
+    expect(held).toMatch(/^# the peers lack all of 2 nodes/m);
+    expect(held).not.toMatch(/^ip route del/m);
     await cluster.replacePeers('{"generation":1,"complete":true,"peers":9}\n');
     expect(await explain(cluster, node, "ADD")).toMatch(/^# the peers that are known stay: /);
     expect(await stateOf(node)).toBe(before);

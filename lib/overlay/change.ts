@@ -53,7 +53,7 @@ export function changeEntries(
   const stamped = stamps.length === 1 && isSameStamp(stamp, found.route(stamps[0] ?? 0));
   const difference = differenceOf(desired, found);
   const held = countMarked(found, OURS);
-  const reason = heldBackBecause(wanted, found, difference, held);
+  const reason = heldBackBecause(wanted.list, desired, found, difference);
   const heldBack = reason !== "" || areUnknown(valid.rejects);
   const { put } = difference;
   const remove = heldBack ? new Int32Array(0) : difference.remove;
@@ -92,11 +92,15 @@ function firstOf(found: EntryTable, remove: Int32Array, desired: EntryTable, put
   return texts;
 }
 
-/** Why nothing is removed although the list lacks nodes; "" if all may be. @param held how many entries are ours */
-function heldBackBecause(wanted: Wanted, found: EntryTable, difference: Difference, held: number): string {
-  const { list, desired } = wanted;
+/** Why nothing is removed although the list lacks nodes; "" if all may be. @param found with marks */
+export function heldBackBecause(
+  list: PeerList,
+  desired: EntryTable,
+  found: EntryTable,
+  difference: Difference,
+): string {
   if (list.force) return "";
-  const emptied = list.peers.count + list.rejects.length === 0 && held > 0;
+  const emptied = list.peers.count + list.rejects.length === 0 && countMarked(found, OURS) > 0;
   /* An entry that is removed or replaced may be the last one of its node. */
   const atMost = difference.remove.length + difference.put.length;
   const lost = atMost > FEW_NODES / 2 ? tooManyLost(desired, found, atMost) : 0;

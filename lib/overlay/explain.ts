@@ -10,16 +10,19 @@ import { getLinkByIndex } from "../netlink/link.ts";
 import type { Addresses } from "../netlink/nftables/address-sets.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { Vxlan } from "../netlink/vxlan.ts";
+import { heldBackBecause } from "./change.ts";
 import { addressCommand, deviceCommands, deviceUpCommands, putCommand, removeCommand } from "./commands.ts";
 import { type DevicePlan, deviceAddresses, differenceInDevice, ownDevice, sysctlsFor } from "./device.ts";
 import { differenceOf, hostsOf } from "./difference.ts";
 import { OverlayFilter } from "./filter.ts";
 import { filterTable, needsFilter } from "./filter-rules.ts";
-import { addKept, joined } from "./kept.ts";
+import { addKept, areUnknown, joined } from "./kept.ts";
 import { addDeviceEntries, listMarkedRoutes } from "./kernel-entries.ts";
-import { FOREIGN } from "./ownership.ts";
-import { ENTRIES_PER_PEER, FEW_ENTRIES, judgedOf, readList } from "./reconcile.ts";
+import { countMarked, FOREIGN, OURS } from "./ownership.ts";
+import type { PeerList } from "./peers.ts";
+import { ENTRIES_PER_PEER, FEW_ENTRIES, judgedOf, readList, unlessOlder } from "./reconcile.ts";
 import { deviceName, type OverlaySettings } from "./settings.ts";
+import { generationOf, recordedLines } from "./state-file.ts";
 import { desiredEntries, hostsWithout, overlayOf, type Topology, topologyOf } from "./topology.ts";
 import { aliasVia } from "./underlay-state.ts";
 
@@ -31,26 +34,37 @@ export interface OverlayExplanation {
 
 /** @throws CniError as a reconciliation does */
 export function explainOverlay(socket: NetlinkSocket, settings: OverlaySettings): OverlayExplanation {
-  const { read, problem } = readList(settings);
+  const given = readList(settings);
   const device = ownDevice(socket, settings);
+  const expected = (given.read?.list.peers.count ?? 0) * ENTRIES_PER_PEER + FEW_ENTRIES;
+  const found = listMarkedRoutes(socket, overlayOf(settings, device), expected);
+  const isInUse = device?.link.up === true && countMarked(found, OURS) > 0;
+  const { read, problem } = unlessOlder(settings, given, isInUse ? generationOf(recordedLines(), settings) : 0);
   if (read === null) return { lines: [`# the peers that are known stay: ${problem}`], mtu: device?.link.mtu ?? 0 };
   const { list } = read;
-  const expected = list.peers.count * ENTRIES_PER_PEER + FEW_ENTRIES;
-  const found = listMarkedRoutes(socket, overlayOf(settings, device), expected);
   const topology = topologyOf(socket, settings, list, { device, found });
   const { underlay, lower, own, mtu, valid } = topology;
   const plan = { local: underlay.address, mac: own.mac, mtu, alias: aliasVia(settings, lower, underlay.address) };
+  const entries = explainEntries(socket, settings, { device, found, plan, list }, topology);
   const lines = [
     ...valid.rejects.map(({ text }) => `# ${text}`),
-    ...explainFilter(settings, device, topology),
+    ...explainFilter(settings, device, topology, entries.isHeldBack),
     ...explainDevice(socket, settings, device, plan),
-    ...explainEntries(socket, settings, { device, found, plan }, topology),
+    ...entries.lines,
   ];
   return { lines, mtu };
 }
 
-/** The packet filter is first, so that nobody else uses the device when it comes up. */
-function explainFilter(settings: OverlaySettings, device: Vxlan | null, { valid, kept }: Topology): string[] {
+/**
+ * The packet filter is first, so that nobody else uses the device when it comes up.
+ * @param isHeldBack whether peers that the list lacks stay
+ */
+function explainFilter(
+  settings: OverlaySettings,
+  device: Vxlan | null,
+  { valid, kept }: Topology,
+  isHeldBack: boolean,
+): string[] {
   if (!needsFilter(settings))
     return [`# no table inet ${filterTable(settings)}: nothing in the configuration needs it`];
   const hosts = joined(hostsWithout(valid.peers, valid.ownRow), hostsOf(kept)).words();
@@ -67,7 +81,7 @@ function explainFilter(settings: OverlaySettings, device: Vxlan | null, { valid,
     return [
       `${heading}: it is there already`,
       ...elementLines("add", table, coming),
-      ...elementLines("delete", table, going),
+      ...(isHeldBack ? [] : elementLines("delete", table, going)),
     ];
   } catch (error) {
     if (error instanceof CniError) return [`# the packet filter cannot be read: ${error.message}`];
@@ -131,14 +145,15 @@ interface Found {
   /** All routes of the main routing table, with marks. */
   readonly found: EntryTable;
   readonly plan: DevicePlan;
+  readonly list: PeerList;
 }
 
 function explainEntries(
   socket: NetlinkSocket,
   settings: OverlaySettings,
-  { device, found, plan }: Found,
+  { device, found, plan, list }: Found,
   topology: Topology,
-): string[] {
+): { readonly lines: readonly string[]; readonly isHeldBack: boolean } {
   const overlay = overlayOf(settings, device);
   const desired = desiredEntries(overlay, settings, topology.valid, topology.paths);
   if (device !== null) addKept(overlay, desired, topology.kept, device.link.index);
@@ -155,11 +170,15 @@ function explainEntries(
     if (index === 0 || index === overlay.link) return name;
     return getLinkByIndex(socket, index)?.name ?? `${index}`;
   };
-  const { remove, put } = differenceOf(desired, found);
-  const lines: string[] = [];
+  const difference = differenceOf(desired, found);
+  const { put } = difference;
+  const reason = heldBackBecause(list, desired, found, difference);
+  const isHeldBack = reason !== "" || areUnknown(topology.valid.rejects);
+  const remove = isHeldBack ? new Int32Array(0) : difference.remove;
+  const lines: string[] = reason === "" ? [] : [`# ${reason}`];
   for (const row of remove) lines.push(removeCommand(found.entry(row), linkName(found.link(row)), name));
   for (const row of put) lines.push(putCommand(desired.entry(row), linkName(desired.link(row)), name));
   const heading = `# the entries of ${topology.valid.peers.count} nodes`;
-  if (lines.length === 0) return [`${heading}: they are there already`];
-  return [heading, ...lines, "# the next call compares all this, and adds the stamp"];
+  if (lines.length === 0) return { lines: [`${heading}: they are there already`], isHeldBack };
+  return { lines: [heading, ...lines, "# the next call compares all this, and adds the stamp"], isHeldBack };
 }

@@ -114,7 +114,7 @@ export function readList(settings: OverlaySettings): UsableList {
 }
 
 /** An older list than the one in use would remove nodes that have come since. @param newest the generation in use */
-function unlessOlder(settings: OverlaySettings, { read, problem }: UsableList, newest: number): UsableList {
+export function unlessOlder(settings: OverlaySettings, { read, problem }: UsableList, newest: number): UsableList {
   if (read === null || read.list.generation === 0 || read.list.generation >= newest || read.list.force)
     return { read, problem };
   return {

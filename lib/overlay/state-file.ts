@@ -110,12 +110,17 @@ export function writeLine(fd: number, before: readonly string[], settings: Overl
 
 /** The configurations that the overlays of this network namespace were last made from, as JSON. */
 export function recordedConfigurations(): string[] {
+  return recordedLines().map((text) => parseLine(text).json);
+}
+
+/** The lines of the file as it is now, without its lock. */
+export function recordedLines(): string[] {
   const root = openRun(false);
   const fd = root < 0 ? root : sys.openat(root, stateFile(), sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK, 0);
   sys.close(root);
   if (fd < 0) return [];
   try {
-    return linesIn(fd).map((text) => parseLine(text).json);
+    return linesIn(fd);
   } finally {
     sys.close(fd);
   }
