@@ -97,6 +97,18 @@ test.each<Datapath>(["classic", "gpe"])(
     }),
 );
 
+test("another VNI: the device and the table of the old one go", () =>
+  withCluster("classic", async (cluster, node) => {
+    await cluster.tick(node);
+    await node.netns.exec("sh", ["-ec", await explain(cluster, node, "ADD", { vni: 7, port: 8473 })]);
+    const links = await node.netns.exec("ip", ["-o", "link", "show", "type", "vxlan"]);
+    expect(links).toMatch(/^\d+: overlay7: /);
+    expect(links.trim().split("\n")).toHaveLength(1);
+    const tables = await node.netns.exec("nft", ["list", "tables"]);
+    expect(tables).toContain("table inet podwire_overlay7");
+    expect(tables).not.toContain(TABLE);
+  }));
+
 test("a list that cannot be read, DEL, and a delegate", () =>
   withCluster("classic", async (cluster, node) => {
     await cluster.tick(node);

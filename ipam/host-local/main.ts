@@ -1,5 +1,4 @@
 /** host-local, an IPAM plugin: allocates addresses from ranges of this host and keeps the leases as files. */
-
 import { NOTHING_VALID } from "../../lib/attachment/explain.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { type Dns, EMPTY_DNS, type Result, type ResultIp } from "../../lib/cni/result.ts";

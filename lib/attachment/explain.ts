@@ -1,6 +1,6 @@
 /**
- * `explain`: what a call would do, as the lines of a shell script that does the same. Nothing is changed. What the lines
- * begin with "#" for is told to people: what a command is for, what is there already, what stands for something unknown.
+ * `explain`: what a call would do, as the lines of a shell script that does the same. Nothing is changed. Lines that begin with
+ * "#" are remarks for people: what a command is for, what exists already, what cannot be told.
  */
 import type { Call } from "../cni/plugin.ts";
 import { CniError } from "../errors.ts";

@@ -1,5 +1,4 @@
 /** A record as commands for tables that exist: `nft`, and `iptables` for its backend. Pure. */
-
 import { shellWord } from "../text.ts";
 import { elementsOf, isShared } from "./hostport-elements.ts";
 import type { IptablesRule } from "./iptables-plan.ts";

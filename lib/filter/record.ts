@@ -2,7 +2,6 @@
  * What the packet filter holds for one attachment, as a value, and how elements name their owner: the first word of an
  * element's comment is a hash of the container and its interface. Of the rest only whole words are compared. Pure.
  */
-
 import { createHash } from "node:crypto";
 import type { Resident } from "../host/liveness.ts";
 import type { NamespaceIdentity } from "../host/namespace.ts";

@@ -1,7 +1,6 @@
 /**
  * Converts the values of rules and sets between nft's notation ("10.1.0.5", "tcp", "eth*") and bytes. Pure.
  */
-
 import { type Address, addressOf, formatAddress, networkOf, parseAddress, parsePrefix } from "../ip/address.ts";
 import { formatMac, parseMac } from "../ip/mac.ts";
 import { textAt } from "../lists.ts";

@@ -10,6 +10,7 @@ import { getLinkByIndex } from "../netlink/link.ts";
 import type { Addresses } from "../netlink/nftables/address-sets.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { Vxlan } from "../netlink/vxlan.ts";
+import { shellWord } from "../text.ts";
 import { heldBackBecause } from "./change.ts";
 import { addressCommand, deviceCommands, deviceUpCommands, putCommand, removeCommand } from "./commands.ts";
 import { type DevicePlan, deviceAddresses, differenceInDevice, ownDevice, sysctlsFor } from "./device.ts";
@@ -22,6 +23,7 @@ import { countMarked, FOREIGN, OURS } from "./ownership.ts";
 import type { PeerList } from "./peers.ts";
 import { ENTRIES_PER_PEER, FEW_ENTRIES, judgedOf, readList, unlessOlder } from "./reconcile.ts";
 import { deviceName, type OverlaySettings } from "./settings.ts";
+import { staleDevices } from "./stale-devices.ts";
 import { generationOf, recordedLines } from "./state-file.ts";
 import { desiredEntries, hostsWithout, overlayOf, type Topology, topologyOf } from "./topology.ts";
 import { aliasVia } from "./underlay-state.ts";
@@ -45,13 +47,19 @@ export function explainOverlay(socket: NetlinkSocket, settings: OverlaySettings)
   const topology = topologyOf(socket, settings, list, { device, found });
   const { underlay, lower, own, mtu, valid } = topology;
   const plan = { local: underlay.address, mac: own.mac, mtu, alias: aliasVia(settings, lower, underlay.address) };
-  const entries = explainEntries(socket, settings, { device, found, plan, list }, topology);
+  const difference = device === null ? null : differenceInDevice(device, settings, plan);
+  const stays = difference === null ? device : null;
+  const entries = explainEntries(socket, settings, { device, stays, found, list }, topology);
   const lines = [
     ...valid.rejects.map(({ text }) => `# ${text}`),
     ...explainFilter(settings, device, topology, entries.isHeldBack),
-    ...explainDevice(socket, settings, device, plan),
+    ...(difference === null
+      ? []
+      : [`# ${deviceName(settings)} ${difference}`, `ip link delete ${deviceName(settings)}`]),
+    ...explainDevice(socket, settings, stays, plan),
     ...entries.lines,
   ];
+  if (settings.firewall) lines.push("# firewalls of other programs that drop pods' packets get an accepting rule");
   return { lines, mtu };
 }
 
@@ -114,6 +122,7 @@ function textsOf({ words, count }: Addresses, family: Family): string[] {
   return texts;
 }
 
+/** @param device the one that stays; null if one is to be made */
 function explainDevice(
   socket: NetlinkSocket,
   settings: OverlaySettings,
@@ -122,17 +131,17 @@ function explainDevice(
 ): string[] {
   const name = deviceName(settings);
   const lines: string[] = [];
-  const difference = device === null ? null : differenceInDevice(device, settings, plan);
-  const stays = device !== null && difference === null;
-  if (difference !== null) lines.push(`# ${name} ${difference}`, `ip link delete ${name}`);
-  if (!stays) lines.push(...deviceCommands(settings, plan));
-  else if (device.link.mtu !== plan.mtu) lines.push(`ip link set ${name} mtu ${plan.mtu}`);
+  if (device === null) {
+    lines.push(...staleCommands(socket, settings));
+    lines.push(...deviceCommands(settings, plan));
+  } else if (device.link.mtu !== plan.mtu) lines.push(`ip link set ${name} mtu ${plan.mtu}`);
   for (const [path, value] of sysctlsFor(settings)) {
-    if (!stays || readSysctl(path) !== value) lines.push(`sysctl -w ${path.join("/")}=${value}`);
+    if (device === null || readSysctl(path) !== value) lines.push(`sysctl -w ${path.join("/")}=${value}`);
   }
-  if (!stays || !device.link.up || device.link.alias !== plan.alias) lines.push(...deviceUpCommands(settings, plan));
+  const isUp = device?.link.up === true && device.link.alias === plan.alias;
+  if (!isUp) lines.push(...deviceUpCommands(settings, plan));
   const present: Prefix[] = [];
-  if (stays) for (const { prefix } of listAddresses(socket, device.link.index)) present.push(prefix);
+  if (device !== null) for (const { prefix } of listAddresses(socket, device.link.index)) present.push(prefix);
   for (const address of deviceAddresses(settings.podCidrs)) {
     if (!holdsPrefix(present, address)) lines.push(addressCommand(address, name));
   }
@@ -140,24 +149,34 @@ function explainDevice(
   return lines.length === 0 ? [`${heading}: it is there already`] : [heading, ...lines];
 }
 
+/** The device that the network had under another VNI goes, with its table. */
+function staleCommands(socket: NetlinkSocket, settings: OverlaySettings): string[] {
+  const lines: string[] = [];
+  for (const { link, table } of staleDevices(socket, settings)) {
+    lines.push(`ip link delete ${shellWord(link.name)}`, `nft delete table inet ${table} || true # it may not exist`);
+  }
+  return lines;
+}
+
 interface Found {
   readonly device: Vxlan | null;
+  /** The device, if it stays. */
+  readonly stays: Vxlan | null;
   /** All routes of the main routing table, with marks. */
   readonly found: EntryTable;
-  readonly plan: DevicePlan;
   readonly list: PeerList;
 }
 
 function explainEntries(
   socket: NetlinkSocket,
   settings: OverlaySettings,
-  { device, found, plan, list }: Found,
+  { device, stays, found, list }: Found,
   topology: Topology,
 ): { readonly lines: readonly string[]; readonly isHeldBack: boolean } {
   const overlay = overlayOf(settings, device);
   const desired = desiredEntries(overlay, settings, topology.valid, topology.paths);
   if (device !== null) addKept(overlay, desired, topology.kept, device.link.index);
-  if (device?.link.up === true && differenceInDevice(device, settings, plan) === null) {
+  if (stays?.link.up === true) {
     addDeviceEntries(socket, overlay, found);
   } else if (device !== null) {
     /* They go with the device. */

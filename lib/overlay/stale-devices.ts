@@ -1,7 +1,7 @@
 /** Devices that this network had under other VNIs: the VNI was changed in the configuration, and the device is named after it. */
 import { bits, type Prefix, sameAddress } from "../ip/address.ts";
 import { listAddresses } from "../netlink/address.ts";
-import { writeDeleteLink } from "../netlink/link.ts";
+import { type Link, writeDeleteLink } from "../netlink/link.ts";
 import { writeDeleteTable } from "../netlink/nftables/messages.ts";
 import { NFPROTO_INET } from "../netlink/nftables/objects.ts";
 import { NETLINK_NETFILTER, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
@@ -9,20 +9,35 @@ import { listVxlans, type Vxlan } from "../netlink/vxlan.ts";
 import { ENOENT, SystemError } from "../sys/errno.ts";
 import { DEVICE_PREFIX, deviceAlias, deviceName, type OverlaySettings, TABLE_PREFIX } from "./settings.ts";
 
+/** A stale device, and its table in the packet filter, which may not exist. */
+export interface StaleDevice {
+  readonly link: Link;
+  readonly table: string;
+}
+
 /**
- * Removes the stale devices with their tables: they have the addresses and routes that the new device needs. A second overlay
- * of the network, for other pods, has other addresses and stays.
+ * The stale devices: they have the addresses and routes that the new device needs. A second overlay of the network, for other
+ * pods, has other addresses and stays.
  * @throws NetlinkError
  */
-export function removeStaleDevices(socket: NetlinkSocket, settings: OverlaySettings): void {
+export function staleDevices(socket: NetlinkSocket, settings: OverlaySettings): StaleDevice[] {
+  const stale: StaleDevice[] = [];
   for (const device of listVxlans(socket)) {
-    const { name, alias, index } = device.link;
+    const { name, alias } = device.link;
     /* The first two words of the alias are the owner: no network has a space in its name. */
     if (name === deviceName(settings) || alias.split(" ", 2).join(" ") !== deviceAlias(settings)) continue;
     if (!name.startsWith(DEVICE_PREFIX) || !hasOwnAddress(socket, device, settings.podCidrs)) continue;
-    writeDeleteLink(socket, index);
+    stale.push({ link: device.link, table: TABLE_PREFIX + name.slice(DEVICE_PREFIX.length) });
+  }
+  return stale;
+}
+
+/** Removes the stale devices with their tables. @throws NetlinkError */
+export function removeStaleDevices(socket: NetlinkSocket, settings: OverlaySettings): void {
+  for (const { link, table } of staleDevices(socket, settings)) {
+    writeDeleteLink(socket, link.index);
     socket.run();
-    removeTable(TABLE_PREFIX + name.slice(DEVICE_PREFIX.length));
+    removeTable(table);
   }
 }
 

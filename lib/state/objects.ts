@@ -1,6 +1,6 @@
 /**
  * The objects a plan is made of. A plan is data: what should exist for one attachment, in the order in which it has to come
- * into being. A plugin only describes; the engine (apply.ts, compare.ts, remove.ts) does the rest with each object's kind.
+ * into being. A plugin only describes; the engine (apply.ts, compare.ts) does the rest with each object's kind.
  */
 import type { Kind } from "./kind.ts";
 import { AddressKind, type AddressObject } from "./kinds/address.ts";

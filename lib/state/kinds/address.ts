@@ -1,5 +1,4 @@
 /** An address of the container. It goes with its link. */
-
 import { formatPrefix, type Prefix, sameAddress } from "../../ip/address.ts";
 import { listAddresses, writeNewAddress } from "../../netlink/address.ts";
 import { shellWord } from "../../text.ts";

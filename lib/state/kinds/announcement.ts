@@ -1,5 +1,4 @@
 /** Waiting until the port carries traffic, and telling the bridge's other hosts where the addresses are now. */
-
 import { CniError, KERNEL_REFUSED } from "../../errors.ts";
 import { throwIfInterrupted } from "../../host/interrupt.ts";
 import { formatMac } from "../../ip/mac.ts";

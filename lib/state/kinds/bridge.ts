@@ -1,5 +1,4 @@
 /** The bridge itself. */
-
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { formatMac, parseMac } from "../../ip/mac.ts";
 import { getLinkByName, type Link, listLinks, writeLinkAddress, writeNewBridge } from "../../netlink/link.ts";

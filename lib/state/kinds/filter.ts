@@ -1,7 +1,7 @@
 /** What an attachment has in the packet filter. */
-
 import type { FilterRecord } from "../../filter/record.ts";
 import { recordCommands } from "../../filter/record-commands.ts";
+import { usesTable } from "../../filter/restore.ts";
 import { TABLE_NAMES } from "../../filter/ruleset.ts";
 import { listLinks } from "../../netlink/link.ts";
 import type { Kernel } from "../kernel.ts";
@@ -34,14 +34,9 @@ export class FilterKind extends Kind {
   }
 
   override prerequisites(kernel: Kernel): string[] {
-    const { elements, chains, ports } = this.#object.record;
     const lines: string[] = [];
     for (const name of TABLE_NAMES) {
-      const isUsed =
-        elements.some((element) => element.table === name) ||
-        chains.some((chain) => chain.table === name) ||
-        (name === "inet" && ports.length > 0);
-      if (isUsed) lines.push(...kernel.filter.tableCommands(name));
+      if (usesTable(this.#object.record, name)) lines.push(...kernel.filter.tableCommands(name));
     }
     return lines;
   }

@@ -1,5 +1,4 @@
 /** What the host remembers of earlier holders of an address. */
-
 import type { Address } from "../../ip/address.ts";
 import { formatAddress } from "../../ip/address.ts";
 import { writeDeleteNeighbour } from "../../netlink/route.ts";

@@ -1,5 +1,4 @@
 /** The host forwards packets. */
-
 import { ensureSysctl, readSysctl } from "../../host/sysctl.ts";
 import type { Family } from "../../ip/address.ts";
 import { writeServeIpv4 } from "../../netlink/address.ts";

@@ -1,5 +1,4 @@
 /** An Ethernet address that somebody asks for: nobody else on the bridge may have it, since then it gets the other's packets. */
-
 import { CniError, CONFLICT } from "../../errors.ts";
 import { formatMac } from "../../ip/mac.ts";
 import type { Link } from "../../netlink/link.ts";

@@ -1,5 +1,4 @@
 /** The gateways' addresses on a link of the host. */
-
 import { CniError, CONFLICT } from "../../errors.ts";
 import { formatPrefix, holdsPrefix, overlap, type Prefix, sameAddress } from "../../ip/address.ts";
 import {

@@ -1,5 +1,4 @@
 /** Hairpin mode of a bridge port. */
-
 import { writeHairpin } from "../../netlink/bridge-port.ts";
 import { getLinkByName } from "../../netlink/link.ts";
 import { shellWord } from "../../text.ts";

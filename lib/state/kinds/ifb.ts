@@ -1,5 +1,4 @@
 /** The links that packets are sent through to hold a rate. */
-
 import { CniError, CONFLICT } from "../../errors.ts";
 import { quietly } from "../../host/io.ts";
 import { formatMac } from "../../ip/mac.ts";

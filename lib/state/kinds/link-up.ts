@@ -1,5 +1,4 @@
 /** A link that is up. */
-
 import { getLinkByName, writeLinkUp } from "../../netlink/link.ts";
 import { shellWord } from "../../text.ts";
 import { commandIn } from "../commands.ts";

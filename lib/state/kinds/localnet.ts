@@ -1,5 +1,4 @@
 /** Letting packets for 127.0.0.0/8 be routed out of a link: how the node's own 127.0.0.1 leads to a pod. */
-
 import { localnetSetting } from "../../filter/restore.ts";
 import { ensureSysctl, isWritable, preferSysctl, readSysctl } from "../../host/sysctl.ts";
 import { shellWord } from "../../text.ts";

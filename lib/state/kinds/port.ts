@@ -1,5 +1,4 @@
 /** The host end of an attachment as a port of its bridge. */
-
 import { writePort } from "../../netlink/bridge-port.ts";
 import { getLinkByName } from "../../netlink/link.ts";
 import { DEFAULT_VLAN, listPortVlans, type VlanRange, writePortVlans } from "../../netlink/vlan.ts";

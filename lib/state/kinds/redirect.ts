@@ -1,5 +1,4 @@
 /** The filters that send a link's packets through an ifb. */
-
 import type { CniError } from "../../errors.ts";
 import { quietly } from "../../host/io.ts";
 import type { Prefix } from "../../ip/address.ts";

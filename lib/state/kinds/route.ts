@@ -1,5 +1,4 @@
 /** A route of the container. It goes with its link. */
-
 import { compareAddresses, formatAddress, formatPrefix, networkOf, sameAddress } from "../../ip/address.ts";
 import { type ListedRoute, listRoutes, type Route, writeNewRoute } from "../../netlink/route.ts";
 import { shellWord } from "../../text.ts";

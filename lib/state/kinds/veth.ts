@@ -1,5 +1,4 @@
 /** The veth pair of an attachment and its end in the bridge. */
-
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { POD_LINK_GROUP, TRUNK_LINK_GROUP } from "../../filter/ruleset.ts";
 import { quietly } from "../../host/io.ts";

@@ -1,5 +1,4 @@
 /** The gateway of a VLAN: a veth pair on the host, one end in the bridge and in the VLAN, the other with the address. */
-
 import { formatMac } from "../../ip/mac.ts";
 import { writePort } from "../../netlink/bridge-port.ts";
 import { getLinkByName, writeNewVeth } from "../../netlink/link.ts";

@@ -1,5 +1,4 @@
 /** The veth pair of an attachment. */
-
 import { formatMac } from "../../ip/mac.ts";
 import { getLinkByName, type Link, listLinks, writeDeleteLink } from "../../netlink/link.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
