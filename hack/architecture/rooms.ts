@@ -30,7 +30,7 @@ export const ROWS: readonly (readonly Room[])[] = [
     { path: "lib/overlay", holds: "the nodes of a cluster" },
   ],
   [{ path: "lib/attachment", holds: "what plugins share" }],
-  [{ path: "ipam/host-local", holds: "leases" }],
+  foldersIn("ipam"),
   foldersIn("plugins"),
   [{ path: "plugins/*.ts", holds: "the executable" }],
 ];

@@ -1,7 +1,7 @@
 /** The addresses of an interface: IPAM gives them, and gets them back if the interface cannot be made. */
 import type { Call } from "../cni/plugin.ts";
 import { EMPTY_RESULT, type Result } from "../cni/result.ts";
-import { CniError, INVALID_CONFIG, KERNEL_REFUSED } from "../errors.ts";
+import { CniError, CONFLICT, INVALID_CONFIG, KERNEL_REFUSED } from "../errors.ts";
 import { quietly } from "../host/io.ts";
 import { hasIpv6 } from "../host/sysctl.ts";
 import { formatPrefix } from "../ip/address.ts";
@@ -48,4 +48,14 @@ function release(call: Call, ipam: string, kernel: Kernel): void {
   quietly("release the addresses", () => {
     if (getLinkByName(kernel.container, call.request.ifname) === null) call.delegates.del(ipam);
   });
+}
+
+/** Before IPAM is asked: the addresses of an attachment that is there already must stay with it. @throws CniError 102 */
+export function refuseSecond(kernel: Kernel, ifname: string): void {
+  if (getLinkByName(kernel.container, ifname) === null) return;
+  throw new CniError(
+    CONFLICT,
+    `container veth name ("${ifname}") already exists`,
+    `the namespace has a link ${ifname} already; DEL the attachment before adding it again`,
+  );
 }

@@ -40,6 +40,11 @@ export class NetworkConfig {
     return this.fields.string("type", "");
   }
 
+  /** The IPAM plugin's name, "" for none: all that DEL, GC and STATUS need of a configuration that may have changed. */
+  ipamType(): string {
+    return this.fields.object("ipam")?.string("type", "") ?? "";
+  }
+
   /** The result of the previous plugin of the chain; for CHECK and DEL that of the last plugin. Null if absent. @throws CniError 1, 7 */
   prevResult(): Result | null {
     const json = this.fields.find("prevResult");

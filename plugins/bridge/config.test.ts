@@ -5,7 +5,7 @@ import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError } from "../../lib/errors.ts";
 import { parsePrefix } from "../../lib/ip/address.ts";
 import { formatMac } from "../../lib/ip/mac.ts";
-import { ipamType, readBridgeConfig } from "./config.ts";
+import { readBridgeConfig } from "./config.ts";
 
 function callWith(config: Record<string, unknown>, args = ""): Call {
   const variables = new Map([
@@ -257,6 +257,8 @@ describe("errors name the field", () => {
 });
 
 test("DEL and GC need no more of a configuration than the name of its IPAM plugin", () => {
-  expect(ipamType(callWith({ mtu: "x", vlan: -5, ipam: { type: "host-local", ranges: 5 } }).config)).toBe("host-local");
-  expect(ipamType(callWith({}).config)).toBe("");
+  expect(callWith({ mtu: "x", vlan: -5, ipam: { type: "host-local", ranges: 5 } }).config.ipamType()).toBe(
+    "host-local",
+  );
+  expect(callWith({}).config.ipamType()).toBe("");
 });

@@ -1,19 +1,18 @@
 /** The bridge plugin's part of a network configuration: every option, checked, with its default filled in. */
-import { readArgs } from "../../lib/cni/args.ts";
+import { type MasqueradeOptions, readMasquerade } from "../../lib/attachment/masquerade.ts";
+import { readMtu } from "../../lib/attachment/mtu.ts";
+import { requestedMac } from "../../lib/attachment/requested-mac.ts";
 import type { NetworkConfig } from "../../lib/cni/config.ts";
 import { validateInterfaceName } from "../../lib/cni/environment.ts";
 import type { Fields } from "../../lib/cni/fields.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import type { Dns } from "../../lib/cni/result.ts";
-import { CniError, INVALID_ENVIRONMENT } from "../../lib/errors.ts";
-import type { BackendName } from "../../lib/filter/choose-backend.ts";
-import { type Prefix, parsePrefix } from "../../lib/ip/address.ts";
-import { isUnicastMac, parseMac } from "../../lib/ip/mac.ts";
+import { CniError } from "../../lib/errors.ts";
 import type { VlanRange } from "../../lib/netlink/vlan.ts";
 import { clip } from "../../lib/text.ts";
 
 /** Everything the configuration says, ready for use. */
-export interface BridgeConfig {
+export interface BridgeConfig extends MasqueradeOptions {
   readonly bridge: string;
   readonly isGateway: boolean;
   readonly isDefaultGateway: boolean;
@@ -32,11 +31,6 @@ export interface BridgeConfig {
   readonly duplicateAddressDetection: boolean;
   readonly disableContainerInterface: boolean;
   readonly portIsolation: boolean;
-  readonly ipMasq: boolean;
-  /** "" leaves the choice to what the kernel has. */
-  readonly ipMasqBackend: BackendName | "";
-  /** Destinations outside the pod's own network that see the pod's address all the same. */
-  readonly nonMasqueradeCidrs: readonly Prefix[];
   readonly macSpoofCheck: boolean;
   readonly ipSpoofCheck: boolean;
   /** The Ethernet address asked for; null for a derived one. */
@@ -47,9 +41,9 @@ export interface BridgeConfig {
   readonly dns: Dns | null;
 }
 
-const MIN_MTU = 68;
-const MAX_MTU = 65535;
 const MAX_VLAN = 4094;
+/** What a VLAN ID is read up to, so that the error is about VLAN IDs. */
+const MAX_NUMBER = 65535;
 
 /**
  * Reads the configuration of a call.
@@ -66,7 +60,7 @@ export function readBridgeConfig(call: Call): BridgeConfig {
   }
   const isDefaultGateway = fields.boolean("isDefaultGateway", false);
   const disableContainerInterface = fields.boolean("disableContainerInterface", false);
-  const ipam = ipamType(config);
+  const ipam = config.ipamType();
   if (disableContainerInterface && ipam !== "") {
     throw fields.invalid(
       "disableContainerInterface",
@@ -77,11 +71,13 @@ export function readBridgeConfig(call: Call): BridgeConfig {
   if (ipSpoofCheck && ipam === "") {
     throw fields.invalid("ipSpoofCheck", "a network without IPAM has no addresses to hold a pod to");
   }
-  const vlan = fields.integer("vlan", -MAX_MTU, MAX_MTU) ?? 0;
+  const vlan = fields.integer("vlan", -MAX_NUMBER, MAX_NUMBER) ?? 0;
   if (vlan < 0 || vlan > MAX_VLAN) {
     throw fields.invalid("vlan", `invalid VLAN ID ${vlan} (must be between 0 and ${MAX_VLAN})`);
   }
+  const masquerade = readMasquerade(fields);
   return {
+    ...masquerade,
     bridge,
     isGateway: isDefaultGateway || fields.boolean("isGateway", false),
     isDefaultGateway,
@@ -96,20 +92,12 @@ export function readBridgeConfig(call: Call): BridgeConfig {
     duplicateAddressDetection: fields.boolean("enabledad", false),
     disableContainerInterface,
     portIsolation: fields.boolean("portIsolation", false),
-    ipMasq: fields.boolean("ipMasq", false),
-    ipMasqBackend: readBackend(fields),
-    nonMasqueradeCidrs: readCidrs(fields, "nonMasqueradeCIDRs"),
     macSpoofCheck: fields.boolean("macspoofchk", false),
     ipSpoofCheck,
     mac: requestedMac(config, request.args),
     ipam,
     dns: config.dns(),
   };
-}
-
-/** The IPAM plugin's name, "" for none: all that DEL, GC and STATUS need of a configuration that may have changed. */
-export function ipamType(config: NetworkConfig): string {
-  return config.fields.object("ipam")?.string("type", "") ?? "";
 }
 
 /** Whether the packet filter may hold something for an attachment, as far as a configuration tells that may have changed. */
@@ -128,29 +116,6 @@ function bridgeName(fields: Fields): string {
     throw error;
   }
   return name;
-}
-
-function readBackend(fields: Fields): BackendName | "" {
-  const backend = fields.string("ipMasqBackend", "");
-  if (backend === "" || backend === "nftables" || backend === "iptables") return backend;
-  throw fields.invalid("ipMasqBackend", `unknown ipmasq backend "${clip(backend)}": it is "nftables" or "iptables"`);
-}
-
-function readCidrs(fields: Fields, key: string): Prefix[] {
-  const prefixes: Prefix[] = [];
-  for (const text of fields.strings(key)) {
-    const prefix = parsePrefix(text);
-    const place = `${key}[${prefixes.length}]`;
-    if (prefix === null) throw fields.invalid(place, `"${clip(text)}" is no prefix such as 10.244.0.0/16`);
-    prefixes.push(prefix);
-  }
-  return prefixes;
-}
-
-function readMtu(fields: Fields): number {
-  const mtu = fields.integer("mtu", 0, MAX_MTU) ?? 0;
-  if (mtu !== 0 && mtu < MIN_MTU) throw fields.invalid("mtu", `${mtu} is not between ${MIN_MTU} and ${MAX_MTU}`);
-  return mtu;
 }
 
 /** The port's tagged VLANs, from [{id}, {minID, maxID}, ...]. */
@@ -176,34 +141,9 @@ function readTrunk(fields: Fields): VlanRange[] {
 }
 
 function vlanId(entry: Fields, key: string): number | null {
-  const id = entry.integer(key, -MAX_MTU, MAX_MTU);
+  const id = entry.integer(key, -MAX_NUMBER, MAX_NUMBER);
   if (id !== null && (id < 1 || id > MAX_VLAN)) {
     throw entry.invalid(key, `incorrect trunk ${key} parameter: ${id} is not between 1 and ${MAX_VLAN}`);
   }
   return id;
-}
-
-/** runtimeConfig goes before args.cni, and that before CNI_ARGS, as in the reference suite. */
-function requestedMac(config: NetworkConfig, args: string): Uint8Array | null {
-  /* The IPAM plugin reads the same variable: its keys are no mistake here. */
-  const fromArgs = readArgs(args, ["MAC", "IP", "GATEWAY"]).get("MAC") ?? "";
-  const runtime = config.runtimeConfig();
-  const cniArgs = config.cniArgs();
-  const fromRuntime = runtime.string("mac", "");
-  if (fromRuntime !== "") return checkedMac(fromRuntime, runtime);
-  const fromCniArgs = cniArgs.string("mac", "");
-  if (fromCniArgs !== "") return checkedMac(fromCniArgs, cniArgs);
-  if (fromArgs === "") return null;
-  const mac = parseMac(fromArgs);
-  if (mac !== null && isUnicastMac(mac)) return mac;
-  throw new CniError(
-    INVALID_ENVIRONMENT,
-    `ARGS: MAC "${clip(fromArgs)}" is not an Ethernet address an interface can have`,
-  );
-}
-
-function checkedMac(text: string, fields: Fields): Uint8Array {
-  const mac = parseMac(text);
-  if (mac !== null && isUnicastMac(mac)) return mac;
-  throw fields.invalid("mac", `"${clip(text)}" is not an Ethernet address an interface can have`);
 }

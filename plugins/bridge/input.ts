@@ -1,8 +1,9 @@
 /** What the plans of ADD and CHECK are made from: the configuration, the request, and the addresses of a result. */
 import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
+import { masqueradeBackend } from "../../lib/attachment/masquerade.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import { type Result, resultInterface } from "../../lib/cni/result.ts";
-import { type BackendName, chooseBackend } from "../../lib/filter/choose-backend.ts";
+import type { BackendName } from "../../lib/filter/choose-backend.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import { type Namespace, type NamespaceIdentity, NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { parseMac } from "../../lib/ip/mac.ts";
@@ -65,11 +66,6 @@ export function inputOfResult(kernel: Kernel, call: Call, config: BridgeConfig, 
     netns: NO_NAMESPACE,
     timeMs: 0,
   };
-}
-
-/** The backend that masquerades. @throws CniError 100 if there is none */
-export function masqueradeBackend(kernel: Kernel, config: BridgeConfig): BackendName {
-  return config.ipMasq ? chooseBackend(kernel.filter, config.ipMasqBackend).backend : "nftables";
 }
 
 function identityOf(namespace: Namespace | null): NamespaceIdentity {

@@ -1,7 +1,8 @@
 /** The bridge plugin: a container's interface as a port of a bridge on the node. */
 import { readHostLocal } from "../../ipam/host-local/config.ts";
 import { explainedBackend, explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
-import { withLease } from "../../lib/attachment/lease.ts";
+import { refuseSecond, withLease } from "../../lib/attachment/lease.ts";
+import { masqueradeBackend } from "../../lib/attachment/masquerade.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import {
@@ -14,7 +15,7 @@ import {
   resultInterface,
 } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CniError, CONFLICT, INVALID_CONFIG, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { CniError, INVALID_CONFIG, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { checkBackend } from "../../lib/filter/choose-backend.ts";
 import { serviceNote } from "../../lib/filter/kube-proxy.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
@@ -33,8 +34,8 @@ import { OwnedFilter } from "../../lib/state/owned/filter.ts";
 import { OwnedVeth } from "../../lib/state/owned/veth.ts";
 import type { Owned } from "../../lib/state/owned.ts";
 import { repair } from "../../lib/state/repair.ts";
-import { type BridgeConfig, ipamType, mayUseFilter, readBridgeConfig } from "./config.ts";
-import { inputOfResult, masqueradeBackend, planInput } from "./input.ts";
+import { type BridgeConfig, mayUseFilter, readBridgeConfig } from "./config.ts";
+import { inputOfResult, planInput } from "./input.ts";
 import { gatewayLink, type PlanInput, planBridge, planResult } from "./plan.ts";
 
 /** BR_MAX_PORTS in net/bridge/br_private.h; port numbers begin at 1. */
@@ -65,16 +66,6 @@ function add(call: Call): Result {
   } finally {
     kernel.close();
   }
-}
-
-/** Before IPAM is asked: the addresses of an attachment that is there already must stay with it. */
-function refuseSecond(kernel: Kernel, ifname: string): void {
-  if (getLinkByName(kernel.container, ifname) === null) return;
-  throw new CniError(
-    CONFLICT,
-    `container veth name ("${ifname}") already exists`,
-    `the namespace has a link ${ifname} already; DEL the attachment before adding it again`,
-  );
 }
 
 /** Makes the attachment, or nothing, and returns its interfaces. */
@@ -133,7 +124,7 @@ function check(call: Call): void {
 /** With the addresses of prevResult; without one, those at the beginning of host-local's ranges stand for what IPAM gives. */
 function explain(call: Call): string[] {
   const { command, netns } = call.request;
-  const ipam = ipamType(call.config);
+  const ipam = call.config.ipamType();
   const delegated = ipam === "" ? [] : call.delegates.explain(ipam);
   if (command !== "ADD") return [...explainRemoval(call, owned(false)), ...delegated];
   const config = readBridgeConfig(call);
@@ -163,7 +154,7 @@ function standInLease(call: Call, config: BridgeConfig): Result {
 }
 
 function del(call: Call): void {
-  const ipam = ipamType(call.config);
+  const ipam = call.config.ipamType();
   detach(call, owned(mayUseFilter(call.config)));
   /* Only now: an address must not be given to somebody else while its link is there. */
   if (ipam !== "") call.delegates.del(ipam);
@@ -171,7 +162,7 @@ function del(call: Call): void {
 
 function gc(call: Call): void {
   collectGarbage(call, owned(false));
-  const ipam = ipamType(call.config);
+  const ipam = call.config.ipamType();
   if (ipam !== "") call.delegates.gc(ipam);
 }
 

@@ -2,6 +2,10 @@
  * What the bridge plugin wants the kernel to hold for one attachment: a pure function of the configuration, the request and
  * the addresses that IPAM gave. ADD makes it so, CHECK compares it.
  */
+import { hasIpv6, pushContainer, pushNoAutoconfiguration, pushSetting } from "../../lib/attachment/container.ts";
+import { masqueradeOf } from "../../lib/attachment/masquerade.ts";
+import { checkIpv6Mtu } from "../../lib/attachment/mtu.ts";
+import { distinctRoutes, gatewayOf, pushRoutes } from "../../lib/attachment/routes.ts";
 import {
   type Result,
   type ResultInterface,
@@ -9,34 +13,12 @@ import {
   type ResultRoute,
   resultRoute,
 } from "../../lib/cni/result.ts";
-import { checkRouteFamilies } from "../../lib/cni/result-decode.ts";
-import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
 import type { BackendName } from "../../lib/filter/choose-backend.ts";
-import type { IptablesPlan } from "../../lib/filter/iptables-plan.ts";
-import { masqueradePlan } from "../../lib/filter/iptables-rules.ts";
-import { masqueradeChain, masqueradeElements } from "../../lib/filter/masquerade.ts";
-import {
-  emptyRecord,
-  type FilterChain,
-  type FilterElement,
-  type FilterOwner,
-  type FilterRecord,
-} from "../../lib/filter/record.ts";
+import { emptyRecord, type FilterOwner, type FilterRecord } from "../../lib/filter/record.ts";
 import { isolationElements, sourceCheckElements } from "../../lib/filter/source-check.ts";
 import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
-import {
-  type Address,
-  contains,
-  type Family,
-  networkOf,
-  type Prefix,
-  parsePrefix,
-  sameAddress,
-  step,
-} from "../../lib/ip/address.ts";
-import type { Route } from "../../lib/netlink/route.ts";
+import { type Family, networkOf, type Prefix, parsePrefix, step } from "../../lib/ip/address.ts";
 import type { VlanRange } from "../../lib/netlink/vlan.ts";
-import type { Where } from "../../lib/state/kernel.ts";
 import { type AttachmentNames, derivedLinkName } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
 import type { BridgeConfig } from "./config.ts";
@@ -57,11 +39,6 @@ export interface PlanInput {
   readonly netns: NamespaceIdentity;
   readonly timeMs: number;
 }
-
-const SCOPE_UNIVERSE = 0;
-const SCOPE_LINK = 253;
-/** The least an IPv6 link must carry (RFC 8200 section 5). */
-const IPV6_MIN_MTU = 1280;
 
 /** Where the gateway's address belongs: on the bridge, or on the link of its VLAN. */
 export function gatewayLink(config: BridgeConfig): string {
@@ -86,13 +63,7 @@ export function completeRoutes(
   ips: readonly ResultIp[],
   routes: readonly ResultRoute[],
 ): ResultRoute[] {
-  checkRouteFamilies(routes);
-  const all: ResultRoute[] = [];
-  for (const route of routes) {
-    let known = false;
-    for (const other of all) if (sameRoute(other, route, ips)) known = true;
-    if (!known) all.push(route);
-  }
+  const all = distinctRoutes(ips, routes);
   if (!config.isDefaultGateway) return all;
   for (const family of [4, 6] as Family[]) {
     const gateway = gatewayOf(ips, family);
@@ -106,7 +77,7 @@ export function completeRoutes(
 /** The objects of an attachment, in the order in which they come into being. */
 export function planBridge(input: PlanInput): KernelObject[] {
   const { config, names } = input;
-  checkMtu(config, input.ips);
+  checkIpv6Mtu(config.mtu, input.ips);
   const plan: KernelObject[] = [];
   plan.push({
     kind: "bridge",
@@ -144,7 +115,9 @@ export function planBridge(input: PlanInput): KernelObject[] {
   plan.push({ kind: "guard" });
   const record = filterRecord(input);
   if (record !== null) plan.push({ kind: "filter", record, lastWins: false });
-  pushContainer(plan, input);
+  const { duplicateAddressDetection, disableContainerInterface } = config;
+  pushContainer(plan, { ifname: input.ifname, ips: input.ips, duplicateAddressDetection }, !disableContainerInterface);
+  if (!disableContainerInterface) pushRoutes(plan, input.ifname, input.ips, input.routes);
   if (config.isGateway && input.ips.length > 0) pushGateway(plan, input);
   if (!config.disableContainerInterface) {
     plan.push({
@@ -161,19 +134,7 @@ export function planBridge(input: PlanInput): KernelObject[] {
 function filterRecord(input: PlanInput): FilterRecord | null {
   const { config, names, owner, netns, timeMs } = input;
   const addresses = input.ips.map((ip) => ip.address);
-  const chains: FilterChain[] = [];
-  const elements: FilterElement[] = [];
-  const iptables: IptablesPlan[] = [];
-  if (config.ipMasq && input.masqueradeBackend === "iptables") {
-    for (const family of [4, 6] as Family[]) {
-      const own = addresses.filter((prefix) => prefix.address.family === family);
-      if (own.length > 0) iptables.push(masqueradePlan(owner, own, config.nonMasqueradeCidrs, family));
-    }
-  } else if (config.ipMasq && addresses.length > 0) {
-    const chain = masqueradeChain(owner.network, addresses, config.nonMasqueradeCidrs);
-    chains.push(chain);
-    elements.push(...masqueradeElements(chain, addresses));
-  }
+  const { chains, elements, iptables } = masqueradeOf(config, input.masqueradeBackend, owner, addresses);
   const mac = config.mac ?? names.containerMac;
   /* CHECK may not know it, if the previous result does not tell. */
   if ((config.macSpoofCheck || config.ipSpoofCheck) && mac.length > 0) {
@@ -202,54 +163,10 @@ export function planResult(input: PlanInput, interfaces: readonly ResultInterfac
   };
 }
 
-function hasIpv6(input: PlanInput): boolean {
-  return input.ips.some((ip) => ip.address.address.family === 6);
-}
-
-/** No router advertisement is believed (CVE-2020-10749). Before the link comes up: the first one may be waiting. */
-function pushNoAutoconfiguration(plan: KernelObject[], where: Where, link: string): void {
-  pushSetting(plan, where, 6, link, "accept_ra", "0");
-  pushSetting(plan, where, 6, link, "autoconf", "0");
-}
-
 /** While its link-local address is on probation, for the first second or two, a link finds no neighbours to forward to. */
 function pushNoDetection(plan: KernelObject[], input: PlanInput, link: string): void {
-  if (hasIpv6(input) && !input.config.duplicateAddressDetection) pushSetting(plan, "host", 6, link, "accept_dad", "0");
-}
-
-function pushSetting(
-  plan: KernelObject[],
-  where: Where,
-  family: Family,
-  link: string,
-  key: string,
-  value: string,
-): void {
-  const path = ["net", family === 4 ? "ipv4" : "ipv6", "conf", link, key];
-  plan.push({ kind: "sysctl", where, path, value });
-}
-
-/** The container's side: settings, then addresses, then up, then the routes that need all of that. */
-function pushContainer(plan: KernelObject[], input: PlanInput): void {
-  const { config, ifname } = input;
-  pushNoAutoconfiguration(plan, "container", ifname);
-  if (hasIpv6(input)) {
-    pushSetting(plan, "container", 6, "lo", "disable_ipv6", "0");
-    pushSetting(plan, "container", 6, ifname, "disable_ipv6", "0");
-    pushSetting(plan, "container", 6, ifname, "keep_addr_on_down", "1");
-    pushSetting(plan, "container", 6, ifname, "ndisc_notify", "1");
-  }
-  if (hasIpv6(input) || config.duplicateAddressDetection) {
-    pushSetting(plan, "container", 6, ifname, "accept_dad", config.duplicateAddressDetection ? "1" : "0");
-  }
-  if (config.duplicateAddressDetection) pushSetting(plan, "container", 6, ifname, "enhanced_dad", "1");
-  plan.push({ kind: "arp-notify", link: ifname });
-  for (const ip of input.ips) {
-    plan.push({ kind: "address", link: ifname, address: ip.address, nodad: !config.duplicateAddressDetection });
-  }
-  if (config.disableContainerInterface) return;
-  plan.push({ kind: "up", where: "container", name: ifname, promiscuous: false });
-  for (const route of input.routes) plan.push({ kind: "route", link: ifname, route: kernelRoute(route, input.ips) });
+  if (hasIpv6(input.ips) && !input.config.duplicateAddressDetection)
+    pushSetting(plan, "host", 6, link, "accept_dad", "0");
 }
 
 /** The host's side of being a gateway. It comes last: once others may rely on it, it is not taken back. */
@@ -292,31 +209,6 @@ function portVlans(config: BridgeConfig): VlanRange[] {
   return [{ first: access, last: access, pvid: true, untagged: true }, ...config.vlanTrunk];
 }
 
-/** A result's route as the kernel takes it: without a gateway of its own it goes through the first one of its family. */
-function kernelRoute(route: ResultRoute, ips: readonly ResultIp[]): Route {
-  const gateway = route.gw ?? gatewayOf(ips, route.dst.address.family);
-  return {
-    dst: route.dst,
-    gateway,
-    mtu: route.mtu,
-    advmss: route.advmss,
-    priority: route.priority,
-    table: route.table,
-    scope: route.scope ?? (gateway === null ? SCOPE_LINK : SCOPE_UNIVERSE),
-    onlink: gateway !== null && !isInside(ips, gateway),
-  };
-}
-
-/** Whether an address is of one of the container's networks. */
-function isInside(ips: readonly ResultIp[], address: Address): boolean {
-  for (const ip of ips) if (contains(ip.address, address)) return true;
-  return false;
-}
-
-function gatewayOf(ips: readonly ResultIp[], family: Family): Address | null {
-  return ips.find((ip) => ip.gateway !== null && ip.gateway.family === family)?.gateway ?? null;
-}
-
 function isDefault(route: ResultRoute, family: Family): boolean {
   /* Table 0 stands for the main one, which is 254. */
   const main = route.table === null || route.table === 0 || route.table === 254;
@@ -327,23 +219,4 @@ function defaultDestination(family: Family): Prefix {
   const prefix = parsePrefix(family === 4 ? "0.0.0.0/0" : "::/0");
   if (prefix === null) throw new Error("a constant prefix does not parse");
   return prefix;
-}
-
-/** Whether the kernel would take two routes for one: it refuses the second. A route without a gateway goes through the first one. */
-function sameRoute(a: ResultRoute, b: ResultRoute, ips: readonly ResultIp[]): boolean {
-  if (a.dst.length !== b.dst.length || !sameAddress(networkOf(a.dst), networkOf(b.dst))) return false;
-  if (a.priority !== b.priority || a.table !== b.table) return false;
-  const first = a.gw ?? gatewayOf(ips, a.dst.address.family);
-  const second = b.gw ?? gatewayOf(ips, b.dst.address.family);
-  return first === null || second === null ? first === second : sameAddress(first, second);
-}
-
-function checkMtu(config: BridgeConfig, ips: readonly ResultIp[]): void {
-  const hasIpv6 = ips.some((ip) => ip.address.address.family === 6);
-  if (config.mtu === 0 || config.mtu >= IPV6_MIN_MTU || !hasIpv6) return;
-  throw new CniError(
-    INVALID_CONFIG,
-    `invalid value for "mtu": ${config.mtu} is too small for IPv6`,
-    `IPv6 needs at least ${IPV6_MIN_MTU} bytes (RFC 8200), and IPAM gave an IPv6 address`,
-  );
 }
