@@ -1,5 +1,6 @@
 /** The executable: all plugins under one roof; the name it is started by picks one. */
 import { hostLocal } from "../ipam/host-local/main.ts";
+import { staticIpam } from "../ipam/static/main.ts";
 import { run } from "../lib/cni/run.ts";
 import { isInstaller, runInstaller } from "../lib/install/main.ts";
 import * as sys from "../lib/sys/sys.ts";
@@ -10,5 +11,5 @@ import { loopback } from "./loopback/main.ts";
 import { portmap } from "./portmap/main.ts";
 import { vxlanOverlay } from "./vxlan-overlay/main.ts";
 
-const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, vxlanOverlay];
+const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, staticIpam, vxlanOverlay];
 sys.exit(isInstaller() ? runInstaller(plugins, project.version) : run(plugins, project.version));

@@ -31,6 +31,7 @@ export const ROWS: readonly (readonly Room[])[] = [
   ],
   [{ path: "lib/attachment", holds: "what plugins share" }],
   foldersIn("ipam"),
+  [{ path: "ipam/*.ts", holds: "what IPAM would give" }],
   foldersIn("plugins"),
   [{ path: "plugins/*.ts", holds: "the executable" }],
 ];

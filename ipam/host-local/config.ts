@@ -7,14 +7,20 @@ import { readArgs } from "../../lib/cni/args.ts";
 import type { NetworkConfig } from "../../lib/cni/config.ts";
 import { arrayOf, Fields, invalidField } from "../../lib/cni/fields.ts";
 import type { ResultRoute } from "../../lib/cni/result.ts";
-import { addressField, checkRouteFamilies, decodeRoutes, prefixField } from "../../lib/cni/result-decode.ts";
-import { compareVersions } from "../../lib/cni/version.ts";
+import {
+  addressField,
+  checkFamilyCount,
+  checkRouteFamilies,
+  decodeRoutes,
+  prefixField,
+} from "../../lib/cni/result-decode.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
 import {
   type Address,
   bits,
   compareAddresses,
   contains,
+  type Family,
   formatAddress,
   formatPrefix,
   lastOf,
@@ -55,10 +61,13 @@ export interface HostLocalConfig {
  * @throws CniError 7 for an invalid field, 4 for invalid CNI_ARGS
  */
 export function readHostLocal(config: NetworkConfig, args: string): HostLocalConfig {
-  const ipam = ipamOf(config);
+  const ipam = config.ipam();
   checkDataDir(ipam);
   const sets = readRangeSets(config, ipam);
-  checkFamilies(sets, config.cniVersion);
+  for (const family of [4, 6] as Family[]) {
+    const count = sets.filter((set) => set[0]?.first.family === family).length;
+    checkFamilyCount(config.cniVersion, count, `range sets of IPv${family}`, "ranges of one set");
+  }
   const routes = decodeRoutes(ipam);
   checkRouteFamilies(routes);
   return {
@@ -85,12 +94,6 @@ function checkDataDir(ipam: Fields): void {
   const path = ipam.string("dataDir", "");
   if (path === "" || path.startsWith("/")) return;
   throw ipam.invalid("dataDir", `expected an absolute path, found "${clip(path)}"`);
-}
-
-function ipamOf(config: NetworkConfig): Fields {
-  const ipam = config.fields.object("ipam");
-  if (ipam !== null) return ipam;
-  throw new CniError(INVALID_CONFIG, "IPAM config missing 'ipam' key", 'the configuration needs an "ipam" object');
 }
 
 /** The sets in their order: those of the runtime (`ipRanges`), the one directly under `ipam`, those of `ranges`. */
@@ -224,19 +227,6 @@ function meet(a: readonly Range[], b: readonly Range[]): boolean {
 
 function invalidSet(number: number, problem: string, details: string): CniError {
   return new CniError(INVALID_CONFIG, `invalid range set ${number}: ${problem}`, details);
-}
-
-/** A result before CNI 0.3.0 has room for one address of each family. */
-function checkFamilies(sets: readonly Range[][], version: string): void {
-  if (compareVersions(version, "0.3.0") >= 0) return;
-  for (const family of [4, 6]) {
-    if (sets.filter((set) => set[0]?.first.family === family).length < 2) continue;
-    throw new CniError(
-      INVALID_CONFIG,
-      `CNI version ${version} does not support more than 1 address per family`,
-      `there are several range sets of IPv${family}: use cniVersion 0.3.0 or later, or ranges of one set`,
-    );
-  }
 }
 
 interface Request {

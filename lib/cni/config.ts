@@ -45,6 +45,13 @@ export class NetworkConfig {
     return this.fields.object("ipam")?.string("type", "") ?? "";
   }
 
+  /** The `ipam` object, for an IPAM plugin. @throws CniError 7 if it is absent */
+  ipam(): Fields {
+    const ipam = this.fields.object("ipam");
+    if (ipam !== null) return ipam;
+    throw new CniError(INVALID_CONFIG, "IPAM config missing 'ipam' key", 'the configuration needs an "ipam" object');
+  }
+
   /** The result of the previous plugin of the chain; for CHECK and DEL that of the last plugin. Null if absent. @throws CniError 1, 7 */
   prevResult(): Result | null {
     const json = this.fields.find("prevResult");

@@ -14,7 +14,7 @@ import { clip } from "../text.ts";
 import { Fields, invalidField } from "./fields.ts";
 import type { Json } from "./json.ts";
 import { type Dns, EMPTY_DNS, type Result, type ResultInterface, type ResultIp, type ResultRoute } from "./result.ts";
-import { ALL_VERSIONS, type ResultGroup, resultGroup } from "./version.ts";
+import { ALL_VERSIONS, compareVersions, type ResultGroup, resultGroup } from "./version.ts";
 
 /**
  * Decodes a previous result, which the runtime sends in the configuration's version.
@@ -171,5 +171,19 @@ function wrongVersion(path: string, version: string, group: ResultGroup): CniErr
     INCOMPATIBLE_VERSION,
     `result type supports [${accepted}] but unmarshalled CNIVersion is "${version}"`,
     `${path}.cniVersion must be of the same group as the configuration's cniVersion`,
+  );
+}
+
+/**
+ * A result before CNI 0.3.0 has room for one address of each family.
+ * @param what what gives the addresses, in the plural, and `instead`, what would give one: for the error
+ * @throws CniError 7
+ */
+export function checkFamilyCount(version: string, count: number, what: string, instead: string): void {
+  if (count < 2 || compareVersions(version, "0.3.0") >= 0) return;
+  throw new CniError(
+    INVALID_CONFIG,
+    `CNI version ${version} does not support more than 1 address per family`,
+    `there are several ${what}: use cniVersion 0.3.0 or later, or ${instead}`,
   );
 }

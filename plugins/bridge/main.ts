@@ -1,28 +1,20 @@
 /** The bridge plugin: a container's interface as a port of a bridge on the node. */
 import { readHostLocal } from "../../ipam/host-local/config.ts";
+import { previewLease } from "../../ipam/preview.ts";
 import { explainedBackend, explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
 import { refuseSecond, withLease } from "../../lib/attachment/lease.ts";
 import { masqueradeBackend } from "../../lib/attachment/masquerade.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
-import {
-  checkAddressless,
-  EMPTY_DNS,
-  EMPTY_RESULT,
-  type Result,
-  type ResultInterface,
-  type ResultIp,
-  resultInterface,
-} from "../../lib/cni/result.ts";
+import { checkAddressless, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, INVALID_CONFIG, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { checkBackend } from "../../lib/filter/choose-backend.ts";
 import { serviceNote } from "../../lib/filter/kube-proxy.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { warn } from "../../lib/host/io.ts";
-import { type Prefix, sameAddress, step } from "../../lib/ip/address.ts";
+import type { Prefix } from "../../lib/ip/address.ts";
 import { formatMac } from "../../lib/ip/mac.ts";
-import { itemAt } from "../../lib/lists.ts";
 import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
 import { apply, undo } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
@@ -131,26 +123,12 @@ function explain(call: Call): string[] {
   const kernel = Kernel.forContainerIfAny(netns);
   try {
     const backend = explainedBackend(kernel, config.ipMasqBackend);
-    const lease = call.config.prevResult() ?? standInLease(call, config);
+    const lease = call.config.prevResult() ?? previewLease(call, config.ipam);
     const plan = planBridge(planInput(call, config, lease, kernel, backend));
     return [...delegated, ...explainPlan(kernel, plan, netns)];
   } finally {
     kernel.close();
   }
-}
-
-function standInLease(call: Call, config: BridgeConfig): Result {
-  if (config.ipam !== "host-local") return EMPTY_RESULT;
-  const settings = readHostLocal(call.config, call.request.args);
-  const ips: ResultIp[] = [];
-  for (const { ranges } of settings.sets) {
-    const range = itemAt(ranges, 0);
-    if (range === null) continue;
-    const { first, gateway, subnet } = range;
-    const address = sameAddress(first, gateway) ? step(first, 1) : first;
-    ips.push({ interface: null, address: { address, length: subnet.length }, gateway });
-  }
-  return { interfaces: [], ips, routes: settings.routes, dns: EMPTY_DNS };
 }
 
 function del(call: Call): void {
