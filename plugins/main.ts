@@ -9,7 +9,8 @@ import { bandwidth } from "./bandwidth/main.ts";
 import { bridge } from "./bridge/main.ts";
 import { loopback } from "./loopback/main.ts";
 import { portmap } from "./portmap/main.ts";
+import { ptp } from "./ptp/main.ts";
 import { vxlanOverlay } from "./vxlan-overlay/main.ts";
 
-const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, staticIpam, vxlanOverlay];
+const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, ptp, staticIpam, vxlanOverlay];
 sys.exit(isInstaller() ? runInstaller(plugins, project.version) : run(plugins, project.version));

@@ -1,8 +1,9 @@
 /** static, an IPAM plugin: the addresses that the configuration or the caller names. It keeps no state. */
+import { requireResult } from "../../lib/attachment/previous.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result, ResultIp } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CHECK_FAILED, CniError, INVALID_CONFIG } from "../../lib/errors.ts";
+import { CHECK_FAILED, CniError } from "../../lib/errors.ts";
 import { warn } from "../../lib/host/io.ts";
 import { formatAddress, formatPrefix, sameAddress } from "../../lib/ip/address.ts";
 import { readStatic } from "./config.ts";
@@ -31,14 +32,7 @@ function add(call: Call): Result {
 
 /** Every address must be in the previous result, with the gateway that was named for it. */
 function check(call: Call): void {
-  const previous = call.config.prevResult();
-  if (previous === null) {
-    throw new CniError(
-      INVALID_CONFIG,
-      "Required prevResult missing",
-      "CHECK compares with the result of ADD, which the runtime keeps",
-    );
-  }
+  const previous = requireResult(call);
   for (const wanted of readStatic(call.config, call.request.args).ips) {
     const found = previous.ips.find((ip) => isSame(ip, wanted));
     if (found === undefined) {

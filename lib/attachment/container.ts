@@ -8,6 +8,8 @@ export interface ContainerSide {
   readonly ifname: string;
   readonly ips: readonly ResultIp[];
   readonly duplicateAddressDetection: boolean;
+  /** Whether other hosts are on the link's wire: they are told of the addresses, and the kernel has a route to each network. */
+  readonly shared: boolean;
 }
 
 export function hasIpv6(ips: readonly ResultIp[]): boolean {
@@ -34,21 +36,22 @@ export function pushSetting(
 
 /** @param up whether the link is brought up */
 export function pushContainer(plan: KernelObject[], side: ContainerSide, up: boolean): void {
-  const { ifname, ips, duplicateAddressDetection } = side;
+  const { ifname, ips, duplicateAddressDetection, shared } = side;
+  const nodad = !duplicateAddressDetection;
   pushNoAutoconfiguration(plan, "container", ifname);
   if (hasIpv6(ips)) {
     pushSetting(plan, "container", 6, "lo", "disable_ipv6", "0");
     pushSetting(plan, "container", 6, ifname, "disable_ipv6", "0");
     pushSetting(plan, "container", 6, ifname, "keep_addr_on_down", "1");
-    pushSetting(plan, "container", 6, ifname, "ndisc_notify", "1");
+    if (shared) pushSetting(plan, "container", 6, ifname, "ndisc_notify", "1");
   }
   if (hasIpv6(ips) || duplicateAddressDetection) {
     pushSetting(plan, "container", 6, ifname, "accept_dad", duplicateAddressDetection ? "1" : "0");
   }
   if (duplicateAddressDetection) pushSetting(plan, "container", 6, ifname, "enhanced_dad", "1");
-  plan.push({ kind: "arp-notify", link: ifname });
-  for (const ip of ips) {
-    plan.push({ kind: "address", link: ifname, address: ip.address, nodad: !duplicateAddressDetection });
+  if (shared) plan.push({ kind: "arp-notify", link: ifname });
+  for (const { address } of ips) {
+    plan.push({ kind: "address", where: "container", link: ifname, address, nodad, prefixRoute: shared });
   }
-  if (up) plan.push({ kind: "up", where: "container", name: ifname, promiscuous: false });
+  if (up) plan.push({ kind: "up", where: "container", name: ifname, promiscuous: false, alias: "" });
 }

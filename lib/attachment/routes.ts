@@ -47,6 +47,7 @@ function kernelRoute(route: ResultRoute, ips: readonly ResultIp[]): Route {
     table: route.table,
     scope: route.scope ?? (gateway === null ? SCOPE_LINK : SCOPE_UNIVERSE),
     onlink: gateway !== null && !isInside(ips, gateway),
+    source: null,
   };
 }
 

@@ -54,19 +54,23 @@ function definition(family: TableName, digest: string, content: () => TableConte
  * The digest of each content (`digestOf`), the first half of its text's SHA-256. Constants, because computing them took a
  * quarter of an ADD's instructions; ruleset.test.ts computes them again and fails if one does not match its table.
  */
-const DIGESTS = { inet: "a2edf53c76be81a0", bridge: "170cab41720ffaee" } as const;
+const DIGESTS = { inet: "fdf8e9a6b1c452ea", bridge: "170cab41720ffaee" } as const;
 
 /** Published ports and masquerading, IPv4 and IPv6 alike. */
 function natContent(): TableContent {
   const sets: SetDefinition[] = [
     { name: "localnet_links", key: "ifname", data: "" },
     { name: "localhost4", key: "ipv4_addr", data: "" },
+    /* Pods' links that are no ports of a bridge, and the addresses that may come from each. */
+    { name: "checked_sources", key: "ifname", data: "verdict" },
   ];
   /* Packets from a network that route_localnet would accept (CVE-2020-8558). */
   const raw: string[] = [
+    "iifname vmap @checked_sources",
     "iifname @localnet_links ip daddr 127.0.0.0/8 drop",
     "iifname @localnet_links ip saddr 127.0.0.0/8 drop",
   ];
+  const sources: string[] = [];
   const conditional: string[] = [];
   const translate: string[] = [];
   const postrouting: string[] = [
@@ -94,7 +98,9 @@ function natContent(): TableContent {
       { name: `masquerade${n}`, key: address, data: "verdict" },
       /* Pods on isolated bridge ports, each with the link that leads to it. */
       { name: `isolated${n}`, key: `${address} . ifname`, data: "" },
+      { name: `sources${n}`, key: `${address} . ifname`, data: "" },
     );
+    sources.push(`${ip} saddr . iifname @sources${n} return`);
     /* Between two isolated pods, routed past the bridge that isolates them. Published ports are not translated yet. */
     raw.push(`${ip} saddr . iifname @isolated${n} ${ip} daddr . iifname @isolated${n} drop`);
     const any = "meta l4proto . th dport";
@@ -114,10 +120,14 @@ function natContent(): TableContent {
       `${ip} saddr vmap @masquerade${n}`,
     );
   }
+  /* On the link itself there is nobody but the host whose address could be claimed. */
+  const any = "ip6 saddr :: icmpv6";
+  const unspecified = [`${any} type nd-neighbor-solicit return`, ...joiningRules(any)];
   const local = "fib daddr type local goto hostports";
   return {
     sets,
     chains: [
+      { name: "check_source", hook: null, rules: [...sources, ...unspecified, "drop"] },
       { name: "translate", hook: null, rules: translate },
       { name: "hostports", hook: null, rules: [...conditional, "goto translate"] },
       {
@@ -232,9 +242,12 @@ function unspecifiedRules(): string[] {
   return [
     /* The target of the solicitation (RFC 4862 section 5.4.2) is at the same place as that of an advertisement. */
     "meta protocol ip6 icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @addresses6 return",
-    /* RFC 3590 section 4. */
-    "meta protocol ip6 icmpv6 type mld-listener-report return",
-    "meta protocol ip6 icmpv6 type mld2-listener-report return",
+    ...joiningRules("meta protocol ip6 icmpv6"),
     "drop",
   ];
+}
+
+/** The reports by which a host joins multicast groups (RFC 3590 section 4). */
+function joiningRules(match: string): string[] {
+  return [`${match} type mld-listener-report return`, `${match} type mld2-listener-report return`];
 }

@@ -30,6 +30,20 @@ export function sourceCheckElements(
 }
 
 /**
+ * The elements that allow a link that is no port of a bridge only these IP addresses and the link-local address that follows
+ * from the container's Ethernet address.
+ */
+export function routedSourceElements(link: string, mac: Uint8Array, addresses: readonly Address[]): FilterElement[] {
+  const elements: FilterElement[] = [];
+  for (const address of [...addresses, linkLocal(mac)]) {
+    const key = `${formatAddress(address)} . ${link}`;
+    elements.push({ table: "inet", set: `sources${address.family}`, key, data: "" });
+  }
+  elements.push({ table: "inet", set: "checked_sources", key: link, data: "jump check_source" });
+  return elements;
+}
+
+/**
  * The elements that keep isolated pods of one bridge from reaching each other through the host.
  * @param link the host's link that leads to the pod: the bridge, or its VLAN's gateway
  */

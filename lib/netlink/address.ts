@@ -22,6 +22,7 @@ const IFA_PROTO = 11;
 const IFA_F_NODAD = 0x02;
 const IFA_F_TENTATIVE = 0x40;
 const IFA_F_DADFAILED = 0x08;
+const IFA_F_NOPREFIXROUTE = 0x200;
 
 /** The origin of an address that Podwire puts on a link (`ip address show`: "proto"). Kernels before 5.18 do not keep it. */
 export const PROTOCOL_PODWIRE = 0x70;
@@ -41,9 +42,10 @@ export function socketFamily(address: Address): number {
 }
 
 /**
- * Writes a request for a new address on a link: `ip address add PREFIX dev LINK [nodad] [proto NUMBER]`. Refused with EEXIST if
- * it is there.
+ * Writes a request for a new address on a link: `ip address add PREFIX dev LINK [nodad] [noprefixroute] [proto NUMBER]`.
+ * Refused with EEXIST if it is there.
  * @param protocol its origin; 0 for none
+ * @param noPrefixRoute whether the kernel makes no route to the address's network
  */
 export function writeNewAddress(
   socket: NetlinkSocket,
@@ -51,16 +53,16 @@ export function writeNewAddress(
   prefix: Prefix,
   nodad: boolean,
   protocol = 0,
+  noPrefixRoute = false,
 ): void {
   const writer = socket.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
   writeHeader(writer, socketFamily(prefix.address), prefix.length, index);
   writer.attributeBytes(IFA_LOCAL, prefix.address.bytes);
   writer.attributeBytes(IFA_ADDRESS, prefix.address.bytes);
-  if (prefix.address.family === 4) {
-    if (prefix.length < 31) writer.attributeBytes(IFA_BROADCAST, lastOf(prefix).bytes);
-  } else if (nodad) {
-    writer.attributeU32(IFA_FLAGS, IFA_F_NODAD);
-  }
+  const isIpv4 = prefix.address.family === 4;
+  if (isIpv4 && prefix.length < 31) writer.attributeBytes(IFA_BROADCAST, lastOf(prefix).bytes);
+  const flags = (nodad && !isIpv4 ? IFA_F_NODAD : 0) | (noPrefixRoute ? IFA_F_NOPREFIXROUTE : 0);
+  if (flags !== 0) writer.attributeU32(IFA_FLAGS, flags);
   if (protocol !== 0) writer.attributeU8(IFA_PROTO, protocol);
   writer.end();
 }

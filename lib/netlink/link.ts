@@ -159,11 +159,12 @@ export function writeNewVeth(socket: NetlinkSocket, veth: NewVeth): void {
   writer.end();
 }
 
-/** Writes a request for `ip link set LINK up|down [promisc on]`. */
-export function writeLinkUp(socket: NetlinkSocket, index: number, up: boolean, promiscuous: boolean): void {
+/** Writes a request for `ip link set LINK up|down [promisc on] [alias ALIAS]`. */
+export function writeLinkUp(socket: NetlinkSocket, index: number, up: boolean, promiscuous: boolean, alias = ""): void {
   const flags = (up ? IFF_UP : 0) | (promiscuous ? IFF_PROMISC : 0);
   const writer = socket.request(RTM_NEWLINK, 0);
   writeLinkHeader(writer, AF_UNSPEC, index, flags, IFF_UP | (promiscuous ? IFF_PROMISC : 0));
+  if (alias !== "") writer.attributeText(IFLA_IFALIAS, alias);
   writer.end();
 }
 

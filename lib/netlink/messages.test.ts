@@ -12,7 +12,7 @@ import { writePort } from "./bridge-port.ts";
 import captured from "./captured.json" with { type: "json" };
 import { decodeLink, writeDeleteLink, writeLinkAddress, writeLinkUp, writeNewBridge, writeNewVeth } from "./link.ts";
 import { splitMessages } from "./message-reader.ts";
-import { decodeRoute, type Route, writeDeleteNeighbour, writeNewRoute } from "./route.ts";
+import { decodeRoute, type Route, writeDeleteNeighbour, writeNewRoute, writeOnlyRoute } from "./route.ts";
 import type { NetlinkSocket } from "./socket.ts";
 import { decodePortVlans, writePortVlans } from "./vlan.ts";
 
@@ -42,6 +42,7 @@ const route = (dst: string, more: Partial<Route>): Route => ({
   table: null,
   scope: 0,
   onlink: false,
+  source: null,
   ...more,
 });
 
@@ -86,6 +87,22 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
     ADDRESS,
     (socket) => writeNewAddress(socket, BRIDGE, prefix("10.77.9.5/32"), true),
   ],
+  ["ip link set veth0 up alias pwt", LINK, (socket) => writeLinkUp(socket, VETH, true, false, "pwt")],
+  [
+    "ip route add 10.77.9.5 dev veth0 proto static scope host",
+    ROUTE,
+    (socket) => writeOnlyRoute(socket, VETH, route("10.77.9.5/32", { scope: 254 })),
+  ],
+  [
+    "ip -6 route add fd77::5 dev veth0 proto static",
+    ROUTE,
+    (socket) => writeOnlyRoute(socket, VETH, route("fd77::5/128", {})),
+  ],
+  [
+    "ip address add 10.77.9.5/24 broadcast + dev pwt0 noprefixroute",
+    ADDRESS,
+    (socket) => writeNewAddress(socket, BRIDGE, prefix("10.77.9.5/24"), true, 0, true),
+  ],
   ["bridge vlan del dev veth0 vid 1", VLAN, (socket) => writePortVlans(socket, VETH, [vlan(1, 1)], false)],
   ["bridge vlan add dev veth0 vid 200-210", VLAN, (socket) => writePortVlans(socket, VETH, [vlan(200, 210)], true)],
 ];
@@ -114,6 +131,10 @@ describe("encoders write what iproute2 writes", () => {
       route("198.51.100.77/24", { scope: 253, table: 100 }),
     ],
     [
+      "ip route append 192.0.2.0/24 via 10.77.0.1 dev pwt0 proto static src 10.77.0.5",
+      route("192.0.2.0/24", { gateway: address("10.77.0.1"), source: address("10.77.0.5") }),
+    ],
+    [
       "ip -6 route append 2001:db8::/32 via fd77::1 dev pwt0 proto static metric 10",
       route("2001:db8::/32", { gateway: address("fd77::1"), priority: 10 }),
     ],
@@ -134,6 +155,12 @@ describe("encoders write what iproute2 writes", () => {
     );
     expect(theirs.fixed).toBe("0a40020003000000");
     expect(ours).toEqual({ ...theirs, fixed: "0a40000003000000", 8: ["02000000"] });
+    const routeless = treeOf(
+      written((socket) => writeNewAddress(socket, BRIDGE, prefix("fd77::5/64"), true, 0, true)),
+      ADDRESS,
+    );
+    const withoutRoute = treeOf(sent("ip address add fd77::5/64 dev pwt0 nodad noprefixroute"), ADDRESS);
+    expect(routeless).toEqual({ ...withoutRoute, fixed: "0a40000003000000" });
     const looking = treeOf(
       written((socket) => writeNewAddress(socket, BRIDGE, prefix("fd77::5/64"), false)),
       ADDRESS,

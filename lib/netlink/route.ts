@@ -4,7 +4,7 @@ import { EHOSTUNREACH, ENETUNREACH } from "../sys/errno.ts";
 import { ipAddress, socketFamily } from "./address.ts";
 import { AttributeReader, readI32, readU8, readU16 } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
-import { NLM_F_CREATE } from "./netlink.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -26,6 +26,7 @@ import {
 import type { NetlinkSocket } from "./socket.ts";
 
 const RTAX_ADVMSS = 8;
+const RTA_PREFSRC = 7;
 const RTA_MULTIPATH = 9;
 const RTNEXTHOP_BYTES = 8;
 
@@ -46,6 +47,8 @@ export interface Route {
   readonly scope: number;
   /** The gateway is on the link although no address says so. */
   readonly onlink: boolean;
+  /** The address that packets along it are sent from; null leaves the choice to the kernel. */
+  readonly source: Address | null;
 }
 
 /** A route as the kernel lists it. */
@@ -63,8 +66,17 @@ export interface ListedRoute {
 
 /** Writes a request for `ip route append DESTINATION via GATEWAY dev LINK`: other routes to the destination stay. */
 export function writeNewRoute(socket: NetlinkSocket, link: number, route: Route): void {
+  writeRoute(socket, link, route, NLM_F_CREATE);
+}
+
+/** Writes a request for `ip route add DESTINATION dev LINK`: refused with EEXIST if there is a route to the destination. */
+export function writeOnlyRoute(socket: NetlinkSocket, link: number, route: Route): void {
+  writeRoute(socket, link, route, NLM_F_CREATE | NLM_F_EXCL);
+}
+
+function writeRoute(socket: NetlinkSocket, link: number, route: Route, flags: number): void {
   const table = route.table ?? RT_TABLE_MAIN;
-  const writer = socket.request(RTM_NEWROUTE, NLM_F_CREATE);
+  const writer = socket.request(RTM_NEWROUTE, flags);
   writer.u8(socketFamily(route.dst.address));
   writer.u8(route.dst.length);
   writer.u8(0);
@@ -76,6 +88,7 @@ export function writeNewRoute(socket: NetlinkSocket, link: number, route: Route)
   writer.u32(route.onlink ? RTNH_F_ONLINK : 0);
   if (route.dst.length > 0) writer.attributeBytes(RTA_DST, networkOf(route.dst).bytes);
   if (route.gateway !== null) writer.attributeBytes(RTA_GATEWAY, route.gateway.bytes);
+  if (route.source !== null) writer.attributeBytes(RTA_PREFSRC, route.source.bytes);
   writer.attributeU32(RTA_OIF, link);
   if (table >= 256) writer.attributeU32(RTA_TABLE, table);
   if (route.priority > 0) writer.attributeU32(RTA_PRIORITY, route.priority);

@@ -22,6 +22,8 @@ const record: FilterRecord = {
 };
 const masquerade = masqueradePlan(owner, [prefix("10.88.0.5/24")], [], 4);
 
+const ADDRESS = { kind: "address" } as const;
+
 const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
   [
     {
@@ -48,11 +50,28 @@ const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
     { kind: "sysctl", where: "container", path: ["net", "ipv6", "conf", "eth0.5", "accept_ra"], value: "0" },
     [inside("sysctl -w net/ipv6/conf/eth0.5/accept_ra=0")],
   ],
-  [{ kind: "up", where: "container", name: "eth0", promiscuous: false }, [inside("ip link set eth0 up")]],
-  [{ kind: "up", where: "host", name: "cni0", promiscuous: true }, ["ip link set cni0 up promisc on"]],
+  [{ kind: "up", where: "container", name: "eth0", promiscuous: false, alias: "" }, [inside("ip link set eth0 up")]],
+  [{ kind: "up", where: "host", name: "cni0", promiscuous: true, alias: "" }, ["ip link set cni0 up promisc on"]],
   [
-    { kind: "address", link: "eth0", address: prefix("fd77::5/64"), nodad: true },
+    { ...ADDRESS, where: "container", link: "eth0", address: prefix("fd77::5/64"), nodad: true, prefixRoute: true },
     [inside("ip address add fd77::5/64 dev eth0 nodad")],
+  ],
+  [
+    { ...ADDRESS, where: "host", link: "veth1", address: prefix("10.88.0.1/32"), nodad: true, prefixRoute: false },
+    ["ip address add 10.88.0.1/32 dev veth1 noprefixroute"],
+  ],
+  [
+    { kind: "pod-route", link: "veth1", address: prefix("10.88.0.5/32").address },
+    ["ip route add 10.88.0.5 dev veth1 proto static scope host"],
+  ],
+  [
+    { kind: "pod-route", link: "veth1", address: prefix("fd77::5/128").address },
+    ["ip route add fd77::5 dev veth1 proto static"],
+  ],
+  [{ kind: "carrier", where: "host", link: "veth1" }, []],
+  [
+    { kind: "up", where: "host", name: "veth1", promiscuous: false, alias: "podwire net id eth0" },
+    ["ip link set veth1 up alias 'podwire net id eth0'"],
   ],
   [
     {
@@ -60,10 +79,14 @@ const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
       link: "eth0",
       route: {
         ...{ dst: prefix("192.0.2.0/24"), gateway: parseAddress("10.88.0.1"), mtu: 1400, advmss: 0 },
-        ...{ priority: 50, table: 100, scope: 0, onlink: true },
+        ...{ priority: 50, table: 100, scope: 0, onlink: true, source: parseAddress("10.88.0.5") },
       },
     },
-    [inside("ip route add 192.0.2.0/24 via 10.88.0.1 dev eth0 proto static table 100 metric 50 mtu 1400 onlink")],
+    [
+      inside(
+        "ip route add 192.0.2.0/24 via 10.88.0.1 dev eth0 proto static src 10.88.0.5 table 100 metric 50 mtu 1400 onlink",
+      ),
+    ],
   ],
   [
     { kind: "gateways", link: "cni0", addresses: [prefix("10.88.0.1/16")], bridge: "cni0", port: "", force: false },

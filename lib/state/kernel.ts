@@ -1,7 +1,14 @@
 /** The kernel as a call sees it: the plugin's own namespace and the container's, each through a socket of its own. */
 import { CniError, INVALID_NETNS, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import { PacketFilter } from "../filter/packet-filter.ts";
-import { inNamespace, type Namespace, openNamespace, tryOpenNamespace } from "../host/namespace.ts";
+import {
+  inNamespace,
+  type Namespace,
+  type NamespaceIdentity,
+  NO_NAMESPACE,
+  openNamespace,
+  tryOpenNamespace,
+} from "../host/namespace.ts";
 import { getLinkByName, type Link } from "../netlink/link.ts";
 import { NETLINK_ROUTE, NetlinkError, NetlinkSocket } from "../netlink/socket.ts";
 import { isTransient } from "../sys/errno.ts";
@@ -48,6 +55,13 @@ export class Kernel {
     if (!this.#looked) this.#namespace = tryOpenNamespace(this.#path);
     this.#looked = true;
     return this.#namespace;
+  }
+
+  /** Which namespace the container's is, for records; NO_NAMESPACE if there is none. */
+  get identity(): NamespaceIdentity {
+    const namespace = this.namespace;
+    if (namespace === null) return NO_NAMESPACE;
+    return { path: namespace.path, device: namespace.device, inode: namespace.inode };
   }
 
   /** @throws SystemError */

@@ -14,6 +14,7 @@ const route = {
   table: null,
   scope: 0,
   onlink: false,
+  source: null,
 };
 
 /* Each follows "cannot", in messages that people read. */
@@ -47,9 +48,20 @@ test.each<[KernelObject, string]>([
     "make cni0.5, the gateway of VLAN 5",
   ],
   [{ kind: "sysctl", where: "host", path: ["net", "ipv4", "ip_forward"], value: "1" }, "set net.ipv4.ip_forward to 1"],
-  [{ kind: "up", where: "container", name: "eth0", promiscuous: false }, "bring eth0 up"],
+  [{ kind: "up", where: "container", name: "eth0", promiscuous: false, alias: "" }, "bring eth0 up"],
   [{ kind: "arp-notify", link: "eth0" }, "set net.ipv4.conf.eth0.arp_notify"],
-  [{ kind: "address", link: "eth0", address: prefix("fd77::5/64"), nodad: true }, "add address fd77::5/64 to eth0"],
+  [
+    {
+      ...{ kind: "address", where: "container", link: "eth0", address: prefix("fd77::5/64"), nodad: true },
+      prefixRoute: true,
+    },
+    "add address fd77::5/64 to eth0",
+  ],
+  [{ kind: "carrier", where: "host", link: "veth1" }, "wait until veth1 carries traffic"],
+  [
+    { kind: "pod-route", link: "veth1", address: prefix("10.77.0.5/32").address },
+    "add the host's route to 10.77.0.5 through veth1",
+  ],
   [{ kind: "route", link: "eth0", route }, "add route 192.0.2.0/24 via 10.77.0.1 through eth0"],
   [
     { kind: "gateways", link: "cni0", addresses: [], bridge: "cni0", port: "", force: false },

@@ -7,6 +7,7 @@ import { AddressKind, type AddressObject } from "./kinds/address.ts";
 import { AnnouncementKind, type AnnouncementObject } from "./kinds/announcement.ts";
 import { ArpNotifyKind, type ArpNotifyObject } from "./kinds/arp-notify.ts";
 import { BridgeKind, type BridgeObject } from "./kinds/bridge.ts";
+import { CarrierKind, type CarrierObject } from "./kinds/carrier.ts";
 import { FilterKind, type FilterObject } from "./kinds/filter.ts";
 import { FlowsKind, type FlowsObject } from "./kinds/flows.ts";
 import { ForgottenNeighbourKind, type ForgottenNeighbourObject } from "./kinds/forgotten-neighbour.ts";
@@ -18,6 +19,7 @@ import { HairpinKind, type HairpinObject } from "./kinds/hairpin.ts";
 import { IfbKind, type IfbObject } from "./kinds/ifb.ts";
 import { LinkUpKind, type LinkUpObject } from "./kinds/link-up.ts";
 import { LocalnetKind, type LocalnetObject } from "./kinds/localnet.ts";
+import { PodRouteKind, type PodRouteObject } from "./kinds/pod-route.ts";
 import { PortKind, type PortObject } from "./kinds/port.ts";
 import { RedirectKind, type RedirectObject } from "./kinds/redirect.ts";
 import { RouteKind, type RouteObject } from "./kinds/route.ts";
@@ -31,6 +33,7 @@ export type KernelObject =
   | AnnouncementObject
   | ArpNotifyObject
   | BridgeObject
+  | CarrierObject
   | FilterObject
   | FlowsObject
   | ForgottenNeighbourObject
@@ -42,6 +45,7 @@ export type KernelObject =
   | IfbObject
   | LinkUpObject
   | LocalnetObject
+  | PodRouteObject
   | PortObject
   | RedirectObject
   | RouteObject
@@ -61,6 +65,8 @@ export function kindOf(object: KernelObject): Kind {
       return new ArpNotifyKind(object);
     case "bridge":
       return new BridgeKind(object);
+    case "carrier":
+      return new CarrierKind(object);
     case "filter":
       return new FilterKind(object);
     case "flows":
@@ -83,6 +89,8 @@ export function kindOf(object: KernelObject): Kind {
       return new LinkUpKind(object);
     case "localnet":
       return new LocalnetKind(object);
+    case "pod-route":
+      return new PodRouteKind(object);
     case "port":
       return new PortKind(object);
     case "redirect":

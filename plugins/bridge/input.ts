@@ -1,19 +1,17 @@
 /** What the plans of ADD and CHECK are made from: the configuration, the request, and the addresses of a result. */
 import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
 import { masqueradeBackend } from "../../lib/attachment/masquerade.ts";
+import { NOT_COMPARED, reportedLinks } from "../../lib/attachment/previous.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
-import { type Result, resultInterface } from "../../lib/cni/result.ts";
+import type { Result } from "../../lib/cni/result.ts";
 import type { BackendName } from "../../lib/filter/choose-backend.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
-import { type Namespace, type NamespaceIdentity, NO_NAMESPACE } from "../../lib/host/namespace.ts";
+import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
 import { parseMac } from "../../lib/ip/mac.ts";
 import type { Kernel } from "../../lib/state/kernel.ts";
 import { attachmentNames } from "../../lib/state/names.ts";
 import type { BridgeConfig } from "./config.ts";
 import { completeGateways, completeRoutes, type PlanInput } from "./plan.ts";
-
-/** An Ethernet address that the previous result does not tell. */
-const NOT_COMPARED = new Uint8Array(0);
 
 /** What ADD plans with: the addresses that IPAM gave. */
 export function planInput(
@@ -33,7 +31,7 @@ export function planInput(
     routes: completeRoutes(config, ips, lease.routes),
     masqueradeBackend,
     owner: filterOwnerOf(call, "bridge"),
-    netns: identityOf(kernel.namespace),
+    netns: kernel.identity,
     timeMs: sinceBootMs(),
   };
 }
@@ -44,31 +42,23 @@ export function planInput(
  */
 export function inputOfResult(kernel: Kernel, call: Call, config: BridgeConfig, previous: Result): PlanInput {
   const { ifname, netns } = call.request;
-  const index = previous.interfaces.findIndex((item) => item.name === ifname && item.sandbox !== "");
-  const inside = previous.interfaces[index] ?? resultInterface(ifname, "", 0, netns);
   const names = attachmentNames(attachmentOf(call));
-  const hostLinks = previous.interfaces.filter((item) => item.sandbox === "" && item.name.startsWith("veth"));
-  const outside = hostLinks.find((item) => item.name === names.hostLink) ?? hostLinks[0];
-  const mtu = outside !== undefined && outside.mtu > 0 ? outside.mtu : config.mtu;
+  const { inside, outside, ips } = reportedLinks(previous, names, ifname, netns);
+  const mtu = outside.mtu > 0 ? outside.mtu : config.mtu;
   return {
     config: { ...config, mtu, mac: parseMac(inside.mac) ?? NOT_COMPARED },
     ifname,
     names: {
       ...names,
-      hostLink: outside?.name ?? names.hostLink,
-      hostMac: parseMac(outside?.mac ?? "") ?? NOT_COMPARED,
+      hostLink: outside.name,
+      hostMac: parseMac(outside.mac) ?? NOT_COMPARED,
     },
     containerMtu: inside.mtu > 0 ? inside.mtu : config.mtu,
-    ips: previous.ips.filter((ip) => ip.interface === null || ip.interface === index),
+    ips,
     routes: previous.routes,
     masqueradeBackend: masqueradeBackend(kernel, config),
     owner: filterOwnerOf(call, "bridge"),
     netns: NO_NAMESPACE,
     timeMs: 0,
   };
-}
-
-function identityOf(namespace: Namespace | null): NamespaceIdentity {
-  if (namespace === null) return NO_NAMESPACE;
-  return { path: namespace.path, device: namespace.device, inode: namespace.inode };
 }

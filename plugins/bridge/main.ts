@@ -4,11 +4,12 @@ import { previewLease } from "../../ipam/preview.ts";
 import { explainedBackend, explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
 import { refuseSecond, withLease } from "../../lib/attachment/lease.ts";
 import { masqueradeBackend } from "../../lib/attachment/masquerade.ts";
+import { requireResult } from "../../lib/attachment/previous.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { checkAddressless, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CniError, INVALID_CONFIG, NOT_AVAILABLE } from "../../lib/errors.ts";
+import { CniError, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { checkBackend } from "../../lib/filter/choose-backend.ts";
 import { serviceNote } from "../../lib/filter/kube-proxy.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
@@ -96,14 +97,7 @@ function interfacesOf(kernel: Kernel, input: PlanInput, sandbox: string): Result
 
 function check(call: Call): void {
   const config = readBridgeConfig(call);
-  const previous = call.config.prevResult();
-  if (previous === null) {
-    throw new CniError(
-      INVALID_CONFIG,
-      "Required prevResult missing",
-      "CHECK compares with the result of ADD, which the runtime keeps",
-    );
-  }
+  const previous = requireResult(call);
   const kernel = Kernel.forContainer(call.request.netns);
   try {
     if (config.ipam !== "") call.delegates.check(config.ipam);

@@ -87,7 +87,7 @@ export function planBridge(input: PlanInput): KernelObject[] {
   });
   pushNoAutoconfiguration(plan, "host", config.bridge);
   pushNoDetection(plan, input, config.bridge);
-  plan.push({ kind: "up", where: "host", name: config.bridge, promiscuous: config.promiscMode });
+  plan.push({ kind: "up", where: "host", name: config.bridge, promiscuous: config.promiscMode, alias: "" });
   plan.push({
     kind: "veth",
     name: names.hostLink,
@@ -116,7 +116,11 @@ export function planBridge(input: PlanInput): KernelObject[] {
   const record = filterRecord(input);
   if (record !== null) plan.push({ kind: "filter", record, lastWins: false });
   const { duplicateAddressDetection, disableContainerInterface } = config;
-  pushContainer(plan, { ifname: input.ifname, ips: input.ips, duplicateAddressDetection }, !disableContainerInterface);
+  pushContainer(
+    plan,
+    { ifname: input.ifname, ips: input.ips, duplicateAddressDetection, shared: true },
+    !disableContainerInterface,
+  );
   if (!disableContainerInterface) pushRoutes(plan, input.ifname, input.ips, input.routes);
   if (config.isGateway && input.ips.length > 0) pushGateway(plan, input);
   if (!config.disableContainerInterface) {
@@ -187,7 +191,7 @@ function pushGateway(plan: KernelObject[], input: PlanInput): void {
     });
     pushNoAutoconfiguration(plan, "host", link);
     pushNoDetection(plan, input, link);
-    plan.push({ kind: "up", where: "host", name: link, promiscuous: false });
+    plan.push({ kind: "up", where: "host", name: link, promiscuous: false, alias: "" });
   }
   const addresses: Prefix[] = [];
   for (const ip of input.ips) {

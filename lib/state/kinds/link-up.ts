@@ -11,6 +11,8 @@ export interface LinkUpObject {
   readonly where: Where;
   readonly name: string;
   readonly promiscuous: boolean;
+  /** Says whose link it is; "" leaves it without. */
+  readonly alias: string;
 }
 
 export class LinkUpKind extends Kind {
@@ -26,8 +28,9 @@ export class LinkUpKind extends Kind {
   }
 
   override commands(netns: string): string[] {
-    const { where, name, promiscuous } = this.#object;
-    return [commandIn(where, netns, `ip link set ${shellWord(name)} up${promiscuous ? " promisc on" : ""}`)];
+    const { where, name, promiscuous, alias } = this.#object;
+    const more = `${promiscuous ? " promisc on" : ""}${alias === "" ? "" : ` alias ${shellWord(alias)}`}`;
+    return [commandIn(where, netns, `ip link set ${shellWord(name)} up${more}`)];
   }
 
   override batch(): Batch {
@@ -37,12 +40,13 @@ export class LinkUpKind extends Kind {
   /** A bridge that was there before mostly is up. */
   override isMade(kernel: Kernel): boolean {
     const link = kernel.seen(this.#object.where, this.#object.name);
-    return link?.up === true && (link.promiscuous || !this.#object.promiscuous);
+    const { promiscuous, alias } = this.#object;
+    return link?.up === true && (link.promiscuous || !promiscuous) && (alias === "" || link.alias === alias);
   }
 
   override make(kernel: Kernel): void {
-    const { where, name, promiscuous } = this.#object;
-    writeLinkUp(kernel.socket(where), kernel.index(where, name), true, promiscuous);
+    const { where, name, promiscuous, alias } = this.#object;
+    writeLinkUp(kernel.socket(where), kernel.index(where, name), true, promiscuous, alias);
   }
 
   override difference(kernel: Kernel): string | null {

@@ -30,8 +30,9 @@ export class RouteKind extends Kind {
 
   override commands(netns: string): string[] {
     const { link, route } = this.#object;
-    const { mtu, advmss, priority, table, scope, onlink } = route;
+    const { mtu, advmss, priority, table, scope, onlink, source } = route;
     const words = [`ip route add ${describeRoute(route)} dev ${shellWord(link)} proto static`];
+    if (source !== null) words.push(`src ${formatAddress(source)}`);
     if (scope !== 0) words.push(`scope ${scope}`);
     if (table !== null && table !== 0) words.push(`table ${table}`);
     if (priority > 0) words.push(`metric ${priority}`);

@@ -1,4 +1,4 @@
-/** The veth pair of an attachment and its end in the bridge. */
+/** The veth pair of an attachment. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { POD_LINK_GROUP, TRUNK_LINK_GROUP } from "../../filter/ruleset.ts";
 import { quietly } from "../../host/io.ts";
@@ -12,11 +12,12 @@ import { hostEndOf } from "../host-end.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 
-/** The veth pair of an attachment: the host end is a port of a bridge, the other end is in the container. */
+/** The veth pair of an attachment: one end on the host, as a port of a bridge or by itself, the other in the container. */
 export interface VethObject {
   readonly kind: "veth";
   readonly name: string;
   readonly mac: Uint8Array;
+  /** The bridge that the host end is a port of; "" for none. */
   readonly bridge: string;
   /** Whether the container may send tagged frames. */
   readonly trunk: boolean;
@@ -45,7 +46,7 @@ export class VethKind extends Kind {
     const { name, mac, mtu, bridge, trunk, containerName, containerMac } = this.#object;
     const size = mtu > 0 ? ` mtu ${mtu}` : "";
     return [
-      `ip link add ${shellWord(name)} address ${formatMac(mac)}${size} group ${trunk ? TRUNK_LINK_GROUP : POD_LINK_GROUP} master ${shellWord(bridge)}` +
+      `ip link add ${shellWord(name)} address ${formatMac(mac)}${size} group ${trunk ? TRUNK_LINK_GROUP : POD_LINK_GROUP}${bridge === "" ? "" : ` master ${shellWord(bridge)}`}` +
         ` type veth peer name ${shellWord(containerName)} address ${formatMac(containerMac)}${size} netns ${shellWord(netns)}`,
     ];
   }
@@ -87,7 +88,7 @@ function create(kernel: Kernel, object: VethObject): void {
       mac: object.mac,
       mtu: object.mtu,
       group: object.trunk ? TRUNK_LINK_GROUP : POD_LINK_GROUP,
-      master: kernel.index("host", object.bridge),
+      master: object.bridge === "" ? 0 : kernel.index("host", object.bridge),
       peerName: object.containerName,
       peerMac: object.containerMac,
       peerNamespaceFd: kernel.namespace === null ? -1 : kernel.namespace.fd,
@@ -159,8 +160,8 @@ function differenceInVeth(kernel: Kernel, object: VethObject): string | null {
     return `the host end of ${object.containerName} is ${outside.name}, expected ${object.name}`;
   }
   kernel.remember("container", object.containerName, inside.index);
-  const bridge = kernel.index("host", object.bridge);
-  if (outside.master !== bridge) {
+  if (object.bridge === "" && outside.master !== 0) return `${outside.name} has become a port of another link`;
+  if (object.bridge !== "" && outside.master !== kernel.index("host", object.bridge)) {
     return `${outside.name} is no port of bridge ${object.bridge}${outside.master === 0 ? "" : " but of another link"}`;
   }
   return differenceInEnd(outside, object.mac, object.mtu);
