@@ -29,6 +29,9 @@ const CHAINS: Readonly<Record<string, readonly JsonObject[]>> = {
     { type: "portmap", backend: "nftables", runtimeConfig: PORTS },
     { type: "bandwidth", ingressRate: 1_000_000, egressRate: 2_000_000 },
   ],
+  "a link of its own, with checked sources": [
+    { type: "ptp", bridge: undefined, ipMasq: true, ipSpoofCheck: true, mtu: 1400 },
+  ],
   "ports with iptables": [{ isGateway: true }, { type: "portmap", backend: "iptables", runtimeConfig: PORTS }],
 };
 
@@ -75,7 +78,7 @@ describe("the commands of", () => {
     withLab(async (lab) => {
       /* The tables and shared chains stay when a pod goes; this one has them made. */
       const [neighbour, pod] = [await lab.pod(), await lab.pod()];
-      const bare = entries.filter(({ type }) => type === undefined || type === "bridge");
+      const bare = entries.filter(({ type }) => ["bridge", "ptp", undefined].includes(type as string | undefined));
       await lab.answer(
         `${neighbour.name}.eth0`,
         JSON.stringify({ cniVersion: "1.1.0", ips: [{ address: "10.77.0.9/24" }] }),

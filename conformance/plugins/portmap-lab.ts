@@ -91,9 +91,13 @@ export interface NodeOptions {
   readonly bridgeNf?: boolean;
   /** Keys that every portmap configuration gets: the backend. */
   readonly portmap?: JsonObject;
-  /** Keys that every bridge configuration gets. */
+  /** Keys that every configuration of the plugin that makes the interface gets. */
   readonly bridge?: JsonObject;
+  /** The plugin that makes the interface: bridge if it is left out. */
+  readonly main?: Main;
 }
+
+export type Main = "bridge" | "ptp";
 
 const POD_PORT = 80;
 const BRIDGE = "cni0";
@@ -204,20 +208,25 @@ export class Node {
     await netns.exec("ip", ["-batch", "-"], { input: commands.map((command) => `${command}\n`).join("") });
   }
 
-  /** bridge's part of the network. */
+  /** The plugin that makes the interface. */
+  get main(): Main {
+    return this.#options.main ?? "bridge";
+  }
+
+  /** Its part of the network. */
   bridgeConfig(extra: JsonObject = {}): JsonObject {
+    const isBridge = this.main === "bridge";
     return {
       cniVersion: "1.1.0",
       name: this.network,
-      type: "bridge",
-      bridge: BRIDGE,
-      isDefaultGateway: true,
+      type: this.main,
+      ...(isBridge ? { bridge: BRIDGE, isDefaultGateway: true, hairpinMode: true } : {}),
       ipMasq: false,
-      hairpinMode: true,
       ipam: {
         type: "host-local",
         dataDir: this.sandbox.dataDir,
         ranges: [[{ subnet: "10.88.0.0/24" }], [{ subnet: "fd88::/64" }]],
+        ...(isBridge ? {} : { routes: [{ dst: "0.0.0.0/0" }, { dst: "::/0" }] }),
       },
       ...this.#options.bridge,
       ...extra,
@@ -246,7 +255,7 @@ export class Node {
 
   /** Calls a plugin for a pod or for a namespace that is to become one. */
   async call(
-    plugin: "bridge" | "portmap",
+    plugin: Main | "portmap" | "bandwidth",
     command: string,
     pod: Pick<Pod, "netns" | "containerId" | "ifname">,
     config: JsonObject,
@@ -261,7 +270,7 @@ export class Node {
     const netns = options.netns ?? (await this.namespace());
     const who = { netns, containerId: options.containerId ?? netns.name, ifname: options.ifname ?? "eth0" };
     if (options.netns === undefined) await netns.ip("link", "set", "lo", "up");
-    const bridged = expectSuccess(await this.call("bridge", "ADD", who, this.bridgeConfig(options.bridge)));
+    const bridged = expectSuccess(await this.call(this.main, "ADD", who, this.bridgeConfig(options.bridge)));
     const [v4 = "", v6 = ""] = ((bridged.ips ?? []) as JsonObject[]).map(
       (ip) => String(ip.address).split("/")[0] ?? "",
     );
@@ -301,7 +310,7 @@ export class Node {
     await this.traffic.close(pod.netns);
     if (options.portmap !== null) await this.unpublish(pod, mappings, options.portmap);
     const config = this.bridgeConfig({ prevResult: pod.result, ...options.bridge });
-    expectSuccess(await this.call("bridge", "DEL", pod, config));
+    expectSuccess(await this.call(this.main, "DEL", pod, config));
     await pod.netns.remove();
   }
 

@@ -13,8 +13,8 @@ export async function macOf(netns: Netns, link = "eth0"): Promise<string> {
   return String((found as JsonObject).address);
 }
 
-export async function linkLocalOf(netns: Netns): Promise<string> {
-  const [found] = await netns.query("address", "show", "dev", "eth0");
+export async function linkLocalOf(netns: Netns, link = "eth0"): Promise<string> {
+  const [found] = await netns.query("address", "show", "dev", link);
   const all = (found?.addr_info ?? []) as JsonObject[];
   return String(all.find((info) => info.family === "inet6" && info.scope === "link")?.local);
 }
