@@ -12,7 +12,7 @@ import { type PluginName, SUBNET, validConfig } from "./fixtures.ts";
 /** The plugins that a chain cannot begin with: bridge attaches their pods first. */
 export const CHAINED: readonly PluginName[] = ["bandwidth", "portmap"];
 /** The plugins that make the interface CNI_IFNAME. */
-export const MAKERS: readonly PluginName[] = ["bridge", "vxlan-overlay"];
+export const MAKERS: readonly PluginName[] = ["bridge", "ptp", "vxlan-overlay"];
 
 const PORTS = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
 const LIMITS = { ingressRate: 8_000_000, ingressBurst: 800_000, egressRate: 8_000_000, egressBurst: 800_000 };

@@ -59,7 +59,7 @@ async function exhaust({ plugin, sandbox, item }: Scene): Promise<JsonObject> {
 
 /** Puts something of somebody else's where the plugin's own is to be. */
 async function takePlace({ plugin, sandbox, pod, item }: Scene): Promise<JsonObject> {
-  if (plugin === "bridge") await pod.ip("link", "add", "eth0", "type", "bridge");
+  if (plugin === "bridge" || plugin === "ptp") await pod.ip("link", "add", "eth0", "type", "bridge");
   if (plugin === "loopback") {
     await pod.ip("link", "set", "lo", "up");
     await pod.ip("address", "delete", "127.0.0.1/8", "dev", "lo");
@@ -127,11 +127,15 @@ const PROVOKE: Readonly<Record<Way, (scene: Scene) => Promise<Answer>>> = {
     await spoil(item, sandbox);
     return item.call("CHECK", { prevResult });
   },
+  changed: async ({ item }) => {
+    const prevResult = expectSuccess(await item.call("ADD"));
+    return item.call("CHECK", { prevResult, ipam: { type: "static", addresses: [{ address: "10.123.0.3/24" }] } });
+  },
   taken: async (scene) => scene.item.call("ADD", await takePlace(scene)),
   full: async (scene) => scene.item.call("ADD", await exhaust(scene)),
   missing: ({ plugin, item }) => {
     const ipam = { type: "no-such-plugin" };
-    return item.call("ADD", plugin === "bridge" ? { ipam } : { delegate: { bridge: "pwt0", ipam } });
+    return item.call("ADD", plugin !== "vxlan-overlay" ? { ipam } : { delegate: { bridge: "pwt0", ipam } });
   },
   crashed: (scene) => signalled(scene, "SIGSEGV"),
 };

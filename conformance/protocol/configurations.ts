@@ -67,6 +67,15 @@ export function configuration(
     if (random.chance(0.7)) config.ipam = ipam;
   }
   if (plugin === "host-local") config.ipam = ipam;
+  if (plugin === "static") Object.assign(config, named(random));
+  if (plugin === "ptp") {
+    config.ipam = random.chance(0.3) ? (named(random).ipam ?? null) : ipam;
+    if (random.chance(0.2)) config.mtu = 1400;
+    if (random.chance(0.2)) config.ipMasq = true;
+    if (random.chance(0.1)) config.nonMasqueradeCIDRs = ["10.0.0.0/8", "fd00::/8"];
+    if (random.chance(0.2)) config.ipSpoofCheck = true;
+    if (random.chance(0.2)) config.dns = { nameservers: ["10.0.0.53"], domain: "x", search: ["y"], options: ["z"] };
+  }
   if (plugin === "portmap") Object.assign(config, published(random));
   if (plugin === "bandwidth") Object.assign(config, limits(random));
   if (plugin === "vxlan-overlay") Object.assign(config, overlay(random, v4, places));
@@ -76,6 +85,20 @@ export function configuration(
       { containerID: "c1", ifname: "eth0" },
       { containerID: "c2", ifname: "net1" },
     ];
+  return config;
+}
+
+/** static's part of a configuration. */
+function named(random: Random): { [key: string]: Value } {
+  const addresses: Value[] = [{ address: `10.${random.below(200)}.1.5/24`, gateway: "10.1.1.1" }];
+  if (random.chance(0.5)) addresses.push({ address: "fd00:7::5/64" });
+  if (random.chance(0.2)) addresses.push({ address: "192.0.2.5/32" });
+  const routes: Value[] = random.chance(0.5) ? [{ dst: "0.0.0.0/0" }] : [{ dst: "10.250.0.0/16", mtu: 1400, table: 7 }];
+  const ipam: { [key: string]: Value } = { type: "static", addresses, routes };
+  if (random.chance(0.3)) ipam.dns = { nameservers: ["10.0.0.53"], domain: "x", search: ["y"], options: ["z"] };
+  const config: { [key: string]: Value } = { ipam };
+  if (random.chance(0.2)) config.runtimeConfig = { ips: ["10.1.2.3/24", "fd00::9/64"] };
+  if (random.chance(0.2)) config.args = { cni: { ips: ["10.1.2.4/24"] } };
   return config;
 }
 

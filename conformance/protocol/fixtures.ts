@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { binDirectory, type CallOptions, type Netns, referenceDirectory, type Sandbox } from "../../testbed/harness.ts";
 import type { PluginName } from "./names.ts";
 
-export { PLUGINS, type PluginName } from "./names.ts";
+export { IPAM, PLUGINS, type PluginName, STATELESS } from "./names.ts";
 
 export const SUBNET = "10.123.0.0/24";
 /** The address that a host has between the nodes, if a test gives it one: `withUnderlay`. */
@@ -19,7 +19,10 @@ export function validConfig(plugin: PluginName, version: string | null, sandbox:
   config.name = "pwt-net";
   config.type = plugin;
   if (plugin === "bridge") config.bridge = "pwt0";
-  if (plugin === "host-local") config.ipam = { type: "host-local", subnet: SUBNET, dataDir: sandbox.dataDir };
+  if (plugin === "host-local" || plugin === "ptp")
+    config.ipam = { type: "host-local", subnet: SUBNET, dataDir: sandbox.dataDir };
+  if (plugin === "static")
+    config.ipam = { type: "static", addresses: [{ address: "10.123.0.2/24", gateway: "10.123.0.1" }] };
   if (plugin === "vxlan-overlay") {
     const ipam = { type: "host-local", ranges: [[{ subnet: SUBNET }]], dataDir: sandbox.dataDir };
     const delegate = { bridge: "pwt0", ipam };

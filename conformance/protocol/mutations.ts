@@ -73,6 +73,8 @@ const NASTY_STRINGS = [
   "bridge",
   "host-local",
   "loopback",
+  "ptp",
+  "static",
   "podwire",
   "no-such-plugin",
   "9.8.7",
@@ -159,6 +161,8 @@ export function makeInput(seed: number, index: number, places: Places): FuzzInpu
     "loopback",
     "portmap",
     "portmap",
+    "ptp",
+    "static",
     "bandwidth",
     "vxlan-overlay",
   ]);

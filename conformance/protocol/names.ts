@@ -1,3 +1,17 @@
 /** The plugins under test. Nothing here needs a test runner. */
-export const PLUGINS = ["bandwidth", "bridge", "host-local", "loopback", "portmap", "vxlan-overlay"] as const;
+export const PLUGINS = [
+  "bandwidth",
+  "bridge",
+  "host-local",
+  "loopback",
+  "portmap",
+  "ptp",
+  "static",
+  "vxlan-overlay",
+] as const;
 export type PluginName = (typeof PLUGINS)[number];
+
+/** Those that give addresses: they make no interface. */
+export const IPAM: readonly PluginName[] = ["host-local", "static"];
+/** Those that remember nothing of an attachment outside of its namespace. */
+export const STATELESS: readonly PluginName[] = ["loopback", "static"];

@@ -14,7 +14,7 @@ import {
   until,
   withSandbox,
 } from "../../testbed/harness.ts";
-import { PLUGINS, SUBNET, traces, validCall, validConfig, withUnderlay } from "./fixtures.ts";
+import { IPAM, PLUGINS, SUBNET, traces, validCall, validConfig, withUnderlay } from "./fixtures.ts";
 
 let sandbox: Sandbox;
 let pod: Netns;
@@ -200,7 +200,7 @@ describe("a reader that does not read", () => {
 describe("a kernel that does not answer", () => {
   /** Requests are not sent, and the plugin does not know. The plugin's process stays the one that is started. */
   const unsent = 'exec strace -D -f -qq -o /dev/null -e trace=sendto -e inject=sendto:retval=64 "$0"';
-  const asking = PLUGINS.filter((plugin) => plugin !== "host-local");
+  const asking = PLUGINS.filter((plugin) => !IPAM.includes(plugin));
 
   test.each(asking)("%s: a signal ends the ADD with code 11", async (plugin) => {
     const before = await traces(sandbox, pod);
