@@ -4,16 +4,18 @@
  */
 import { mkdir, rm } from "node:fs/promises";
 import { type CallOptions, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
-import { Node, type Pod, recordsOf } from "../plugins/portmap-lab.ts";
+import { type Main, Node, type Pod, recordsOf } from "../plugins/portmap-lab.ts";
 import { Laboratory, nameAddresses, type Repeated, type Verb, withNames } from "./laboratory.ts";
 import { numbered, snapshot } from "./snapshot.ts";
 
 /** A plugin with what it is configured to do. */
 export interface PodSubject {
   readonly plugin: string;
-  /** Further keys of bridge's configuration. */
+  /** The plugin that makes the interface. */
+  readonly main: Main;
+  /** Further keys of its configuration. */
   readonly bridge: JsonObject;
-  /** Whether bridge has made the interface before; the plugin's configuration then. */
+  /** Whether it has made the interface before; the plugin's configuration then. */
   readonly chained: ((pod: "neighbour" | "pod") => JsonObject) | null;
   readonly repeated: Repeated;
   /** Whether GC leaves to bridge's GC what goes with the links. */
@@ -48,7 +50,7 @@ export class PodLaboratory extends Laboratory {
   }
 
   static async create(subject: PodSubject): Promise<PodLaboratory> {
-    const node = await Node.create({ bridge: subject.bridge });
+    const node = await Node.create({ bridge: subject.bridge, main: subject.main });
     try {
       const neighbour = subject.cold ? null : await node.bridged({ containerId: "neighbour" });
       const place = await placeFor(node, subject, "pod-under-test");
@@ -151,7 +153,7 @@ export class PodLaboratory extends Laboratory {
     const valid = ["neighbour", "spare"].map((containerID) => ({ containerID, ifname: "eth0" }));
     const config = { ...this.#node.bridgeConfig(), "cni.dev/valid-attachments": valid };
     const who = { netns: this.#place.netns, containerId: this.#containerId, ifname: "eth0" };
-    expectSuccess(await this.#node.call("bridge", "GC", who, config));
+    expectSuccess(await this.#node.call(this.#subject.main, "GC", who, config));
     this.#place = await placeFor(this.#node, this.#subject, this.#containerId, this.#place.netns);
   }
 

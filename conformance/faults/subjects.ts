@@ -20,7 +20,20 @@ function pod(name: string, subject: Omit<PodSubject, "cold">, cold = false): Sub
 function bridge(backend: Backend): Omit<PodSubject, "cold"> {
   return {
     plugin: "bridge",
+    main: "bridge",
     bridge: { ipMasq: true, ipMasqBackend: backend, macspoofchk: true, ipSpoofCheck: true },
+    chained: null,
+    repeated: "fresh",
+    linksGoLast: false,
+  };
+}
+
+/** ptp with all its protections, likewise. */
+function ptp(backend: Backend): Omit<PodSubject, "cold"> {
+  return {
+    plugin: "ptp",
+    main: "ptp",
+    bridge: { ipMasq: true, ipMasqBackend: backend, ipSpoofCheck: true },
     chained: null,
     repeated: "fresh",
     linksGoLast: false,
@@ -30,6 +43,7 @@ function bridge(backend: Backend): Omit<PodSubject, "cold"> {
 function portmap(backend: Backend): Omit<PodSubject, "cold"> {
   return {
     plugin: "portmap",
+    main: "bridge",
     bridge: {},
     chained: (which) => ({
       backend,
@@ -51,6 +65,7 @@ function mappings(first: number) {
 
 const LIMITS: Omit<PodSubject, "cold"> = {
   plugin: "bandwidth",
+  main: "bridge",
   bridge: {},
   chained: () => ({
     capabilities: { bandwidth: true },
@@ -71,6 +86,8 @@ function withBoth(
 
 export const BRIDGE = withBoth("bridge", bridge);
 export const PORTMAP = withBoth("portmap", portmap);
+export const PTP = withBoth("ptp", ptp);
+export const COLD_PTP = withBoth("ptp", ptp, true);
 export const BANDWIDTH = pod("bandwidth", LIMITS);
 export const COLD_BRIDGE = withBoth("bridge", bridge, true);
 export const COLD_PORTMAP = withBoth("portmap", portmap, true);
