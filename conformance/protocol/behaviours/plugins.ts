@@ -1,5 +1,5 @@
 /** What the reference's tests of its plugins show, and what it lacks tests for. */
-import { type Area, absent, shown } from "./behaviour.ts";
+import { type Area, shown } from "./behaviour.ts";
 
 export const PLUGIN_BEHAVIOURS: readonly Area[] = [
   {
@@ -247,18 +247,63 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
     ],
   },
   {
-    name: "loopback, ptp",
+    name: "loopback",
     behaviours: [
       shown(
         "lo is up after ADD and down after DEL",
         "plugins/loopback: ADD brings lo up and reports it in the version's shape; DEL brings it down",
       ),
-      absent("ptp", "there is no such plugin here; its masquerade, routes and DNS rules are bridge's"),
+    ],
+  },
+  {
+    name: "ptp",
+    behaviours: [
+      shown(
+        "ADD and DEL, with routes, of both families",
+        "plugins/ptp: both ends, both families: what is on the links and in the tables",
+        "plugins/ptp: %s, three times in a row",
+      ),
+      shown(
+        "masquerade with iptables and with nftables",
+        "ptp-traffic: the world with the node's address: ipMasq with %s, and DEL takes it away",
+      ),
+      shown("DEL of nothing", "plugins/ptp: %s, three times in a row"),
       shown(
         "DNS of the configuration and of IPAM: none, some, an empty list",
         "bridge-options: IPAM's goes into the result",
         "bridge-options: the configuration's replaces it wholesale: %s",
         "bridge-options: an empty object replaces nothing",
+        "plugins/ptp: mtu is that of both ends, and the configuration's dns replaces IPAM's",
+      ),
+    ],
+  },
+  {
+    name: "static",
+    behaviours: [
+      shown(
+        "ADD and DEL",
+        "plugins/static: %s: the pod has the addresses, the result DNS and routes; all goes again",
+        "plugins/static: DEL and GC succeed with whatever is configured by now; STATUS does not",
+      ),
+      shown(
+        "DEL of what is not known",
+        "plugins/static: DEL and GC succeed with whatever is configured by now; STATUS does not",
+      ),
+      shown(
+        "addresses from CNI_ARGS, one and many, from args, from runtimeConfig, from all of them",
+        "plugins/static: %s: as the reference",
+        "static/config: with those of CNI_ARGS behind them",
+        "static/config: or those of args.cni, or rather those of runtimeConfig, instead of all others",
+      ),
+      shown(
+        "no ipam, with args and with runtimeConfig",
+        "plugins/static: %s: as the reference",
+        "static/config: %j, CNI_ARGS %j",
+      ),
+      shown(
+        "no prefix length, from four places",
+        "plugins/static: %s: as the reference",
+        "static/config: %j, CNI_ARGS %j",
       ),
     ],
   },
