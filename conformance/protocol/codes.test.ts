@@ -18,6 +18,7 @@ import {
 import { Attachment, spoil } from "./attachments.ts";
 import { CODES, provocations, WAYS, type Way } from "./codes.ts";
 import { type PluginName, start, withUnderlay } from "./fixtures.ts";
+import { awaitsInput } from "./sleep.ts";
 
 interface Scene {
   readonly plugin: PluginName;
@@ -42,7 +43,7 @@ async function signalled({ plugin, item, sandbox }: Scene, signal: NodeJS.Signal
   const options = { plugin, command: "ADD", containerId: "x", netns: item.pod.path, ifname: item.ifname };
   const running = start({ ...options, inside: sandbox.host }, callEnvironment(options, binDirectory));
   running.write("{");
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await awaitsInput(running.pid);
   running.kill(signal);
   return running.done;
 }

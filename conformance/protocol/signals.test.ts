@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { binDirectory, callEnvironment, type Netns, Sandbox } from "../../testbed/harness.ts";
 import { PLUGINS, start, traces, validCall } from "./fixtures.ts";
+import { awaitsInput } from "./sleep.ts";
 
 let sandbox: Sandbox;
 let pod: Netns;
@@ -19,14 +20,12 @@ afterAll(async () => {
   await sandbox.remove();
 });
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
 describe.each(PLUGINS)("%s waiting for stdin", (plugin) => {
   test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("%s: an error object of code 11 [CODE-11]", async (signal) => {
     const options = { ...validCall(plugin, "ADD", sandbox, pod), inside: sandbox.host };
     const running = start(options, callEnvironment(options, binDirectory));
     running.write('{"cniVersion":');
-    await pause(100);
+    await awaitsInput(running.pid);
     running.kill(signal);
     const result = await running.done;
     expect(result).toMatchObject({ exitCode: 1, signal: null });
@@ -38,7 +37,7 @@ describe.each(PLUGINS)("%s waiting for stdin", (plugin) => {
     async (signal) => {
       const options = { ...validCall(plugin, "ADD", sandbox, pod), inside: sandbox.host };
       const running = start(options, callEnvironment(options, binDirectory));
-      await pause(100);
+      await awaitsInput(running.pid);
       running.kill(signal);
       const result = await running.done;
       expect(result).toMatchObject({ exitCode: 1, signal: null });

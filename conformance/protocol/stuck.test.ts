@@ -15,6 +15,7 @@ import {
   withSandbox,
 } from "../../testbed/harness.ts";
 import { IPAM, PLUGINS, SUBNET, traces, validCall, validConfig, withUnderlay } from "./fixtures.ts";
+import { POLL, sleepsIn, WRITE } from "./sleep.ts";
 
 let sandbox: Sandbox;
 let pod: Netns;
@@ -91,22 +92,6 @@ function startBy(line: string, options: CallOptions, ...more: string[]): Stuck {
   return { child, ended };
 }
 
-/** Waits until a process sleeps in a system call of that number (/proc/PID/syscall). */
-async function sleepsIn(child: ChildProcess, ...calls: readonly number[]): Promise<void> {
-  const look = (): boolean => {
-    try {
-      return calls.includes(Number(readFileSync(`/proc/${child.pid}/syscall`, "utf8").split(" ")[0]));
-    } catch {
-      return false;
-    }
-  };
-  expect(await until(look, 20_000), `process ${child.pid} does not sleep there`).toBe(true);
-}
-
-/* The numbers of write and poll, or ppoll where there is no poll. */
-const WRITE = process.arch === "arm64" ? 64 : 1;
-const POLL = process.arch === "arm64" ? 73 : 7;
-
 describe("a reader that does not read", () => {
   const routes = Array.from({ length: 200 }, (_route, i) => ({ dst: `10.200.${i}.0/24`, gw: "10.123.0.1" }));
   const ipam = (more: JsonObject): JsonObject => ({
@@ -122,7 +107,7 @@ describe("a reader that does not read", () => {
       const pipe = new FullPipe(join(sandbox.directory, `full-${signal}`), 0);
       const options = { ...validCall("host-local", "ADD", sandbox, pod), containerId: signal };
       const stuck = startBy('exec "$0" >"$1"', options, pipe.path);
-      await sleepsIn(stuck.child, WRITE);
+      await sleepsIn(stuck.child.pid, WRITE);
       expect(await leases()).toHaveLength(1);
       stuck.child.kill(signal);
       expect(await stuck.ended).toMatchObject({ exitCode: 1, signal: null });
@@ -136,7 +121,7 @@ describe("a reader that does not read", () => {
     const valid = { ...validCall("host-local", "ADD", sandbox, pod), containerId: "half" };
     const config = { ...validConfig("host-local", "1.0.0", sandbox), ipam: ipam({ routes }) };
     const stuck = startBy('exec "$0" >"$1"', { ...valid, config }, pipe.path);
-    await sleepsIn(stuck.child, WRITE);
+    await sleepsIn(stuck.child.pid, WRITE);
     stuck.child.kill("SIGTERM");
     const result = await stuck.ended;
     expect(result).toMatchObject({ exitCode: 1, signal: null });
@@ -174,7 +159,7 @@ describe("a reader that does not read", () => {
           ? 'exec "$0" >"$1"'
           : 'exec python3 -c "import os,sys; os.set_blocking(1, False); os.execv(sys.argv[1], [sys.argv[1]])" "$0" >"$1"';
       const stuck = startBy(program, options, pipe.path);
-      await sleepsIn(stuck.child, how === "" ? WRITE : POLL);
+      await sleepsIn(stuck.child.pid, how === "" ? WRITE : POLL);
       pipe.contents();
       expect(await stuck.ended).toMatchObject({ exitCode: 0, stderr: "" });
       expect(JSON.parse(pipe.contents())).toMatchObject({ ips: [{ gateway: "10.123.0.1" }] });
@@ -206,7 +191,7 @@ describe("a kernel that does not answer", () => {
     const before = await traces(sandbox, pod);
     const config = { ...validConfig(plugin, "1.0.0", sandbox), ...WORK[plugin] };
     const stuck = startBy(unsent, { ...validCall(plugin, "ADD", sandbox, pod), config });
-    await sleepsIn(stuck.child, POLL);
+    await sleepsIn(stuck.child.pid, POLL);
     stuck.child.kill("SIGTERM");
     const result = await stuck.ended;
     expect(result, result.stderr).toMatchObject({ exitCode: 1, signal: null });
