@@ -20,8 +20,8 @@ const executables: Readonly<Record<Architecture, string>> = {
   arm64: resolve(process.env.PODWIRE_BIN_ARM64 ?? join(repository, "bin/arm64")),
 };
 /**
- * "1": machines that passed in the last run with these executables, which was cut short, are not started again; "kept":
- * none is started.
+ * "1": suites that passed in the last run with these executables are not run again, and a machine that has no others is not
+ * started; "kept": none is started.
  */
 const resume = process.env.PODWIRE_RESUME ?? "";
 const logs = join(repository, "build/kernels");
@@ -101,17 +101,20 @@ async function runOne(machine: Machine, userland: Userland, digest: string): Pro
   const { kernel, boot } = machine;
   const name = `${kernel.release}-${boot.name}`;
   const label = `${kernel.version} (${kernel.release}), ${boot.name}`;
-  const kept = resume !== "" ? await endedBefore(name, boot.suites, digest) : null;
-  if (resume === "kept" && kept === null) return;
-  console.log(`${label}: ${kept === null ? "started" : "kept from the last run"}, ${boot.suites.length} test files`);
-  const said = kept ?? (await runGuest(kernel, boot, userland, join(logs, `${name}.log`)));
-  await writeFile(join(logs, `${name}.jsonl`), [digest, ...said].map((line) => `${line}\n`).join(""));
-  machine.outcomes = outcomesOf(boot, boot.suites, said);
+  const kept = resume === "" ? [] : await passedBefore(name, digest);
+  const left = boot.suites.filter((suite) => !kept.some((item) => item.suite === suiteName(suite)));
+  if (resume === "kept" && left.length > 0) return;
+  console.log(left.length === 0 ? `${label}: kept from the last run` : `${label}: started, ${left.length} test files`);
+  const said =
+    left.length === 0 ? [] : await runGuest(kernel, { ...boot, suites: left }, userland, join(logs, `${name}.log`));
+  const lines = [...kept.map((item) => JSON.stringify(item)), ...(left.length === 0 ? ['{"exit":0}'] : said)];
+  await writeFile(join(logs, `${name}.jsonl`), [digest, ...lines].map((line) => `${line}\n`).join(""));
+  machine.outcomes = outcomesOf(boot, boot.suites, lines);
   const count = (state: string) => machine.outcomes.filter((outcome) => outcome.state === state).length;
-  const uptime = said.map(parse).find((item) => typeof item?.uptime === "number")?.uptime ?? boot.limitSeconds;
-  machine.seconds = Number(uptime);
+  const uptimes = lines.map(parse).map((item) => Number(item?.uptime ?? 0));
+  machine.seconds = uptimes.reduce((sum, uptime) => sum + uptime, 0);
   console.log(
-    `${label}: ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped in ${uptime} s; build/kernels/${name}.log`,
+    `${label}: ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped in ${machine.seconds} s; build/kernels/${name}.log`,
   );
 }
 
@@ -124,14 +127,17 @@ function column({ release, version }: Kernel, machines: readonly Machine[]): Col
   };
 }
 
-/** The lines of a machine of the last run, if all the suites went through in it with these executables; else null. */
-async function endedBefore(name: string, suites: readonly string[], digest: string): Promise<string[] | null> {
+/**
+ * What a machine of the last run said of suites that passed, if it came to its end with these executables, and how long it
+ * took.
+ */
+async function passedBefore(name: string, digest: string): Promise<Record<string, unknown>[]> {
   const text = await readFile(join(logs, `${name}.jsonl`), "utf8").catch(() => "");
   const [used, ...lines] = text.split("\n").filter((line) => line !== "");
-  if (used !== digest) return null;
-  const items = lines.map(parse);
-  const whole = suites.map(suiteName).every((suite) => items.some((item) => item?.suite === suite));
-  return whole && items.some((item) => item?.exit === 0) ? lines : null;
+  const items = lines.map(parse).filter((item) => item !== null);
+  if (used !== digest || !items.some((item) => typeof item.exit === "number")) return [];
+  const failed = items.filter((item) => item.state === "failed").map((item) => item.suite);
+  return items.filter((item) => item.exit === undefined && !failed.includes(item.suite));
 }
 
 /** What a machine's lines say; a machine that did not come to its end, or a suite without tests, is a failure too. */
