@@ -22,7 +22,7 @@ import type { Growth } from "./report.ts";
 const PODS = 25;
 /** How many mappings are there already when the growth is measured. */
 export const MANY = 1000;
-const BACKENDS = ["iptables", "nftables"];
+export const BACKENDS = ["iptables", "nftables"];
 
 function bridgeConfig(suite: Suite, extra: object): object {
   return {
@@ -41,11 +41,11 @@ function bridgeConfig(suite: Suite, extra: object): object {
  * The reference's nftables backend looks for what its iptables backend might have left, too. Where iptables is the one
  * that speaks nf_tables it takes the answer that there is no such chain for a failure, and says so, after all is done.
  */
-function complains(suite: Suite, verb: string): boolean {
+export function complains(suite: Suite, verb: string): boolean {
   return verb === "DEL" && suite.backend === "nftables";
 }
 
-function masquerade(suite: Suite): object {
+export function masquerade(suite: Suite): object {
   return { ipMasq: true, ...(suite.backend === "" ? {} : { ipMasqBackend: suite.backend }) };
 }
 
