@@ -144,7 +144,7 @@ const HEADLINES: readonly string[] = [
   "bridge + portmap + bandwidth DEL",
   "host-local ADD, 60,000 leases held",
   "most memory of a timed call (wait4, ru_maxrss)",
-  "bridge + host-local + loopback + portmap + bandwidth on disk",
+  "the plugins that both have, on disk",
 ];
 
 function headlines(rows: readonly Row[]): Row[] {

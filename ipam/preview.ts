@@ -25,7 +25,7 @@ export function previewLease(call: Call, ipam: string): Result {
     const range = itemAt(ranges, 0);
     if (range === null) continue;
     const { first, gateway, subnet } = range;
-    const address = sameAddress(first, gateway) ? step(first, 1) : first;
+    const address = gateway !== null && sameAddress(first, gateway) ? step(first, 1) : first;
     ips.push({ interface: null, address: { address, length: subnet.length }, gateway });
   }
   return { interfaces: [], ips, routes: settings.routes, dns: EMPTY_DNS };

@@ -56,6 +56,24 @@ describe("ADD", () => {
     });
   });
 
+  it("allocates from subnets of two addresses and of one", async () => {
+    const ranges = [[{ subnet: "10.9.0.4/31" }], [{ subnet: "fd00:9::4/127", gateway: "fd00:9::4" }]];
+    await withNetwork({ ranges }, async (network) => {
+      const result = expectSuccess(await network.call("ADD", "c1"));
+      expect(result.ips).toEqual([
+        { address: "10.9.0.4/31", gateway: "10.9.0.5" },
+        { address: "fd00:9::5/127", gateway: "fd00:9::4" },
+      ]);
+      expectError(await network.call("ADD", "c2"), { code: 103 });
+    });
+    await withNetwork({ subnet: "10.9.0.4/32" }, async (network) => {
+      expect(expectSuccess(await network.call("ADD", "c1")).ips).toEqual([{ address: "10.9.0.4/32" }]);
+      expectError(await network.call("ADD", "c2"), { code: 103 });
+      await network.del("c1");
+      expect(await network.addOne("c3")).toBe("10.9.0.4");
+    });
+  });
+
   it("never allocates the network or broadcast address, even if the range includes it", async () => {
     const ipam = { subnet: "10.9.0.0/29", rangeStart: "10.9.0.0", rangeEnd: "10.9.0.7" };
     await withNetwork(ipam, async (network) => {
@@ -168,18 +186,6 @@ describe("configuration errors name the field", () => {
     ["no subnet", { ranges: [[{}]] }, "invalid range set 0: subnet is missing", /ipam\.ranges\[0\]\[0\]\.subnet/],
     ["a text", { subnet: "x" }, /ipam\.subnet/, /^$/],
     ["a wrong type", { ranges: [[{ subnet: 1 }]] }, /ipam\.ranges\[0\]\[0\]\.subnet/, /^$/],
-    [
-      "/31",
-      { subnet: "10.9.0.0/31" },
-      "invalid range set 0: Network 10.9.0.0/31 too small to allocate from",
-      /ipam\.subnet/,
-    ],
-    [
-      "/127",
-      { subnet: "fd00::/127" },
-      "invalid range set 0: Network fd00::/127 too small to allocate from",
-      /ipam\.subnet/,
-    ],
     [
       "host bits",
       { ranges: [[{ subnet: "10.9.0.0/24" }], [{ subnet: "10.5.0.1/24" }]] },

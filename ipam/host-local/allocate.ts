@@ -201,7 +201,8 @@ function taken(text: string, setNumber: number, ranges: readonly Range[], holder
  * @throws CniError 103
  */
 function nextInOrder(store: Store, ranges: readonly Range[], setNumber: number, ring: Ring): Address {
-  const gateways = ranges.map((range) => range.gateway);
+  const gateways: Address[] = [];
+  for (const { gateway } of ranges) if (gateway !== null) gateways.push(gateway);
   const address = takeFree(ring, store.order, gateways);
   if (address !== null) return address;
   const now = sinceBootMs();

@@ -26,6 +26,19 @@ describe("ranges", () => {
     );
   });
 
+  it("are both addresses of a subnet of two, and the one of a single address", () => {
+    const range = (ipam: unknown) => {
+      const [found] = readHostLocal(config(ipam), "").sets[0]?.ranges ?? [];
+      const gateway = found?.gateway ?? null;
+      return `${formatSpans(found === undefined ? [] : [found])} ${gateway === null ? "none" : formatAddress(gateway)}`;
+    };
+    expect(range({ subnet: "10.0.0.4/31" })).toBe("10.0.0.4-10.0.0.5 10.0.0.5");
+    expect(range({ subnet: "10.0.0.4/31", gateway: "10.0.0.4" })).toBe("10.0.0.4-10.0.0.5 10.0.0.4");
+    expect(range({ subnet: "fd00::4/127" })).toBe("fd00::4-fd00::5 fd00::5");
+    expect(range({ subnet: "10.0.0.4/32" })).toBe("10.0.0.4-10.0.0.4 none");
+    expect(range({ subnet: "fd00::4/128", gateway: "fe80::1" })).toBe("fd00::4-fd00::4 fe80::1");
+  });
+
   it("are at most a thousand in all sets together", () => {
     const range = (i: number) => ({ subnet: `10.${i >> 8}.${i & 255}.0/24` });
     const ranges = (count: number) => Array.from({ length: count }, (_, i) => range(i));
@@ -47,7 +60,7 @@ describe("ranges", () => {
         const number = (text: string) => ipaddr.IPv4.parse(text).octets.reduce((sum, octet) => sum * 256 + octet, 0);
         expect(number(formatAddress(range.first))).toBe(number(network) + 1);
         expect(number(formatAddress(range.last))).toBe(number(broadcast) - 1);
-        expect(formatAddress(range.gateway)).toBe(formatAddress(range.first));
+        expect(formatAddress(range.gateway ?? range.last)).toBe(formatAddress(range.first));
       }),
     );
   });

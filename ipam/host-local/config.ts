@@ -175,16 +175,14 @@ function readRangeSet(written: readonly Fields[], number: number): Range[] {
   return ranges;
 }
 
-/** One range with its defaults: all of the subnet except the network address and, for IPv4, the broadcast address. */
+/**
+ * One range with its defaults: all of the subnet except the network address and, for IPv4, the broadcast address. A subnet of
+ * two has neither (RFC 3021, RFC 6164), and a single address no gateway beside it.
+ */
 function readRange(fields: Fields, number: number): Range {
   if (!fields.has("subnet")) throw invalidSet(number, "subnet is missing", fields.pathOf("subnet"));
   const subnet = prefixField(fields, "subnet");
   const family = subnet.address.family;
-  if (subnet.length > bits(family) - 2) {
-    const least = family === 4 ? "a /30" : "a /126";
-    const problem = `Network ${formatPrefix(subnet)} too small to allocate from`;
-    throw invalidSet(number, problem, `${fields.pathOf("subnet")}: ${least} is the smallest that can be used`);
-  }
   const network = networkOf(subnet);
   if (!sameAddress(network, subnet.address)) {
     const problem = `Network has host bits set. For a subnet mask of length ${subnet.length} the network address is ${formatAddress(network)}`;
@@ -202,9 +200,10 @@ function readRange(fields: Fields, number: number): Range {
   if (start !== null && (!contains(subnet, start) || (end !== null && compareAddresses(start, end) > 0))) {
     throw outside("rangeStart", "RangeStart", start);
   }
-  const lowest = step(network, 1);
+  const isSmall = subnet.length >= bits(family) - 1;
+  const lowest = isSmall ? network : step(network, 1);
   const broadcast = lastOf(subnet);
-  const highest = family === 4 ? step(broadcast, -1) : broadcast;
+  const highest = family === 4 && !isSmall ? step(broadcast, -1) : broadcast;
   const first = start === null || sameAddress(start, network) ? lowest : start;
   const last = end === null || compareAddresses(end, highest) > 0 ? highest : end;
   if (compareAddresses(first, last) > 0) {
@@ -215,7 +214,8 @@ function readRange(fields: Fields, number: number): Range {
       `${fields.path}: the network address and the broadcast address are never allocated`,
     );
   }
-  return { subnet, first, last, gateway: addressField(fields, "gateway") ?? lowest };
+  const second = subnet.length === bits(family) ? null : step(network, 1);
+  return { subnet, first, last, gateway: addressField(fields, "gateway") ?? second };
 }
 
 function meet(a: readonly Range[], b: readonly Range[]): boolean {

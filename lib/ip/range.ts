@@ -16,10 +16,10 @@ export interface Span {
   readonly last: Address;
 }
 
-/** The part of a network from which addresses are handed out, and the gateway that those who get one use. */
+/** The part of a network from which addresses are handed out, and the gateway that those who get one use; null for none. */
 export interface Range extends Span {
   readonly subnet: Prefix;
-  readonly gateway: Address;
+  readonly gateway: Address | null;
 }
 
 /** Which of the spans holds the address; -1 if none does. */
@@ -87,7 +87,7 @@ function walkOrder(spans: readonly Span[], a: Address, b: Address): number {
 /** The gateway of any of the ranges: none of them is handed out. */
 export function isGateway(ranges: readonly Range[], address: Address): boolean {
   for (const range of ranges) {
-    if (compareAddresses(range.gateway, address) === 0) return true;
+    if (range.gateway !== null && compareAddresses(range.gateway, address) === 0) return true;
   }
   return false;
 }
@@ -98,6 +98,7 @@ export function usableAddresses(ranges: readonly Range[]): number {
   let total = 0;
   for (const range of ranges) {
     total += rangeSize(range.first, range.last);
+    if (range.gateway === null) continue;
     const gateway = formatAddress(range.gateway);
     if (spanIndex(ranges, range.gateway) >= 0 && !gateways.includes(gateway)) gateways.push(gateway);
   }

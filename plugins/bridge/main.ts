@@ -185,6 +185,7 @@ function expectedGateways(call: Call, config: BridgeConfig): { all: Prefix[]; ce
   try {
     for (const { ranges } of readHostLocal(call.config, "").sets) {
       for (const { gateway, subnet } of ranges) {
+        if (gateway === null) continue;
         const prefix: Prefix = { address: gateway, length: subnet.length };
         all.push(prefix);
         if (ranges.length === 1) certain.push(prefix);
