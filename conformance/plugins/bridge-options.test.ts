@@ -47,6 +47,33 @@ describe("the attachment", () => {
       expect(seen.addresses).toContainEqual({ index: bridge?.index, address: "10.77.0.1", length: 24 });
     }));
 
+  test("groupFwdMask is set on a new bridge and on one that is there; CHECK compares it", () =>
+    withLab(async (lab) => {
+      const [pod, other] = [await lab.pod(), await lab.pod()];
+      const maskOf = async () => {
+        const { linkinfo } = await linkOf(lab.host, BRIDGE);
+        return Number(((linkinfo as JsonObject).info_data as JsonObject).group_fwd_mask);
+      };
+      await lab.add(pod, { groupFwdMask: 16384 });
+      expect(await maskOf()).toBe(16384);
+      /* Without the option it stays. */
+      await lab.add(other);
+      expect(await maskOf()).toBe(16384);
+      await lab.del(other);
+      const result = await lab.add(other, { groupFwdMask: 8 });
+      expect(await maskOf()).toBe(8);
+      expectSuccess(await lab.check(other, result, { groupFwdMask: 8 }));
+      await lab.host.ip("link", "set", BRIDGE, "type", "bridge", "group_fwd_mask", "0");
+      expectError(await lab.check(other, result, { groupFwdMask: 8 }), {
+        code: 101,
+        msg: /group_fwd_mask 0, expected 8/,
+      });
+      for (const groupFwdMask of [1, 2, 7, -1, 65_536, "8"]) {
+        const refused = await lab.run("ADD", await lab.pod(), { groupFwdMask });
+        expectError(refused, { code: 7, msg: /^invalid value for "groupFwdMask": / });
+      }
+    }));
+
   test("the default name of the bridge is cni0", () =>
     withLab(async (lab) => {
       const pod = await lab.pod();

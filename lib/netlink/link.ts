@@ -42,6 +42,7 @@ const IFLA_NUM_RX_QUEUES = 32;
 
 const IFLA_BR_VLAN_FILTERING = 7;
 const IFLA_BR_VLAN_PROTOCOL = 8;
+const IFLA_BR_GROUP_FWD_MASK = 9;
 const VETH_INFO_PEER = 1;
 
 const IFLA_BRPORT_STATE = 1;
@@ -91,14 +92,17 @@ export interface Link {
   readonly servesIpv4: boolean;
   /** Whether a bridge filters by VLAN; null if the link is not a bridge or the kernel cannot filter. */
   readonly vlanFiltering: boolean | null;
+  /** Which link-local groups a bridge forwards: bit N is 01:80:c2:00:00:0N. 0 for other links. */
+  readonly groupForwardMask: number;
 }
 
-/** The properties of a new bridge. `mtu` 0 leaves the kernel's default; `vlanFiltering` false leaves it off. */
+/** The properties of a new bridge. 0 and false leave the kernel's default. */
 export interface NewBridge {
   readonly name: string;
   readonly mac: Uint8Array;
   readonly mtu: number;
   readonly vlanFiltering: boolean;
+  readonly groupForwardMask: number;
 }
 
 /** The properties of a new veth pair. The peer goes into the namespace `peerNamespaceFd`, or stays if that is negative. */
@@ -124,11 +128,25 @@ export function writeNewBridge(socket: NetlinkSocket, bridge: NewBridge): void {
   if (bridge.mtu > 0) writer.attributeU32(IFLA_MTU, bridge.mtu);
   const info = writer.beginNested(IFLA_LINKINFO);
   writer.attributeText(IFLA_INFO_KIND, "bridge");
-  if (bridge.vlanFiltering) {
+  if (bridge.vlanFiltering || bridge.groupForwardMask > 0) {
     const data = writer.beginNested(IFLA_INFO_DATA);
-    writer.attributeU8(IFLA_BR_VLAN_FILTERING, 1);
+    if (bridge.vlanFiltering) writer.attributeU8(IFLA_BR_VLAN_FILTERING, 1);
+    if (bridge.groupForwardMask > 0) writer.attributeU16(IFLA_BR_GROUP_FWD_MASK, bridge.groupForwardMask);
     writer.endNested(data);
   }
+  writer.endNested(info);
+  writer.end();
+}
+
+/** Writes a request for `ip link set BRIDGE type bridge group_fwd_mask MASK`. */
+export function writeGroupForwardMask(socket: NetlinkSocket, index: number, mask: number): void {
+  const writer = socket.request(RTM_NEWLINK, 0);
+  writeLinkHeader(writer, AF_UNSPEC, index, 0, 0);
+  const info = writer.beginNested(IFLA_LINKINFO);
+  writer.attributeText(IFLA_INFO_KIND, "bridge");
+  const data = writer.beginNested(IFLA_INFO_DATA);
+  writer.attributeU16(IFLA_BR_GROUP_FWD_MASK, mask);
+  writer.endNested(data);
   writer.endNested(info);
   writer.end();
 }
@@ -244,7 +262,7 @@ export function decodeLink(body: Uint8Array): Link {
   let alias = "";
   let operstate = OPERSTATE_UNKNOWN;
   let servesIpv4 = true;
-  let info: LinkInfo = { kind: "", vlanFiltering: null, port: null };
+  let info: LinkInfo = { kind: "", bridge: NO_BRIDGE, port: null };
   const attributes = new AttributeReader(body, 16);
   while (attributes.next()) {
     const type = attributes.type;
@@ -274,40 +292,52 @@ export function decodeLink(body: Uint8Array): Link {
     alias,
     port: info.port,
     servesIpv4,
-    vlanFiltering: info.vlanFiltering,
+    vlanFiltering: info.bridge.vlanFiltering,
+    groupForwardMask: info.bridge.groupForwardMask,
   };
 }
 
+/** The options of a bridge. */
+interface BridgeInfo {
+  readonly vlanFiltering: boolean | null;
+  readonly groupForwardMask: number;
+}
+
+const NO_BRIDGE: BridgeInfo = { vlanFiltering: null, groupForwardMask: 0 };
+
 interface LinkInfo {
   readonly kind: string;
-  readonly vlanFiltering: boolean | null;
+  readonly bridge: BridgeInfo;
   readonly port: BridgePort | null;
 }
 
 function decodeLinkInfo(attributes: AttributeReader): LinkInfo {
   let kind = "";
   let slaveKind = "";
-  let vlanFiltering: boolean | null = null;
+  let bridge = NO_BRIDGE;
   let port: BridgePort | null = null;
   while (attributes.next()) {
     const type = attributes.type;
     if (type === IFLA_INFO_KIND) kind = attributes.text();
     else if (type === IFLA_INFO_SLAVE_KIND) slaveKind = attributes.text();
-    else if (type === IFLA_INFO_DATA && kind === "bridge") vlanFiltering = decodeVlanFiltering(attributes.nested());
+    else if (type === IFLA_INFO_DATA && kind === "bridge") bridge = decodeBridge(attributes.nested());
     else if (type === IFLA_INFO_SLAVE_DATA && slaveKind === "bridge") port = decodePort(attributes.nested());
   }
-  return { kind, vlanFiltering, port };
+  return { kind, bridge, port };
 }
 
 /** A kernel that cannot filter also says "off", but lacks the attribute for the VLAN protocol. */
-function decodeVlanFiltering(attributes: AttributeReader): boolean | null {
+function decodeBridge(attributes: AttributeReader): BridgeInfo {
   let on = false;
   let capable = false;
+  let groupForwardMask = 0;
   while (attributes.next()) {
-    if (attributes.type === IFLA_BR_VLAN_FILTERING) on = attributes.u8() !== 0;
-    else if (attributes.type === IFLA_BR_VLAN_PROTOCOL) capable = true;
+    const type = attributes.type;
+    if (type === IFLA_BR_VLAN_FILTERING) on = attributes.u8() !== 0;
+    else if (type === IFLA_BR_VLAN_PROTOCOL) capable = true;
+    else if (type === IFLA_BR_GROUP_FWD_MASK) groupForwardMask = attributes.u16();
   }
-  return capable ? on : null;
+  return { vlanFiltering: capable ? on : null, groupForwardMask };
 }
 
 function decodePort(attributes: AttributeReader): BridgePort {

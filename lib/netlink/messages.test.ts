@@ -52,12 +52,14 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
   [
     "ip link add pwt0 address 02:00:00:00:00:01 mtu 1400 type bridge vlan_filtering 1",
     LINK,
-    (socket) => writeNewBridge(socket, { name: "pwt0", mac: BRIDGE_MAC, mtu: 1400, vlanFiltering: true }),
+    (socket) =>
+      writeNewBridge(socket, { name: "pwt0", mac: BRIDGE_MAC, mtu: 1400, vlanFiltering: true, groupForwardMask: 0 }),
   ],
   [
     "ip link add pwt0 address 02:00:00:00:00:01 mtu 1400 type bridge",
     LINK,
-    (socket) => writeNewBridge(socket, { name: "pwt0", mac: BRIDGE_MAC, mtu: 1400, vlanFiltering: false }),
+    (socket) =>
+      writeNewBridge(socket, { name: "pwt0", mac: BRIDGE_MAC, mtu: 1400, vlanFiltering: false, groupForwardMask: 0 }),
   ],
   [
     "ip link add veth0 address 02:00:00:00:00:02 mtu 1400 numtxqueues 1 numrxqueues 1 master pwt0 type veth peer name eth0 address 02:00:00:00:00:03 mtu 1400 numtxqueues 1 numrxqueues 1 netns pod",
@@ -262,6 +264,7 @@ describe("decoders read what the kernel answers", () => {
       port: { state: 0, hairpin: true, isolated: true },
       servesIpv4: false,
       vlanFiltering: null,
+      groupForwardMask: 0,
     });
   });
 
@@ -278,6 +281,7 @@ describe("decoders read what the kernel answers", () => {
       alias: "",
       port: null,
       vlanFiltering: null,
+      groupForwardMask: 0,
     });
   });
 

@@ -19,7 +19,7 @@ const route = {
 
 /* Each follows "cannot", in messages that people read. */
 test.each<[KernelObject, string]>([
-  [{ kind: "bridge", name: "cni0", mtu: 0, vlanFiltering: false }, "make bridge cni0"],
+  [{ kind: "bridge", name: "cni0", mtu: 0, vlanFiltering: false, groupForwardMask: 0 }, "make bridge cni0"],
   [
     {
       kind: "veth",

@@ -28,6 +28,8 @@ export interface BridgeConfig extends MasqueradeOptions {
   /** Whether the bridge has to filter VLANs: an access VLAN or a trunk is configured. */
   readonly filtersVlans: boolean;
   readonly preserveDefaultVlan: boolean;
+  /** Which link-local groups the bridge forwards; 0 leaves them alone. */
+  readonly groupForwardMask: number;
   readonly duplicateAddressDetection: boolean;
   readonly disableContainerInterface: boolean;
   readonly portIsolation: boolean;
@@ -89,6 +91,7 @@ export function readBridgeConfig(call: Call): BridgeConfig {
     vlanTrunk: readTrunk(fields),
     filtersVlans: vlan !== 0 || fields.has("vlanTrunk"),
     preserveDefaultVlan: fields.boolean("preserveDefaultVlan", false),
+    groupForwardMask: readGroupForwardMask(fields),
     duplicateAddressDetection: fields.boolean("enabledad", false),
     disableContainerInterface,
     portIsolation: fields.boolean("portIsolation", false),
@@ -116,6 +119,18 @@ function bridgeName(fields: Fields): string {
     throw error;
   }
   return name;
+}
+
+/** BR_GROUPFWD_RESTRICTED in net/bridge/br_private.h: spanning tree, pause frames and link aggregation stay on their link. */
+const NEVER_FORWARDED = 0x7;
+
+function readGroupForwardMask(fields: Fields): number {
+  const mask = fields.integer("groupFwdMask", 0, 0xffff) ?? 0;
+  if ((mask & NEVER_FORWARDED) === 0) return mask;
+  throw fields.invalid(
+    "groupFwdMask",
+    `${mask} has one of the bits 0 to 2 (01:80:c2:00:00:00 to 02), which no bridge forwards`,
+  );
 }
 
 /** The port's tagged VLANs, from [{id}, {minID, maxID}, ...]. */

@@ -29,6 +29,7 @@ const PLAIN: BridgeConfig = {
   vlanTrunk: [],
   filtersVlans: false,
   preserveDefaultVlan: false,
+  groupForwardMask: 0,
   duplicateAddressDetection: false,
   disableContainerInterface: false,
   portIsolation: false,

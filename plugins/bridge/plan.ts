@@ -84,6 +84,7 @@ export function planBridge(input: PlanInput): KernelObject[] {
     name: config.bridge,
     mtu: config.mtu,
     vlanFiltering: config.filtersVlans,
+    groupForwardMask: config.groupForwardMask,
   });
   pushNoAutoconfiguration(plan, "host", config.bridge);
   pushNoDetection(plan, input, config.bridge);

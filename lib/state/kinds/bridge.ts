@@ -1,7 +1,14 @@
 /** The bridge itself. */
 import { CniError, CONFLICT, KERNEL_REFUSED } from "../../errors.ts";
 import { formatMac, parseMac } from "../../ip/mac.ts";
-import { getLinkByName, type Link, listLinks, writeLinkAddress, writeNewBridge } from "../../netlink/link.ts";
+import {
+  getLinkByName,
+  type Link,
+  listLinks,
+  writeGroupForwardMask,
+  writeLinkAddress,
+  writeNewBridge,
+} from "../../netlink/link.ts";
 import { unknownKind } from "../../netlink/link-kind.ts";
 import { NetlinkError } from "../../netlink/socket.ts";
 import { EEXIST, EOPNOTSUPP } from "../../sys/errno.ts";
@@ -17,6 +24,8 @@ export interface BridgeObject {
   /** For a new bridge; 0 is the kernel's default. */
   readonly mtu: number;
   readonly vlanFiltering: boolean;
+  /** Which link-local groups it forwards, of a bridge that is there already too; 0 leaves them alone. */
+  readonly groupForwardMask: number;
 }
 
 export class BridgeKind extends Kind {
@@ -32,14 +41,17 @@ export class BridgeKind extends Kind {
   }
 
   override commands(_netns: string): string[] {
-    const { name, mtu, vlanFiltering } = this.#object;
+    const { name, mtu, vlanFiltering, groupForwardMask } = this.#object;
     const size = mtu > 0 ? ` mtu ${mtu}` : "";
     const filter = vlanFiltering ? " vlan_filtering 1" : "";
-    return [`ip link add ${shellWord(name)} address ${formatMac(nodeMac(name))}${size} type bridge${filter}`];
+    const mask = groupForwardMask > 0 ? ` group_fwd_mask ${groupForwardMask}` : "";
+    return [`ip link add ${shellWord(name)} address ${formatMac(nodeMac(name))}${size} type bridge${filter}${mask}`];
   }
 
   override isThere(kernel: Kernel): boolean {
-    return getLinkByName(kernel.host, this.#object.name) !== null;
+    const { name, groupForwardMask } = this.#object;
+    const link = getLinkByName(kernel.host, name);
+    return link !== null && (groupForwardMask === 0 || link.groupForwardMask === groupForwardMask);
   }
 
   override make(kernel: Kernel): void {
@@ -57,7 +69,8 @@ function applyBridge(kernel: Kernel, object: BridgeObject): void {
   if (link === null) {
     /* An address of its own, so that it does not change with the ports that come and go. */
     const mac = nodeMac(object.name);
-    writeNewBridge(kernel.host, { name: object.name, mac, mtu: object.mtu, vlanFiltering: object.vlanFiltering });
+    const { name, mtu, vlanFiltering, groupForwardMask } = object;
+    writeNewBridge(kernel.host, { name, mac, mtu, vlanFiltering, groupForwardMask });
     try {
       kernel.host.run();
     } catch (error) {
@@ -71,6 +84,9 @@ function applyBridge(kernel: Kernel, object: BridgeObject): void {
   }
   requireUsable(link, object.vlanFiltering);
   kernel.note("host", link);
+  if (object.groupForwardMask === 0 || link.groupForwardMask === object.groupForwardMask) return;
+  writeGroupForwardMask(kernel.host, link.index, object.groupForwardMask);
+  kernel.host.run();
 }
 
 /**
@@ -110,6 +126,10 @@ function differenceInBridge(kernel: Kernel, object: BridgeObject): string | null
   if (link.kind !== "bridge") return `${object.name} is ${describeKind(link)}, not a bridge`;
   if (!link.up) return `bridge ${object.name} is down`;
   if (object.vlanFiltering && link.vlanFiltering !== true) return `bridge ${object.name} does not filter VLANs`;
+  const { groupForwardMask: mask } = object;
+  if (mask > 0 && link.groupForwardMask !== mask) {
+    return `bridge ${object.name} has group_fwd_mask ${link.groupForwardMask}, expected ${mask}`;
+  }
   return null;
 }
 
