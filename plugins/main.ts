@@ -8,7 +8,8 @@ import { bandwidth } from "./bandwidth/main.ts";
 import { bridge } from "./bridge/main.ts";
 import { loopback } from "./loopback/main.ts";
 import { portmap } from "./portmap/main.ts";
+import { tuning } from "./tuning/main.ts";
 import { vxlanOverlay } from "./vxlan-overlay/main.ts";
 
-const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, vxlanOverlay];
+const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, tuning, vxlanOverlay];
 sys.exit(isInstaller() ? runInstaller(plugins, project.version) : run(plugins, project.version));
