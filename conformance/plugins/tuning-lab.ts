@@ -84,10 +84,8 @@ export class TuningLab {
     options: Partial<CallOptions> = {},
   ): Promise<CallResult> {
     const { netns, containerId, ifname } = pod;
-    return this.sandbox.call({
-      ...{ plugin: "tuning", command, containerId, ifname, netns: netns.path, config: this.config(more) },
-      ...options,
-    });
+    const who = ["GC", "STATUS"].includes(command) ? {} : { containerId, ifname, netns: netns.path };
+    return this.sandbox.call({ plugin: "tuning", command, config: this.config(more), ...who, ...options });
   }
 
   /** ADD behind bridge. */

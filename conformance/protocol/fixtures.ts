@@ -20,6 +20,7 @@ export function validConfig(plugin: PluginName, version: string | null, sandbox:
   config.type = plugin;
   if (plugin === "bridge") config.bridge = "pwt0";
   if (plugin === "host-local") config.ipam = { type: "host-local", subnet: SUBNET, dataDir: sandbox.dataDir };
+  if (plugin === "tuning") config.dataDir = join(sandbox.directory, "tuning");
   if (plugin === "vxlan-overlay") {
     const ipam = { type: "host-local", ranges: [[{ subnet: SUBNET }]], dataDir: sandbox.dataDir };
     const delegate = { bridge: "pwt0", ipam };

@@ -160,6 +160,7 @@ export function makeInput(seed: number, index: number, places: Places): FuzzInpu
     "portmap",
     "portmap",
     "bandwidth",
+    "tuning",
     "vxlan-overlay",
   ]);
   const mutations: string[] = [];

@@ -118,6 +118,12 @@ describe("sysctls", () => {
     ]);
   });
 
+  test("IFNAME stays where there is no interface: STATUS", () => {
+    const call = callWith(',"sysctl":{"net.ipv4.conf.IFNAME.arp_filter":"1"}');
+    const [sysctl] = readTuningConfig({ ...call, request: { ...call.request, ifname: "" } }).sysctls;
+    expect(sysctl?.path).toEqual(["net", "ipv4", "conf", "IFNAME", "arp_filter"]);
+  });
+
   test("those of args.cni take the place of the configuration's, or come behind them, or stand alone", () => {
     const sysctl = { "net.core.somaxconn": "500", "net.ipv4.ip_forward": "1" };
     const more = args({ sysctl: { "net/ipv4/ip_forward": "0", "net.core.optmem_max": "9" } });
@@ -150,6 +156,11 @@ describe("sysctls", () => {
     ',"args":{"cni":{"sysctl":{"net.core.somaxconn":"1","net.core.somaxconn":"2"}}}',
   ])("a key that is there twice is refused: %s", (config) => {
     expect(failure(config).message).toMatch(/duplicated sysctl keys are not allowed/);
+  });
+
+  test("too many are refused", () => {
+    const sysctl = Object.fromEntries(Array.from({ length: 1001 }, (_, i) => [`net.core.a${i}`, "1"]));
+    expect(failure({ sysctl }).message).toBe('invalid value for "sysctl": 1001 settings, at most 1000 are taken');
   });
 
   test.each<[unknown, RegExp]>([

@@ -33,6 +33,8 @@ export interface TuningConfig {
 const DEFAULT_DATA_DIR = "/run/cni/tuning";
 /** More than the kernel prints of any setting that can be set. */
 const MAX_VALUE_LENGTH = 4096;
+/** As many as the kernel has for networks, about. */
+const MAX_SYSCTLS = 1000;
 const MAX_QUEUE = 0x7fffffff;
 const PLACEHOLDER = "IFNAME";
 
@@ -83,12 +85,12 @@ function isDirectoryPath(path: string): boolean {
 
 /** The configuration's settings, with the values of `args.cni` where it has them, and its further ones. */
 function readSysctls(own: Fields, args: Fields, ifname: string): TunedSysctl[] {
-  const sysctls = sysctlsIn(own, ifname);
-  for (const wanted of sysctlsIn(args, ifname)) {
-    const at = sysctls.findIndex((one) => isSamePath(one, wanted));
-    if (at < 0) sysctls.push(wanted);
-    else sysctls[at] = wanted;
+  const given = sysctlsIn(args, ifname);
+  const sysctls: TunedSysctl[] = [];
+  for (const one of sysctlsIn(own, ifname)) {
+    sysctls.push(given.find((other) => other.path.join("/") === one.path.join("/")) ?? one);
   }
+  for (const one of given) if (!sysctls.includes(one)) sysctls.push(one);
   return sysctls;
 }
 
@@ -96,29 +98,30 @@ function sysctlsIn(fields: Fields, ifname: string): TunedSysctl[] {
   const map = fields.object("sysctl");
   const sysctls: TunedSysctl[] = [];
   if (map === null) return sysctls;
+  if (map.json.keys.length > MAX_SYSCTLS) {
+    throw fields.invalid("sysctl", `${map.json.keys.length} settings, at most ${MAX_SYSCTLS} are taken`);
+  }
+  const known = new Set<string>();
   let at = 0;
   for (const key of map.json.keys) {
     const item = itemAt(map.json.items, at);
     at += 1;
     if (item === null) continue;
     const sysctl = { key, path: pathOf(key, ifname), value: settingValue(map, key, item) };
-    if (sysctls.some((one) => isSamePath(one, sysctl))) {
-      throw map.invalid(clip(key), "duplicated sysctl keys are not allowed");
-    }
+    const path = sysctl.path.join("/");
+    if (known.has(path)) throw map.invalid(clip(key), "duplicated sysctl keys are not allowed");
+    known.add(path);
     sysctls.push(sysctl);
   }
   return sysctls;
-}
-
-function isSamePath(one: TunedSysctl, other: TunedSysctl): boolean {
-  return one.path.join("/") === other.path.join("/");
 }
 
 /** Dots separate as slashes do; the interface's name is put in afterwards, since it may have dots. */
 function pathOf(key: string, ifname: string): string[] {
   const path = key.split(".").join("/");
   const at = path.indexOf(PLACEHOLDER);
-  const whole = at < 0 ? path : path.slice(0, at) + ifname + path.slice(at + PLACEHOLDER.length);
+  /* STATUS has no interface. */
+  const whole = at < 0 || ifname === "" ? path : path.slice(0, at) + ifname + path.slice(at + PLACEHOLDER.length);
   const parts = netSysctlParts(whole);
   if (parts !== null) return parts;
   throw new CniError(
