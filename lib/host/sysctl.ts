@@ -139,7 +139,7 @@ export function requireSysctl(parts: readonly string[], value: string): void {
   if (found !== HIDDEN && isSameSetting(found, value)) return;
   if (isTracing()) trace(`${path} is ${found === HIDDEN ? "not readable" : found}, set it to ${value}`);
   const fd = sys.open(path, sys.O_WRONLY);
-  if (fd < 0) throw cannotSet(path, value, -fd);
+  if (fd < 0) throw refusedSysctl(path, value, -fd);
   /* With a newline: an empty value would otherwise be no write at all. */
   const bytes = new TextEncoder().encode(`${value}\n`);
   let written = 0;
@@ -148,11 +148,16 @@ export function requireSysctl(parts: readonly string[], value: string): void {
   } finally {
     sys.close(fd);
   }
-  if (written < 0) throw cannotSet(path, value, -written);
+  if (written < 0) throw refusedSysctl(path, value, -written);
   /* A list of numbers that is too long is taken as far as there is room for it. */
   if (written < bytes.length && !isSameSetting(sysctlValue(parts) ?? "", value)) {
     throw new CniError(KERNEL_REFUSED, `cannot set ${path} to ${value}: the kernel took only the beginning of it`);
   }
+}
+
+/** A shortage of the system says nothing about the setting: another try may succeed. */
+function refusedSysctl(path: string, value: string, errno: number): Error {
+  return isShortage(errno) ? new SystemError(errno, `set ${path} to ${value}`) : cannotSet(path, value, errno);
 }
 
 /** The error for a setting that the kernel, or this namespace, lacks. */

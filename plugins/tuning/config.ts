@@ -109,7 +109,7 @@ function sysctlsIn(fields: Fields, ifname: string): TunedSysctl[] {
     if (item === null) continue;
     const sysctl = { key, path: pathOf(key, ifname), value: settingValue(map, key, item) };
     const path = sysctl.path.join("/");
-    if (known.has(path)) throw map.invalid(clip(key), "duplicated sysctl keys are not allowed");
+    if (known.has(path)) throw map.invalid(key, "duplicated sysctl keys are not allowed");
     known.add(path);
     sysctls.push(sysctl);
   }
@@ -135,9 +135,9 @@ function settingValue(map: Fields, key: string, item: Json): string {
   const { kind, text } = item;
   if (kind !== "string") {
     const shown = kind === "number" ? `the number ${clip(text)}` : kind;
-    throw map.invalid(clip(key), `expected a string, such as "1", found ${shown}`);
+    throw map.invalid(key, `expected a string, such as "1", found ${shown}`);
   }
-  if (text.length > MAX_VALUE_LENGTH) throw map.invalid(clip(key), `longer than ${MAX_VALUE_LENGTH} characters`);
-  if (text.includes("\n") || text.includes("\u0000")) throw map.invalid(clip(key), "a value is one line");
+  if (text.length > MAX_VALUE_LENGTH) throw map.invalid(key, `longer than ${MAX_VALUE_LENGTH} characters`);
+  if (text.includes("\n") || text.includes("\u0000")) throw map.invalid(key, "a value is one line");
   return text;
 }

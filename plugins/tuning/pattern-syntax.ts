@@ -2,7 +2,7 @@
  * Regular expressions for the list of allowed sysctls, in the syntax of Go's package regexp (RE2), as far as such lists use it: as
  * programs for `matches`. Pure.
  */
-import { itemAt, numberAt } from "../../lib/lists.ts";
+import { itemAt, numberAt, textAt } from "../../lib/lists.ts";
 import { isDigits } from "../../lib/text.ts";
 import { type CharacterSet, isIn, type Pattern, type Step } from "./pattern.ts";
 
@@ -211,8 +211,8 @@ class Compiler {
     const close = this.#text.indexOf("}", this.#at);
     if (close < 0) return null;
     const parts = this.#text.slice(this.#at + 1, close).split(",");
-    const low = parts[0] ?? "";
-    const high = parts.length > 1 ? (parts[1] ?? "") : low;
+    const low = textAt(parts, 0);
+    const high = parts.length > 1 ? textAt(parts, 1) : low;
     if (parts.length > 2 || !isDigits(low) || (high !== "" && !isDigits(high))) return null;
     const min = smallNumber(low);
     const max = high === "" ? NO_LIMIT : smallNumber(high);
