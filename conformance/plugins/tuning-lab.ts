@@ -160,3 +160,10 @@ export const UNREADABLE_LIST: readonly string[] = [
   'mount -t tmpfs none /etc; mkdir -p /etc/cni/tuning/allowlist.conf; exec "$@"',
   "sh",
 ];
+
+/** Starts a plugin with a /proc/sys that cannot be written. */
+export const READ_ONLY_PROC: readonly string[] = [
+  ...["/usr/bin/unshare", "--mount", "sh", "-ec"],
+  'mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys; exec "$@"',
+  "sh",
+];

@@ -3,6 +3,7 @@ import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { expectError, expectSuccess, type JsonObject, noted } from "../../testbed/harness.ts";
 import { referenceOf } from "../protocol/fixtures.ts";
+import { ALL_KINDS, isUntouched, plant } from "../trouble/planting.ts";
 import {
   attributesOf,
   insideOf,
@@ -191,6 +192,30 @@ describe("a record", () => {
         expectError(result, { code: 5, msg: /is open to others/ });
       }
       expect((await attributesOf(pod)).mtu).toBe(1500);
+    }));
+});
+
+describe.each(ALL_KINDS)("in the place of a record, or of one that is being written, %s", (kind) => {
+  const isDirectory = kind.startsWith("a directory");
+
+  test("keeps no DEL from its end, and nothing that it leads to is read or written", () =>
+    withLab(async (lab) => {
+      const target = `${lab.sandbox.directory}/target`;
+      const pod = await lab.tuned({ mtu: 1400 });
+      await rm(lab.recordPath(pod));
+      await plant(kind, lab.recordPath(pod), target);
+      expectSuccess(await lab.call("DEL", pod, {}));
+      expect((await attributesOf(pod)).mtu).toBe(1400);
+      expect(await lab.recordNames()).toHaveLength(isDirectory ? 1 : 0);
+      await rm(lab.recordPath(pod), { recursive: true, force: true });
+      await plant(kind, `${lab.records}/new`, target);
+      const added = await lab.add(pod, { mtu: 1300 });
+      if (isDirectory) expectError(added, { code: 5, msg: /already exists/ });
+      else expectSuccess(added);
+      expectSuccess(await lab.call("GC", pod, { "cni.dev/valid-attachments": [] }));
+      expect(await lab.recordNames()).toEqual(isDirectory ? ["new"] : []);
+      expect((await attributesOf(pod)).mtu).toBe(isDirectory ? 1400 : 1300);
+      expect(await isUntouched(target)).toBe(true);
     }));
 });
 

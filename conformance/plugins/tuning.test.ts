@@ -5,6 +5,7 @@ import {
   attributesOf,
   insideOf,
   MAC,
+  READ_ONLY_PROC,
   SYSCTL,
   SYSCTL_FILE,
   UNREADABLE_LIST,
@@ -228,6 +229,21 @@ describe("ADD that fails takes everything back", () => {
       expectError(await lab.add(pod, { ...more, mtu: 1400 }), { code: 100, msg });
       expect(await pod.netns.sysctl(SYSCTL_FILE)).toBe("1");
       expect(await lab.record(pod)).toEqual(kept);
+    }));
+
+  test("a sysctl that cannot be written, unless its value is right already", () =>
+    withLab(async (lab) => {
+      const pod = await lab.pod();
+      expectSuccess(await lab.add(pod, { sysctl: { [SYSCTL]: "0", "net.ipv4.tcp_rmem": "4096 131072 6291456" } }));
+      const tcp = (await pod.netns.sysctl("net/ipv4/tcp_rmem")).replaceAll("\t", " ");
+      const same = { sysctl: { [SYSCTL]: "0", "net.ipv4.tcp_rmem": tcp }, mtu: 1400 };
+      expectSuccess(await lab.add(pod, same, { through: READ_ONLY_PROC }));
+      const other = { sysctl: { [SYSCTL]: "2" }, mtu: 1300 };
+      const msg = `cannot set /proc/sys/${SYSCTL_FILE} to 2: read-only file system`;
+      expectError(await lab.add(pod, other, { through: READ_ONLY_PROC }), { code: 100, msg });
+      expect((await attributesOf(pod)).mtu).toBe(1400);
+      expectSuccess(await lab.call("DEL", pod, {}));
+      expect((await attributesOf(pod)).mtu).toBe(1500);
     }));
 
   test("too many numbers for a sysctl", () =>
