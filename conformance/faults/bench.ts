@@ -231,7 +231,6 @@ export class Bench {
     const { repeated } = laboratory;
     const fresh = repeated === "fresh" || (repeated === "both" && trial.index % 2 === 1);
     if (fresh) laboratory.move();
-    if (this.#verb === "GC" && laboratory.gcForgets) await laboratory.gc();
     note(`ADD again in ${fresh ? "a fresh" : "the same"} namespace`);
     const result = await laboratory.add();
     note("the state that ADD leaves");

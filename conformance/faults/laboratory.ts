@@ -27,11 +27,6 @@ export abstract class Laboratory {
   /** Whether GC alone removes all of an attachment, and not only together with the GC of a plugin before it. */
   abstract readonly gcStandsAlone: boolean;
 
-  /** Whether GC forgets what the link was before: only with another link can ADD be as it was. */
-  get gcForgets(): boolean {
-    return false;
-  }
-
   /** Comes directly before a call with a fault: makes the node be as it is for the subject. */
   abstract prepare(verb: Verb): Promise<void>;
   /** A call of the plugin under test, not yet made. @param result what ADD printed, if it came so far */

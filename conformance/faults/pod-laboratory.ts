@@ -102,10 +102,6 @@ export class PodLaboratory extends Laboratory {
     return !this.#subject.linksGoLast;
   }
 
-  override get gcForgets(): boolean {
-    return this.#subject.tunes === true;
-  }
-
   async remove(): Promise<void> {
     await this.#node.remove();
   }

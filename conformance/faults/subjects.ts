@@ -68,7 +68,7 @@ const TUNED: Omit<PodSubject, "cold"> = {
     ...{ mac: "02:00:00:00:0a:0b", mtu: 1400, txQLen: 77, promisc: true, allmulti: true },
   }),
   repeated: "same",
-  linksGoLast: true,
+  linksGoLast: false,
   tunes: true,
 };
 

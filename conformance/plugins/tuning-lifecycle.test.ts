@@ -214,13 +214,13 @@ describe.each(ALL_KINDS)("in the place of a record, or of one that is being writ
       else expectSuccess(added);
       expectSuccess(await lab.call("GC", pod, { "cni.dev/valid-attachments": [] }));
       expect(await lab.recordNames()).toEqual(isDirectory ? ["new"] : []);
-      expect((await attributesOf(pod)).mtu).toBe(isDirectory ? 1400 : 1300);
+      expect((await attributesOf(pod)).mtu).toBe(1400);
       expect(await isUntouched(target)).toBe(true);
     }));
 });
 
 describe("GC", () => {
-  test("forgets the network's attachments that are not valid, and no others", () =>
+  test("gives back what the network's attachments found that are not valid, and no others'", () =>
     withLab(async (lab) => {
       const [stays, goes, foreign] = [
         await lab.tuned(ALL),
@@ -234,6 +234,8 @@ describe("GC", () => {
       expect(await lab.recordNames()).toHaveLength(4);
       expectSuccess(await lab.call("GC", stays, valid));
       expect(await lab.recordNames()).toEqual([...names, "reference_eth0.json"].sort());
+      expect(await attributesOf(goes)).toEqual(goes.before);
+      for (const other of [stays, foreign]) expect(await attributesOf(other)).toEqual(ALL);
     }));
 });
 

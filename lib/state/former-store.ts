@@ -98,10 +98,16 @@ export class FormerStore {
     writeTextAt(this.#directory, TEMPORARY, nameOf(attachment), text, `the record ${path}`, true);
   }
 
-  /** Removes an attachment's record if it is there, and what a call left that was killed. @throws SystemError; CniError 11 */
+  /** Removes an attachment's record if it is there. @throws SystemError */
   drop(attachment: Attachment): void {
     this.#remove(nameOf(attachment));
-    this.#tidy();
+  }
+
+  /** Removes what a call left that was killed. @throws SystemError; CniError 11 */
+  tidy(): void {
+    if (!existsAt(this.#directory, TEMPORARY)) return;
+    this.#lock();
+    this.#remove(TEMPORARY);
   }
 
   /** The attachments of a network that have records but are not to be kept. */
@@ -117,22 +123,10 @@ export class FormerStore {
     return found;
   }
 
-  /** GC: removes these records. @throws SystemError; CniError 11 */
-  sweep(attachments: readonly Attachment[]): void {
-    for (const attachment of attachments) this.#remove(nameOf(attachment));
-    this.#tidy();
-  }
-
   #remove(name: string): void {
     const done = sys.unlinkat(this.#directory, name, 0);
     /* A directory in the place of a record is not ours. */
     if (done < 0 && done !== -ENOENT && done !== -EISDIR) throw new SystemError(-done, `remove ${this.#path}/${name}`);
-  }
-
-  #tidy(): void {
-    if (!existsAt(this.#directory, TEMPORARY)) return;
-    this.#lock();
-    this.#remove(TEMPORARY);
   }
 
   /** The lock is for the temporary file alone: two calls write under its name. */

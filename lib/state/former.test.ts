@@ -5,7 +5,7 @@ import { type FormerRecord, formatFormer, NO_SETTINGS, parseFormer, withFormer }
 
 const ORIGIN = {
   attachment: { network: "n1", containerId: "a1", ifname: "eth0" },
-  ...{ link: 4, device: 5, inode: 4026532000, boot: "b" },
+  ...{ link: 4, netns: "/run/netns/x", device: 5, inode: 4026532000, boot: "b" },
 };
 
 const optional = <T>(one: fc.Arbitrary<T>) => fc.option(one, { nil: null });
@@ -42,7 +42,8 @@ describe("a record", () => {
     const { podwire, ...theirs } = JSON.parse(formatFormer(whole));
     expect(theirs).toEqual({ mac: "02:00:00:00:00:01", promisc: false, mtu: 1500, allmulti: true, txQLen: 0 });
     expect(podwire).toEqual({
-      ...{ network: "n1", containerID: "a1", ifname: "eth0", link: 4, device: 5, inode: 4026532000, boot: "b" },
+      ...{ network: "n1", containerID: "a1", ifname: "eth0", link: 4, netns: "/run/netns/x" },
+      ...{ device: 5, inode: 4026532000, boot: "b" },
       sysctls: [{ path: "net/core/somaxconn", value: "128" }],
     });
     const text = JSON.stringify(theirs, null, 1);

@@ -44,6 +44,8 @@ export interface FormerOrigin {
   readonly attachment: Attachment;
   /** The link's index; 0 if there was no link. */
   readonly link: number;
+  /** Where the network namespace was, for GC. */
+  readonly netns: string;
   /** Device and inode of the network namespace, which the kernel gives to another one after a boot. */
   readonly device: number;
   readonly inode: number;
@@ -63,7 +65,7 @@ const MAX_QUEUE = 0xffffffff;
 
 /** The origin of a record for a link that an attachment has now. @param link its index, 0 for none */
 export function originOf(attachment: Attachment, namespace: Namespace, link: number): FormerOrigin {
-  return { attachment, link, device: namespace.device, inode: namespace.inode, boot: bootId() };
+  return { attachment, link, netns: namespace.path, device: namespace.device, inode: namespace.inode, boot: bootId() };
 }
 
 /** Whether a record is of the namespace that is there now. Of the reference's records nobody knows. */
@@ -128,6 +130,7 @@ function originJson(origin: FormerOrigin, sysctls: readonly FormerSysctl[]): Jso
     .with("containerID", jsonString(origin.attachment.containerId))
     .with("ifname", jsonString(origin.attachment.ifname))
     .with("link", jsonNumber(origin.link))
+    .with("netns", jsonString(origin.netns))
     .with("device", jsonNumber(origin.device))
     .with("inode", jsonNumber(origin.inode))
     .with("boot", jsonString(origin.boot))
@@ -175,6 +178,7 @@ function readOrigin(own: Fields): FormerOrigin {
   return {
     attachment,
     link: own.integer("link", 0, MAX_MTU) ?? 0,
+    netns: own.string("netns", ""),
     device: own.integer("device", 0, Number.MAX_SAFE_INTEGER) ?? 0,
     inode: own.integer("inode", 0, Number.MAX_SAFE_INTEGER) ?? 0,
     boot: own.string("boot", ""),

@@ -42,8 +42,10 @@ function add(call: Call): Result {
   checkIpv6Mtu(config.link.mtu, previous.ips);
   const kernel = Kernel.forContainer(call.request.netns);
   try {
+    /* First, since it may fail: what comes after `apply` would have to undo that. */
+    const interfaces = interfacesOf(call, previous, config);
     apply(kernel, planned(kernel, call, config));
-    return { ...previous, interfaces: interfacesOf(call, previous, config) };
+    return { ...previous, interfaces };
   } finally {
     kernel.close();
   }

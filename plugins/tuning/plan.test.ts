@@ -7,7 +7,7 @@ import { planChanges, planTuning, tunedInterfaces } from "./plan.ts";
 
 const ORIGIN = {
   attachment: { network: "n1", containerId: "a1", ifname: "eth0" },
-  ...{ link: 4, device: 5, inode: 6, boot: "b" },
+  ...{ link: 4, netns: "/run/netns/x", device: 5, inode: 6, boot: "b" },
 };
 const LINK = {
   ...{ index: 4, mac: "02:00:00:00:00:01", mtu: 1500, promiscuous: false, allMulticast: false, transmitQueue: 1000 },

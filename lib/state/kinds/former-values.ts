@@ -56,6 +56,7 @@ export class FormerValuesKind extends Kind {
     try {
       if (earlier === null) store.drop(attachment);
       else store.put(attachment, earlier);
+      store.tidy();
     } finally {
       store.close();
     }

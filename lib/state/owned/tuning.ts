@@ -6,7 +6,7 @@ import { commandIn, sysctlCommand } from "../commands.ts";
 import { type FormerRecord, isOfNamespace } from "../former.ts";
 import { FormerStore } from "../former-store.ts";
 import { hostEndOf } from "../host-end.ts";
-import type { Kernel } from "../kernel.ts";
+import { Kernel } from "../kernel.ts";
 import { linkCommands, restoreLink } from "../kinds/link-attributes.ts";
 import { restoreSysctl } from "../kinds/required-sysctl.ts";
 import { type Attachment, attachmentNames } from "../names.ts";
@@ -33,17 +33,22 @@ export class OwnedTuning extends Owned {
       const record = store.get(removal.attachment);
       if (record !== null) restore(kernel, removal, record);
       store.drop(removal.attachment);
+      store.tidy();
     } finally {
       store.close();
     }
   }
 
-  /** Only records: what was tuned went with the namespaces. */
+  /** Namespaces that are there still are those of containers that run on without the network. */
   override sweep(_kernel: Kernel, network: string, keep: readonly Attachment[]): void {
     const store = FormerStore.open(this.#directory, false);
     if (store === null) return;
     try {
-      store.sweep(store.stale(network, keep));
+      for (const attachment of store.stale(network, keep)) {
+        forRecord(store, attachment, (kernel, removal, record) => restore(kernel, removal, record));
+        store.drop(attachment);
+      }
+      store.tidy();
     } finally {
       store.close();
     }
@@ -56,7 +61,7 @@ export class OwnedTuning extends Owned {
     try {
       const record = store.get(attachment);
       const lines = record === null ? [] : restoringCommands(kernel, removal, record);
-      if (store.has(attachment)) lines.push(`rm -f ${shellWord(store.pathOf(attachment))}`);
+      if (store.has(attachment)) lines.push(removingCommand(store, attachment));
       return lines;
     } finally {
       store.close();
@@ -64,13 +69,41 @@ export class OwnedTuning extends Owned {
   }
 
   override staleCommands(_kernel: Kernel, network: string, keep: readonly Attachment[]): string[] {
+    const lines: string[] = [];
     const store = FormerStore.open(this.#directory, false);
-    if (store === null) return [];
+    if (store === null) return lines;
     try {
-      return store.stale(network, keep).map((attachment) => `rm -f ${shellWord(store.pathOf(attachment))}`);
+      for (const attachment of store.stale(network, keep)) {
+        forRecord(store, attachment, (kernel, removal, record) => {
+          lines.push(...restoringCommands(kernel, removal, record));
+        });
+        lines.push(removingCommand(store, attachment));
+      }
+      return lines;
     } finally {
       store.close();
     }
+  }
+}
+
+function removingCommand(store: FormerStore, attachment: Attachment): string {
+  return `rm -f ${shellWord(store.pathOf(attachment))}`;
+}
+
+/** GC: does something in the namespace that a record is of. */
+function forRecord(
+  store: FormerStore,
+  attachment: Attachment,
+  action: (kernel: Kernel, removal: Removal, record: FormerRecord) => void,
+): void {
+  const record = store.get(attachment);
+  const origin = record === null ? null : record.origin;
+  if (record === null || origin === null) return;
+  const kernel = Kernel.forContainerIfAny(origin.netns);
+  try {
+    action(kernel, { attachment, previous: () => null }, record);
+  } finally {
+    kernel.close();
   }
 }
 
