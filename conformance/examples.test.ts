@@ -38,6 +38,7 @@ async function listOf(name: string): Promise<NetworkList> {
 function elsewhere(list: NetworkList, directory: string, peersFile: string): NetworkList {
   const dataDir = join(directory, "leases");
   const plugins = list.plugins.map((plugin) => {
+    if (plugin.type === "tuning") return { ...plugin, dataDir: join(directory, "tuning") };
     if (plugin.ipam !== undefined) return { ...plugin, ipam: { ...(plugin.ipam as JsonObject), dataDir } };
     if (plugin.type !== "vxlan-overlay") return plugin;
     const ranges = (plugin.podCIDRs as string[]).map((subnet) => [{ subnet }]);
@@ -68,7 +69,7 @@ async function walk(cluster: Cluster, list: NetworkList, command: string, pod: N
 
 const READMES = [
   "README.md",
-  ...["bridge", "portmap", "bandwidth", "vxlan-overlay"].map((name) => `plugins/${name}/README.md`),
+  ...["bridge", "portmap", "bandwidth", "tuning", "vxlan-overlay"].map((name) => `plugins/${name}/README.md`),
 ];
 const shown: readonly (readonly [string, NetworkList])[] = [
   ...(await Promise.all(lists.map(async (name) => [name, await listOf(name)] as const))),

@@ -10,7 +10,8 @@ import { bridge } from "./bridge/main.ts";
 import { loopback } from "./loopback/main.ts";
 import { portmap } from "./portmap/main.ts";
 import { ptp } from "./ptp/main.ts";
+import { tuning } from "./tuning/main.ts";
 import { vxlanOverlay } from "./vxlan-overlay/main.ts";
 
-const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, ptp, staticIpam, vxlanOverlay];
+const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, ptp, staticIpam, tuning, vxlanOverlay];
 sys.exit(isInstaller() ? runInstaller(plugins, project.version) : run(plugins, project.version));

@@ -3,6 +3,7 @@
  * cold node: nobody is on it, and what the first pod makes for all is missing each time.
  */
 import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { type CallOptions, expectSuccess, type JsonObject, type Netns } from "../../testbed/harness.ts";
 import { type Main, Node, type Pod, recordsOf } from "../plugins/portmap-lab.ts";
 import { Laboratory, nameAddresses, type Repeated, type Verb, withNames } from "./laboratory.ts";
@@ -20,6 +21,8 @@ export interface PodSubject {
   readonly repeated: Repeated;
   /** Whether GC leaves to bridge's GC what goes with the links. */
   readonly linksGoLast: boolean;
+  /** Whether it changes the pod's own interface, and keeps what that was before. */
+  readonly tunes?: boolean;
   readonly cold: boolean;
 }
 
@@ -79,6 +82,11 @@ export class PodLaboratory extends Laboratory {
     await this.del(null);
   }
 
+  /** Where it is kept what was before. */
+  get #tuned(): string {
+    return join(this.#node.sandbox.directory, "tuned");
+  }
+
   get directory(): string {
     return this.#node.sandbox.directory;
   }
@@ -120,7 +128,8 @@ export class PodLaboratory extends Laboratory {
   #base(pod: "neighbour" | "pod"): JsonObject {
     const { chained, plugin } = this.#subject;
     if (chained === null) return this.#node.bridgeConfig();
-    return { cniVersion: "1.1.0", name: this.#node.network, type: plugin, ...chained(pod) };
+    const places = this.#subject.tunes === true ? { dataDir: this.#tuned } : {};
+    return { cniVersion: "1.1.0", name: this.#node.network, type: plugin, ...chained(pod), ...places };
   }
 
   /** The configuration of a call; `result` is what ADD printed, if it came so far. */
@@ -168,12 +177,14 @@ export class PodLaboratory extends Laboratory {
     nameAddresses(names, this.#place.bridged, "POD");
     nameAddresses(names, this.#spare.bridged, "SPARE");
     const { host, sandbox } = this.#node;
+    const tuned = this.#subject.tunes === true;
     const lines = await snapshot({
       node: host,
-      /* What stands behind bridge does nothing inside. */
-      pods: isFirst ? { pod: this.#place.netns, spare: this.#spare.netns } : {},
-      files: { "records/": this.#records, "leases/": sandbox.dataDir },
+      /* What stands behind bridge mostly does nothing inside. */
+      pods: isFirst || tuned ? { pod: this.#place.netns, spare: this.#spare.netns } : {},
+      files: { "records/": this.#records, "leases/": sandbox.dataDir, "tuned/": this.#tuned },
       overlay: false,
+      tuned,
     });
     return numbered(withNames(lines, names));
   }

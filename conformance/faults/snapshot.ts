@@ -29,6 +29,13 @@ const NODE = `
     if [ -e $name ]; then read -r value < $name; echo $name:$value; fi
   done; echo ${SEPARATOR}`;
 
+/** What a pod has of what is tuned. */
+const TUNED = `
+  cd /proc/sys/net
+  for name in ipv4/conf/eth0/arp_announce ipv6/conf/eth0/ndisc_notify; do
+    if [ -e $name ]; then read -r value < $name; echo $name:$value; fi
+  done`;
+
 /** What an overlay has more than others. */
 const OVERLAY = `bridge -j fdb show; echo ${SEPARATOR}`;
 
@@ -40,12 +47,17 @@ export interface Scene {
   /** Files and directories, by what the lines are to call them. */
   readonly files: Readonly<Record<string, string>>;
   readonly overlay: boolean;
+  /** Whether what is tuned in the pods counts. */
+  readonly tuned?: boolean;
 }
 
 /** Takes one. A shell starts all the programs: they are most of what a fault costs. */
-export async function snapshot({ node, pods, files, overlay }: Scene): Promise<string[]> {
+export async function snapshot({ node, pods, files, overlay, tuned = false }: Scene): Promise<string[]> {
   const names = Object.keys(pods);
-  const inside = Object.values(pods).map(({ path }) => `echo "${NEXT_NAMESPACE}"; nsenter --net=${path} ${NETWORK}`);
+  const inside = Object.values(pods).map(({ path }) => {
+    const looking = `echo "${NEXT_NAMESPACE}"; nsenter --net=${path} ${NETWORK}`;
+    return tuned ? `${looking}; echo ${SEPARATOR}; nsenter --net=${path} sh -c '${TUNED}'` : looking;
+  });
   const script = [NODE, overlay ? OVERLAY : "", ...inside].join("\n");
   const env = { LOOK: join(import.meta.dirname, "look.batch"), FILES: Object.values(files).join(" ") };
   const args = [`--net=${node.path}`, "--", "sh", "-c", script];
@@ -68,7 +80,9 @@ export async function snapshot({ node, pods, files, overlay }: Scene): Promise<s
     ...(overlay ? overlayLines(jsonLines(network)[2] ?? [], list(entries)) : []),
   ];
   others.forEach((text, i) => {
-    lines.push(...networkLines(names[i] ?? "", text));
+    const [links = "", values = ""] = text.split(SEPARATOR);
+    lines.push(...networkLines(names[i] ?? "", links));
+    if (tuned) lines.push(...tunedLines(names[i] ?? "", links, values));
   });
   return lines.filter((line) => line !== "").sort();
 }
@@ -109,6 +123,16 @@ function networkLines(where: string, text: string): string[] {
     /* The kernel makes its own as it finds addresses to be nobody else's. */
     const isKernels = route.type !== "unicast" || /^(fe80|ff00)/.test(String(route.dst));
     if (!isKernels) lines.push(`${where}: route ${route.dst} via ${route.gateway ?? "-"} dev ${route.dev}`);
+  }
+  return lines;
+}
+
+function tunedLines(where: string, text: string, values: string): string[] {
+  const [links = []] = jsonLines(text);
+  const lines = values.split("\n").map((line) => (line.trim() === "" ? "" : `${where}: setting ${line.trim()}`));
+  for (const link of links.filter(({ ifname }) => ifname === "eth0")) {
+    const flags = (link.flags as string[]).filter((flag) => ["PROMISC", "ALLMULTI"].includes(flag));
+    lines.push(`${where}: eth0 has ${link.address}, a queue of ${link.txqlen ?? 0}, ${flags.join(" ")}`);
   }
   return lines;
 }

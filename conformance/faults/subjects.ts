@@ -75,6 +75,19 @@ const LIMITS: Omit<PodSubject, "cold"> = {
   linksGoLast: true,
 };
 
+const TUNED: Omit<PodSubject, "cold"> = {
+  plugin: "tuning",
+  main: "bridge",
+  bridge: {},
+  chained: () => ({
+    sysctl: { "net.ipv4.conf.IFNAME.arp_announce": "2", "net.ipv6.conf.IFNAME.ndisc_notify": "0" },
+    ...{ mac: "02:00:00:00:0a:0b", mtu: 1400, txQLen: 77, promisc: true, allmulti: true },
+  }),
+  repeated: "same",
+  linksGoLast: false,
+  tunes: true,
+};
+
 function withBoth(
   name: string,
   subject: (backend: Backend) => Omit<PodSubject, "cold">,
@@ -89,6 +102,7 @@ export const PORTMAP = withBoth("portmap", portmap);
 export const PTP = withBoth("ptp", ptp);
 export const COLD_PTP = withBoth("ptp", ptp, true);
 export const BANDWIDTH = pod("bandwidth", LIMITS);
+export const TUNING = pod("tuning", TUNED);
 export const COLD_BRIDGE = withBoth("bridge", bridge, true);
 export const COLD_PORTMAP = withBoth("portmap", portmap, true);
 

@@ -10,11 +10,13 @@ import {
 import { type PluginName, SUBNET, validConfig } from "./fixtures.ts";
 
 /** The plugins that a chain cannot begin with: bridge attaches their pods first. */
-export const CHAINED: readonly PluginName[] = ["bandwidth", "portmap"];
+export const CHAINED: readonly PluginName[] = ["bandwidth", "portmap", "tuning"];
 /** The plugins that make the interface CNI_IFNAME. */
 export const MAKERS: readonly PluginName[] = ["bridge", "ptp", "vxlan-overlay"];
 
 const PORTS = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
+/** Nothing that a result tells. */
+const TUNED = { sysctl: { "net.ipv4.conf.IFNAME.arp_announce": "2" }, txQLen: 500, allmulti: true };
 const LIMITS = { ingressRate: 8_000_000, ingressBurst: 800_000, egressRate: 8_000_000, egressBurst: 800_000 };
 
 /** A pod that a plugin attaches, changes or gives an address to, and the calls for it. */
@@ -43,6 +45,7 @@ export class Attachment {
     if (this.plugin === "bridge") return this.#bridge;
     if (this.plugin === "portmap") return { ...config, runtimeConfig: { portMappings: PORTS } };
     if (this.plugin === "bandwidth") return { ...config, runtimeConfig: { bandwidth: LIMITS } };
+    if (this.plugin === "tuning") return { ...config, ...TUNED };
     return config;
   }
 

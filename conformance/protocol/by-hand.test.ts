@@ -166,7 +166,7 @@ describe("under another name", () => {
       expectError(await call({ plugin: file, path: null, ...(command === undefined ? {} : { command }) }), {
         code: 4,
         msg,
-        details: /bandwidth, bridge, host-local, loopback, portmap, ptp, static, vxlan-overlay$/,
+        details: /bandwidth, bridge, host-local, loopback, portmap, ptp, static, tuning, vxlan-overlay$/,
       });
     }
   });

@@ -1,6 +1,6 @@
 /** Every error code that can occur, provoked: the table is in `codes.ts`. */
 import { spawnSync } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
@@ -15,6 +15,7 @@ import {
   type Sandbox,
   withSandbox,
 } from "../../testbed/harness.ts";
+import { withAllowList } from "../plugins/tuning-lab.ts";
 import { Attachment, spoil } from "./attachments.ts";
 import { CODES, provocations, WAYS, type Way } from "./codes.ts";
 import { type PluginName, start, withUnderlay } from "./fixtures.ts";
@@ -89,6 +90,11 @@ async function takePlace({ plugin, sandbox, pod, item }: Scene): Promise<JsonObj
     await sandbox.host.ip("link", "set", "theirs", "up");
     return { port: 4789, vni: 1 };
   }
+  if (plugin === "tuning") {
+    const podwire = { network: "pwt-net", containerID: "a", ifname: `b_${item.ifname}`, sysctls: [] };
+    await mkdir(join(sandbox.directory, "tuning"), { mode: 0o700 });
+    await writeFile(join(sandbox.directory, "tuning", `a_${podwire.ifname}.json`), JSON.stringify({ podwire }));
+  }
   if (plugin !== "host-local") return {};
   expectSuccess(await item.call("ADD", { runtimeConfig: { ips: ["10.123.0.77"] } }, { containerId: "the-other" }));
   return { runtimeConfig: { ips: ["10.123.0.77"] } };
@@ -122,6 +128,7 @@ const PROVOKE: Readonly<Record<Way, (scene: Scene) => Promise<Answer>>> = {
     await sandbox.host.ip("address", "del", "192.0.2.1/24", "dev", "lo");
     return item.call("STATUS");
   },
+  badList: ({ item }) => item.call("STATUS", {}, { through: withAllowList("(?i)net") }),
   forbidden: ({ item }) => item.call("ADD", {}, { through: POWERLESS }),
   spoilt: async ({ item, sandbox }) => {
     const prevResult = expectSuccess(await item.call("ADD"));
@@ -132,7 +139,9 @@ const PROVOKE: Readonly<Record<Way, (scene: Scene) => Promise<Answer>>> = {
     const prevResult = expectSuccess(await item.call("ADD"));
     return item.call("CHECK", { prevResult, ipam: { type: "static", addresses: [{ address: "10.123.0.3/24" }] } });
   },
-  taken: async (scene) => scene.item.call("ADD", await takePlace(scene)),
+  /* A record's name is container and interface: "a_b" with "eth0" has that of "a" with "b_eth0". */
+  taken: async (scene) =>
+    scene.item.call("ADD", await takePlace(scene), scene.plugin === "tuning" ? { containerId: "a_b" } : {}),
   full: async (scene) => scene.item.call("ADD", await exhaust(scene)),
   missing: ({ plugin, item }) => {
     const ipam = { type: "no-such-plugin" };

@@ -78,6 +78,7 @@ export function configuration(
   }
   if (plugin === "portmap") Object.assign(config, published(random));
   if (plugin === "bandwidth") Object.assign(config, limits(random));
+  if (plugin === "tuning") Object.assign(config, tuned(random, places));
   if (plugin === "vxlan-overlay") Object.assign(config, overlay(random, v4, places));
   if (random.chance(0.3)) config.prevResult = previous(version);
   if (random.chance(0.2))
@@ -132,6 +133,24 @@ function limits(random: Random): { [key: string]: Value } {
     config.runtimeConfig = {
       bandwidth: { ingressRate: 2_000_000, ingressBurst: 160_000, egressRate: 0, egressBurst: 0 },
     };
+  }
+  return config;
+}
+
+/** tuning's part of a configuration. */
+function tuned(random: Random, places: Places): { [key: string]: Value } {
+  const config: { [key: string]: Value } = { dataDir: `${places.dataDir}/tuning` };
+  if (random.chance(0.5)) {
+    config.sysctl = { "net.ipv4.conf.IFNAME.arp_announce": random.pick(["0", "1", "2"]), "net/core/somaxconn": "500" };
+  }
+  if (random.chance(0.3)) config.mac = "02:00:00:00:00:0a";
+  if (random.chance(0.3)) config.mtu = random.pick([1280, 1400, 1500]);
+  if (random.chance(0.3)) config.txQLen = random.pick([0, 77]);
+  for (const key of ["promisc", "allmulti"]) if (random.chance(0.3)) config[key] = random.chance(0.5);
+  if (random.chance(0.2)) config.runtimeConfig = { mac: "02:00:00:00:00:0b" };
+  if (random.chance(0.3)) {
+    const more = { "net.ipv4.conf.IFNAME.arp_filter": "1" };
+    config.args = { cni: { sysctl: more, mac: "02:00:00:00:00:0c", mtu: 1300, txQLen: 5, promisc: true } };
   }
   return config;
 }

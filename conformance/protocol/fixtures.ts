@@ -23,6 +23,7 @@ export function validConfig(plugin: PluginName, version: string | null, sandbox:
     config.ipam = { type: "host-local", subnet: SUBNET, dataDir: sandbox.dataDir };
   if (plugin === "static")
     config.ipam = { type: "static", addresses: [{ address: "10.123.0.2/24", gateway: "10.123.0.1" }] };
+  if (plugin === "tuning") config.dataDir = join(sandbox.directory, "tuning");
   if (plugin === "vxlan-overlay") {
     const ipam = { type: "host-local", ranges: [[{ subnet: SUBNET }]], dataDir: sandbox.dataDir };
     const delegate = { bridge: "pwt0", ipam };

@@ -274,6 +274,7 @@ const BROKEN: Readonly<Record<PluginName, JsonObject>> = {
   loopback: { prevResult: { cniVersion: "0.4.0" } },
   ptp: { mtu: 1 },
   static: { runtimeConfig: { ips: ["nonsense"] } },
+  tuning: { mtu: 1 },
   portmap: { runtimeConfig: { portMappings: [{ hostPort: 0, containerPort: 80, protocol: "tcp" }] } },
   "vxlan-overlay": { vni: -1 },
 };

@@ -7,6 +7,7 @@ export const PLUGINS = [
   "portmap",
   "ptp",
   "static",
+  "tuning",
   "vxlan-overlay",
 ] as const;
 export type PluginName = (typeof PLUGINS)[number];

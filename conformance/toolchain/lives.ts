@@ -20,6 +20,7 @@ type Make = (call: LifeCall) => Promise<string>;
 const CHAINS: readonly (readonly string[])[] = [
   ["bridge", "portmap", "bandwidth"],
   ["bridge", "portmap"],
+  ["bridge", "tuning"],
   ["bridge", "vxlan-overlay", "bandwidth"],
   ["vxlan-overlay", "portmap"],
   ["host-local"],

@@ -83,6 +83,7 @@ function plain(text: string): string {
   return text
     .replace(/\b(net|overlay)-\d{6,}/g, "$1-N")
     .replace(/\bnetns 4 \d+/g, "netns 4 N")
+    .replace(/"inode": \d+/g, '"inode": N')
     .replace(/\b(since-boot-ms|mark) \d+( sum [0-9a-f]+)?/g, "$1 N")
     .replace(/(\/stable_secret):[0-9a-f:]+/g, "$1:N")
     .replace(/"(\w+_timer|updated|used|confirmed)":[\d.]+/g, '"$1":0');

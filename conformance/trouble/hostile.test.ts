@@ -254,6 +254,11 @@ describe("much too much", () => {
       { ...WISHES.bandwidth, unshapedSubnets: many(50_000, (i) => `10.${i >> 8}.${i & 255}.0/24`) },
     ],
     [
+      "sysctls",
+      "tuning",
+      { sysctl: Object.fromEntries(many(50_000, (i) => [`net.core.a${i}`, "1"])), prevResult: huge },
+    ],
+    [
       "peers",
       "vxlan-overlay",
       {

@@ -29,6 +29,37 @@ export function requestedMac(config: NetworkConfig, args: string): Uint8Array | 
   );
 }
 
+/**
+ * The address asked for by what changes an interface that exists; null if none is. Here args.cni goes before runtimeConfig, then come
+ * CNI_ARGS and the configuration's own `mac`, as in the reference suite's tuning plugin.
+ * @param args CNI_ARGS
+ * @throws CniError 7, 4
+ */
+export function tunedMac(config: NetworkConfig, args: string): Uint8Array | null {
+  const fromArgs = readArgs(args, ["MAC", "IP", "GATEWAY"]).get("MAC") ?? "";
+  const cniArgs = config.cniArgs();
+  const runtime = config.runtimeConfig();
+  /* An empty one says that none is to be set. */
+  if (cniArgs.has("mac")) return tunedMacIn(cniArgs);
+  if (runtime.string("mac", "") !== "") return tunedMacIn(runtime);
+  if (fromArgs === "") return tunedMacIn(config.fields);
+  const mac = parseMac(fromArgs);
+  if (mac !== null && isUnicastMac(mac)) return mac;
+  throw new CniError(INVALID_ENVIRONMENT, `ARGS: MAC: ${invalidForMac(fromArgs)}`);
+}
+
+function tunedMacIn(fields: Fields): Uint8Array | null {
+  const text = fields.string("mac", "");
+  if (text === "") return null;
+  const mac = parseMac(text);
+  if (mac !== null && isUnicastMac(mac)) return mac;
+  throw fields.invalid("mac", invalidForMac(text));
+}
+
+function invalidForMac(text: string): string {
+  return `invalid args ${clip(text)} for MAC addr: it is not an Ethernet address an interface can have`;
+}
+
 function checkedMac(text: string, fields: Fields): Uint8Array {
   const mac = parseMac(text);
   if (mac !== null && isUnicastMac(mac)) return mac;

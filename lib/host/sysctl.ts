@@ -1,13 +1,13 @@
 /** Kernel settings below /proc/sys. Network settings are those of the network namespace of the process. */
 
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
-import { errnoText, isShortage, SystemError } from "../sys/errno.ts";
+import { EISDIR, ENOENT, ENOTDIR, errnoText, isForbidden, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
-import { warn } from "./io.ts";
+import { readAll, warn } from "./io.ts";
 import { isTracing, trace } from "./trace.ts";
 
 /** The file of a setting: ["net", "ipv4", "ip_forward"]. Parts are file names, so interface names may hold dots. */
-function sysctlPath(parts: readonly string[]): string {
+export function sysctlPath(parts: readonly string[]): string {
   return `/proc/sys/${parts.join("/")}`;
 }
 
@@ -64,6 +64,109 @@ export function preferSysctl(parts: readonly string[], value: string, loss: stri
     warn(`${error.message}; going on without it: ${loss}\n`);
     return false;
   }
+}
+
+/** The value of a setting that is there but cannot be read: net.ipv4.route.flush. */
+export const HIDDEN = "\u0000";
+
+/** Lists of ports are the longest values. */
+const MAX_VALUE_BYTES = 65536;
+
+/**
+ * The parts of a setting's path below /proc/sys: "net/core/somaxconn". Null if it is no path of a network setting, or leads
+ * anywhere else.
+ */
+export function netSysctlParts(path: string): string[] | null {
+  const parts = path.split("/");
+  if (parts.length < 2 || parts[0] !== "net" || path.length > MAX_PATH) return null;
+  for (const part of parts) if (part === "" || part === "." || part === "..") return null;
+  for (let i = 0; i < path.length; i += 1) {
+    const unit = path.charCodeAt(i);
+    if (unit <= 0x20 || unit === 0x7f) return null;
+  }
+  return parts;
+}
+
+/** More than any setting's path has. */
+const MAX_PATH = 255;
+
+/**
+ * The whole value of a setting as the kernel prints it, without white space around; HIDDEN if it cannot be read; null if the
+ * kernel lacks it. As `sysctl -n KEY`.
+ * @throws SystemError
+ */
+export function sysctlValue(parts: readonly string[]): string | null {
+  const path = sysctlPath(parts);
+  const fd = sys.openToRead(path);
+  if (fd === -ENOENT || fd === -ENOTDIR) return null;
+  if (fd < 0 && isForbidden(-fd)) return HIDDEN;
+  sys.must(fd, `open ${path}`);
+  try {
+    return new TextDecoder().decode(readAll(fd, MAX_VALUE_BYTES, path)).trim();
+  } catch (error) {
+    if (error instanceof SystemError && error.errno === EISDIR) return null;
+    throw error;
+  } finally {
+    sys.close(fd);
+  }
+}
+
+/** Whether two texts are one value: the kernel prints a tab between numbers where people write a space. */
+export function isSameSetting(one: string, other: string): boolean {
+  return wordsOf(one) === wordsOf(other);
+}
+
+function wordsOf(text: string): string {
+  return text
+    .split("\t")
+    .join(" ")
+    .split("\n")
+    .join(" ")
+    .split(" ")
+    .filter((word) => word !== "")
+    .join(" ");
+}
+
+/**
+ * Sets a setting that must have the value afterwards, as `sysctl -w KEY=VALUE`. One that has it already is not written: /proc/sys
+ * may be read-only.
+ * @throws CniError 100 if the kernel lacks the setting or refuses the value; SystemError
+ */
+export function requireSysctl(parts: readonly string[], value: string): void {
+  const path = sysctlPath(parts);
+  const found = sysctlValue(parts);
+  if (found === null) throw missingSysctl(parts);
+  if (found !== HIDDEN && isSameSetting(found, value)) return;
+  if (isTracing()) trace(`${path} is ${found === HIDDEN ? "not readable" : found}, set it to ${value}`);
+  const fd = sys.open(path, sys.O_WRONLY);
+  if (fd < 0) throw refusedSysctl(path, value, -fd);
+  /* With a newline: an empty value would otherwise be no write at all. */
+  const bytes = new TextEncoder().encode(`${value}\n`);
+  let written = 0;
+  try {
+    written = sys.pwrite(fd, bytes, 0);
+  } finally {
+    sys.close(fd);
+  }
+  if (written < 0) throw refusedSysctl(path, value, -written);
+  /* A list of numbers that is too long is taken as far as there is room for it. */
+  if (written < bytes.length && !isSameSetting(sysctlValue(parts) ?? "", value)) {
+    throw new CniError(KERNEL_REFUSED, `cannot set ${path} to ${value}: the kernel took only the beginning of it`);
+  }
+}
+
+/** A shortage of the system says nothing about the setting: another try may succeed. */
+function refusedSysctl(path: string, value: string, errno: number): Error {
+  return isShortage(errno) ? new SystemError(errno, `set ${path} to ${value}`) : cannotSet(path, value, errno);
+}
+
+/** The error for a setting that the kernel, or this namespace, lacks. */
+export function missingSysctl(parts: readonly string[]): CniError {
+  return new CniError(
+    KERNEL_REFUSED,
+    `there is no setting ${sysctlPath(parts)}`,
+    "the kernel lacks it, has it only outside of network namespaces, or the module that brings it is not loaded: see sysctl -a in the container's network namespace",
+  );
 }
 
 /** Whether a setting may be written: not where /proc/sys is read-only. */

@@ -11,6 +11,7 @@ import { decodeAddress, writeDeleteAddress, writeNewAddress } from "./address.ts
 import { writePort } from "./bridge-port.ts";
 import captured from "./captured.json" with { type: "json" };
 import { decodeLink, writeDeleteLink, writeLinkAddress, writeLinkUp, writeNewBridge, writeNewVeth } from "./link.ts";
+import { decodeLinkAttributes, writeLinkFlag, writeLinkMtu, writeTransmitQueue } from "./link-attributes.ts";
 import { splitMessages } from "./message-reader.ts";
 import { decodeRoute, type Route, writeDeleteNeighbour, writeNewRoute, writeOnlyRoute } from "./route.ts";
 import type { NetlinkSocket } from "./socket.ts";
@@ -79,6 +80,12 @@ const SAME: readonly (readonly [string, Shape, (socket: NetlinkSocket) => void])
   ["ip link set pwt0 up promisc on", LINK, (socket) => writeLinkUp(socket, BRIDGE, true, true)],
   ["ip link set veth0 up", LINK, (socket) => writeLinkUp(socket, VETH, true, false)],
   ["ip link set veth0 down", LINK, (socket) => writeLinkUp(socket, VETH, false, false)],
+  ["ip link set veth0 mtu 1400", LINK, (socket) => writeLinkMtu(socket, VETH, 1400)],
+  ["ip link set veth0 txqueuelen 500", LINK, (socket) => writeTransmitQueue(socket, VETH, 500)],
+  ["ip link set veth0 promisc on", LINK, (socket) => writeLinkFlag(socket, VETH, "promisc", true)],
+  ["ip link set veth0 promisc off", LINK, (socket) => writeLinkFlag(socket, VETH, "promisc", false)],
+  ["ip link set veth0 allmulticast on", LINK, (socket) => writeLinkFlag(socket, VETH, "allmulticast", true)],
+  ["ip link set veth0 allmulticast off", LINK, (socket) => writeLinkFlag(socket, VETH, "allmulticast", false)],
   [
     "ip address add 10.77.1.5/22 broadcast + dev pwt0",
     ADDRESS,
@@ -266,6 +273,18 @@ describe("decoders read what the kernel answers", () => {
       vlanFiltering: null,
       groupForwardMask: 0,
     });
+  });
+
+  test("what people tune of a link", () => {
+    expect(decodeLinkAttributes(body("ip -d link show veth0"))).toEqual({
+      index: VETH,
+      mac: "02:00:00:00:00:02",
+      mtu: 1400,
+      promiscuous: false,
+      allMulticast: false,
+      transmitQueue: 1000,
+    });
+    expect(decodeLinkAttributes(body("ip -d link show pwt0"))).toMatchObject({ mtu: 1400, promiscuous: true });
   });
 
   test("ip -d link show pwt0, of a kernel that cannot filter VLANs although it says that it does not", () => {

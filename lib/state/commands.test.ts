@@ -4,6 +4,7 @@ import { masqueradePlan } from "../filter/iptables-rules.ts";
 import { emptyRecord, type FilterRecord, ownerComment } from "../filter/record.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import { type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import { NO_SETTINGS } from "./former.ts";
 import { type KernelObject, kindOf } from "./objects.ts";
 
 const NETNS = "/run/netns/blue";
@@ -49,6 +50,17 @@ const CASES: readonly (readonly [KernelObject, readonly string[]])[] = [
   [
     { kind: "sysctl", where: "container", path: ["net", "ipv6", "conf", "eth0.5", "accept_ra"], value: "0" },
     [inside("sysctl -w net/ipv6/conf/eth0.5/accept_ra=0")],
+  ],
+  [
+    { kind: "required-sysctl", where: "container", path: ["net", "ipv4", "tcp_rmem"], value: "1 2 3", former: "" },
+    [inside("sysctl -w 'net/ipv4/tcp_rmem=1 2 3'")],
+  ],
+  [
+    {
+      ...{ kind: "link-attributes", where: "container", name: "eth0", former: NO_SETTINGS },
+      wanted: { ...NO_SETTINGS, mac: "02:00:00:00:00:07", mtu: 1400, transmitQueue: 0 },
+    },
+    [inside("ip link set dev eth0 address 02:00:00:00:00:07 mtu 1400 txqueuelen 0")],
   ],
   [{ kind: "up", where: "container", name: "eth0", promiscuous: false, alias: "" }, [inside("ip link set eth0 up")]],
   [{ kind: "up", where: "host", name: "cni0", promiscuous: true, alias: "" }, ["ip link set cni0 up promisc on"]],

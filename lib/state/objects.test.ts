@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
+import { NO_SETTINGS } from "./former.ts";
 import { inTheWay } from "./kinds/gateways.ts";
 import { describeRoute } from "./kinds/route.ts";
 import { type KernelObject, kindOf } from "./objects.ts";
@@ -48,6 +49,30 @@ test.each<[KernelObject, string]>([
     "make cni0.5, the gateway of VLAN 5",
   ],
   [{ kind: "sysctl", where: "host", path: ["net", "ipv4", "ip_forward"], value: "1" }, "set net.ipv4.ip_forward to 1"],
+  [
+    { kind: "required-sysctl", where: "container", path: ["net", "ipv4", "ip_forward"], value: "1", former: null },
+    "set net/ipv4/ip_forward to 1",
+  ],
+  [
+    {
+      kind: "link-attributes",
+      where: "container",
+      name: "eth0",
+      wanted: { mac: "02:00:00:00:00:01", promiscuous: true, mtu: 1400, allMulticast: false, transmitQueue: 0 },
+      former: NO_SETTINGS,
+    },
+    "set address 02:00:00:00:00:01 promisc on mtu 1400 allmulticast off txqueuelen 0 of eth0",
+  ],
+  [
+    {
+      kind: "former-values",
+      directory: "/run/cni/tuning",
+      attachment: { network: "n", containerId: "c", ifname: "eth0" },
+      record: { link: NO_SETTINGS, sysctls: [], origin: null },
+      earlier: null,
+    },
+    "keep what eth0 was before",
+  ],
   [{ kind: "up", where: "container", name: "eth0", promiscuous: false, alias: "" }, "bring eth0 up"],
   [{ kind: "arp-notify", link: "eth0" }, "set net.ipv4.conf.eth0.arp_notify"],
   [

@@ -11,17 +11,20 @@ import { CarrierKind, type CarrierObject } from "./kinds/carrier.ts";
 import { FilterKind, type FilterObject } from "./kinds/filter.ts";
 import { FlowsKind, type FlowsObject } from "./kinds/flows.ts";
 import { ForgottenNeighbourKind, type ForgottenNeighbourObject } from "./kinds/forgotten-neighbour.ts";
+import { FormerValuesKind, type FormerValuesObject } from "./kinds/former-values.ts";
 import { ForwardingKind, type ForwardingObject } from "./kinds/forwarding.ts";
 import { FreeMacKind, type FreeMacObject } from "./kinds/free-mac.ts";
 import { GatewaysKind, type GatewaysObject } from "./kinds/gateways.ts";
 import { GuardKind, type GuardObject } from "./kinds/guard.ts";
 import { HairpinKind, type HairpinObject } from "./kinds/hairpin.ts";
 import { IfbKind, type IfbObject } from "./kinds/ifb.ts";
+import { LinkAttributesKind, type LinkAttributesObject } from "./kinds/link-attributes.ts";
 import { LinkUpKind, type LinkUpObject } from "./kinds/link-up.ts";
 import { LocalnetKind, type LocalnetObject } from "./kinds/localnet.ts";
 import { PodRouteKind, type PodRouteObject } from "./kinds/pod-route.ts";
 import { PortKind, type PortObject } from "./kinds/port.ts";
 import { RedirectKind, type RedirectObject } from "./kinds/redirect.ts";
+import { RequiredSysctlKind, type RequiredSysctlObject } from "./kinds/required-sysctl.ts";
 import { RouteKind, type RouteObject } from "./kinds/route.ts";
 import { ShaperKind, type ShaperObject } from "./kinds/shaper.ts";
 import { SysctlKind, type SysctlObject } from "./kinds/sysctl.ts";
@@ -37,17 +40,20 @@ export type KernelObject =
   | FilterObject
   | FlowsObject
   | ForgottenNeighbourObject
+  | FormerValuesObject
   | ForwardingObject
   | FreeMacObject
   | GatewaysObject
   | GuardObject
   | HairpinObject
   | IfbObject
+  | LinkAttributesObject
   | LinkUpObject
   | LocalnetObject
   | PodRouteObject
   | PortObject
   | RedirectObject
+  | RequiredSysctlObject
   | RouteObject
   | ShaperObject
   | SysctlObject
@@ -73,6 +79,8 @@ export function kindOf(object: KernelObject): Kind {
       return new FlowsKind(object);
     case "forgotten-neighbour":
       return new ForgottenNeighbourKind(object);
+    case "former-values":
+      return new FormerValuesKind(object);
     case "forwarding":
       return new ForwardingKind(object);
     case "free-mac":
@@ -85,6 +93,8 @@ export function kindOf(object: KernelObject): Kind {
       return new HairpinKind(object);
     case "ifb":
       return new IfbKind(object);
+    case "link-attributes":
+      return new LinkAttributesKind(object);
     case "up":
       return new LinkUpKind(object);
     case "localnet":
@@ -95,6 +105,8 @@ export function kindOf(object: KernelObject): Kind {
       return new PortKind(object);
     case "redirect":
       return new RedirectKind(object);
+    case "required-sysctl":
+      return new RequiredSysctlKind(object);
     case "route":
       return new RouteKind(object);
     case "shaper":

@@ -52,6 +52,7 @@ describe("defaults", () => {
       vlanTrunk: [],
       filtersVlans: false,
       preserveDefaultVlan: false,
+      groupForwardMask: 0,
       duplicateAddressDetection: false,
       disableContainerInterface: false,
       portIsolation: false,

@@ -247,6 +247,34 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
     ],
   },
   {
+    name: "tuning",
+    behaviours: [
+      shown(
+        "the previous result is handed on, with the new MAC",
+        "plugins/tuning: %s: the result is that of before, with the MAC and the MTU of the interface",
+      ),
+      shown(
+        "promisc, mtu, txQLen, allmulti, mac: of the configuration and of the arguments, and DEL restores them",
+        "plugins/tuning: sets %s, of the configuration and of args.cni, and nothing else",
+      ),
+      shown(
+        "the MAC of args, of CNI_ARGS, of the runtime",
+        "plugins/tuning: takes the MAC of args.cni before runtimeConfig, CNI_ARGS and the configuration",
+        "tuning/config: the MAC is that of args.cni, then runtimeConfig, CNI_ARGS, the configuration",
+      ),
+      shown("a sysctl that is there twice", "plugins/tuning: a key that is there twice"),
+      shown(
+        "an interface name with a slash",
+        "plugins/tuning: a call without a previous result, and one for a link that is not there",
+      ),
+      shown(
+        "the list of allowed sysctls",
+        "plugins/tuning: allows what one of its lines matches as it is written",
+        "tuning/allow-list: a list allows what one of its lines matches, as it is written in the configuration",
+      ),
+    ],
+  },
+  {
     name: "loopback",
     behaviours: [
       shown(
