@@ -21,9 +21,12 @@ const CHAINS: readonly (readonly string[])[] = [
   ["bridge", "portmap", "bandwidth"],
   ["bridge", "portmap"],
   ["bridge", "tuning"],
+  ["ptp", "portmap", "bandwidth"],
+  ["ptp"],
   ["bridge", "vxlan-overlay", "bandwidth"],
   ["vxlan-overlay", "portmap"],
   ["host-local"],
+  ["static"],
   ["loopback"],
 ];
 const VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0", "1.1.0", "1.1.0", "1.1.0", "1.1.0"];

@@ -48,15 +48,15 @@ export interface PlanInput {
 const SCOPE_LINK = 253;
 
 /** What stands for the host on a link whose addresses have no gateway: nobody else can have these (RFC 3927, RFC 4291). */
-const DEFAULT_GATEWAYS: readonly string[] = ["169.254.1.1", "fe80::1"];
+function standIn(family: Family): Address | null {
+  return parseAddress(family === 4 ? "169.254.1.1" : "fe80::1");
+}
 
 /** Gives every address a gateway: the host's end of the link. @throws CniError 7 if it is the container's own address */
 export function completeGateways(ips: readonly ResultIp[]): ResultIp[] {
   const complete: ResultIp[] = [];
   for (const { address, gateway } of ips) {
-    const family = address.address.family;
-    const standIn = DEFAULT_GATEWAYS.map((text) => parseAddress(text)).find((one) => one?.family === family) ?? null;
-    complete.push({ interface: null, address, gateway: gateway ?? standIn });
+    complete.push({ interface: null, address, gateway: gateway ?? standIn(address.address.family) });
   }
   for (const { gateway } of complete) {
     if (gateway === null || !complete.some((ip) => sameAddress(ip.address.address, gateway))) continue;
