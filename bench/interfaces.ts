@@ -1,4 +1,4 @@
-/** Other plugins than bridge: ptp, which makes interfaces too, and static, which names their addresses. */
+/** Other plugins than bridge: ptp, which makes interfaces too, static, which names their addresses, and tuning, which changes them. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Suite } from "./calls.ts";
@@ -84,4 +84,41 @@ export async function benchStatic(pair: Pair): Promise<void> {
   });
   await measure(pair, 1, make);
   await compare("static ADD", pair, 200, make);
+}
+
+const printed = (suite: Suite, verb: string, index: number): object =>
+  JSON.parse(readFileSync(outputOf(suite, verb, index), "utf8"));
+
+/** What nerdctl and podman have behind bridge, with all that it can do to a link. */
+export async function benchTuning(pair: Pair): Promise<void> {
+  const suites = variants(pair, "tuning");
+  await makeNamespaces(suites, PODS);
+  const pod = (suite: Suite, index: number) => ({ containerId: `bench-${index}`, pod: `${suite.name}-${index}` });
+  const attach = (suite: Suite, index: number) => ({
+    plugin: "bridge",
+    verb: "ADD",
+    config: { ...network(suite, "tuning", { type: "bridge", bridge: "cni0", isGateway: true }) },
+    ...pod(suite, index),
+  });
+  await measure(suites, PODS, attach);
+  const attached = new Map<string, object>();
+  for (const suite of suites) {
+    for (let index = 0; index < PODS; index += 1) {
+      attached.set(`${suite.name} ${index}`, printed(suite, "ADD", index));
+    }
+  }
+  const make = (verb: string) => (suite: Suite, index: number) => ({
+    plugin: "tuning",
+    verb,
+    config: {
+      ...{ cniVersion: "1.0.0", name: "tuning", type: "tuning", dataDir: join(suite.state, "tuned") },
+      ...{ sysctl: { "net.core.somaxconn": "500", "net.ipv4.conf.IFNAME.arp_filter": "1" } },
+      ...{ mac: `02:00:00:00:01:${(index + 16).toString(16)}`, mtu: 1400, txQLen: 500, promisc: true },
+      prevResult: verb === "ADD" ? attached.get(`${suite.name} ${index}`) : printed(suite, "ADD", index),
+    },
+    ...pod(suite, index),
+  });
+  for (const verb of ["ADD", "CHECK", "DEL"]) {
+    addFaster(`tuning ${verb}`, suites, await measure(suites, PODS, make(verb)));
+  }
 }
