@@ -1,10 +1,14 @@
 /* Signals at the system-call boundary: those that ask the process to end, those of a crash, and the alarm. */
 #define _GNU_SOURCE
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "sys.h"
+
+/* The linker's: where the program begins, and where its code ends. */
+extern const char __executable_start[], etext[];
 
 static volatile sig_atomic_t caught_signal;
 
@@ -82,11 +86,22 @@ int32_t sys_hold_signals(void)
 	return RESULT(sigprocmask(SIG_BLOCK, &set, NULL));
 }
 
+/*
+ * Takes the program's code out of this process: who waits for a signal may do so for months. The kernel maps it again from
+ * the file when it is needed. The length is cut to pages of 64 KiB, the largest there are: behind the code is what was written.
+ */
+static void release_code(void)
+{
+	size_t length = (size_t)(etext - __executable_start) & ~(size_t)0xffff;
+	madvise((void *)__executable_start, length, MADV_DONTNEED);
+}
+
 /* Sleeps until one of the held signals is pending: its number, or -errno. */
 int32_t sys_wait_signal(void)
 {
 	sigset_t set;
 	fill_ending_signals(&set);
+	release_code();
 	return RESULT(sigwaitinfo(&set, NULL));
 }
 

@@ -91,7 +91,7 @@ describe.each(["containerd16", "containerd21"] as const)("under %s", (name: Cont
     const process = await node.exec("cat", [`/proc/${status.pid}/status`]);
     expect(process, "asleep").toMatch(/State:\s+S/);
     expect(process, "without a capability").toMatch(/CapEff:\s+0+\n/);
-    expect(Number(/VmRSS:\s+(\d+)/.exec(process)?.[1]), "kB of memory").toBeLessThan(2000);
+    expect(Number(/VmRSS:\s+(\d+)/.exec(process)?.[1]), "kB of memory").toBeLessThan(1000);
 
     const pods = await Promise.all([1, 2, 3].map((number) => cri.runPod(wish(number))));
     for (const pod of pods) {
