@@ -1,7 +1,7 @@
 /**
  * Podwire's own tables in the packet filter, in nft's syntax. Their rules are the same however many pods there are: all that
  * belongs to a pod is an element of a set or map, and a packet finds it by one lookup. Only the first packet of a
- * connection passes these chains.
+ * connection passes the chains that translate; `raw` and the bridge's see every packet.
  *
  * Destination NAT has the priority right after the standard one: what kube-proxy or Docker translate is theirs. Only packets
  * that are addressed to this host are translated, so forwarded traffic to the same port passes untouched.
@@ -54,7 +54,7 @@ function definition(family: TableName, digest: string, content: () => TableConte
  * The digest of each content (`digestOf`), the first half of its text's SHA-256. Constants, because computing them took a
  * quarter of an ADD's instructions; ruleset.test.ts computes them again and fails if one does not match its table.
  */
-const DIGESTS = { inet: "fdf8e9a6b1c452ea", bridge: "170cab41720ffaee" } as const;
+const DIGESTS = { inet: "9a607de5f3638a70", bridge: "170cab41720ffaee" } as const;
 
 /** Published ports and masquerading, IPv4 and IPv6 alike. */
 function natContent(): TableContent {
@@ -64,12 +64,8 @@ function natContent(): TableContent {
     /* Pods' links that are no ports of a bridge, and the addresses that may come from each. */
     { name: "checked_sources", key: "ifname", data: "verdict" },
   ];
-  /* Packets from a network that route_localnet would accept (CVE-2020-8558). */
-  const raw: string[] = [
-    "iifname vmap @checked_sources",
-    "iifname @localnet_links ip daddr 127.0.0.0/8 drop",
-    "iifname @localnet_links ip saddr 127.0.0.0/8 drop",
-  ];
+  /* Every packet passes this chain: one lookup for each of its rules is what a node without such pods pays for them. */
+  const raw: string[] = ["iifname vmap @checked_sources", "iifname @localnet_links jump localnet"];
   const sources: string[] = [];
   const conditional: string[] = [];
   const translate: string[] = [];
@@ -121,13 +117,17 @@ function natContent(): TableContent {
     );
   }
   /* On the link itself there is nobody but the host whose address could be claimed. */
-  const any = "ip6 saddr :: icmpv6";
-  const unspecified = [`${any} type nd-neighbor-solicit return`, ...joiningRules(any)];
+  const fromUnspecified = "ip6 saddr :: icmpv6";
+  sources.push(`${fromUnspecified} type nd-neighbor-solicit return`);
+  sources.push(...joiningRules(fromUnspecified));
+  sources.push("drop");
   const local = "fib daddr type local goto hostports";
   return {
     sets,
     chains: [
-      { name: "check_source", hook: null, rules: [...sources, ...unspecified, "drop"] },
+      { name: "check_source", hook: null, rules: sources },
+      /* Packets from a network that route_localnet would accept (CVE-2020-8558). */
+      { name: "localnet", hook: null, rules: ["ip daddr 127.0.0.0/8 drop", "ip saddr 127.0.0.0/8 drop"] },
       { name: "translate", hook: null, rules: translate },
       { name: "hostports", hook: null, rules: [...conditional, "goto translate"] },
       {
