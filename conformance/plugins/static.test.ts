@@ -21,13 +21,18 @@ async function run(lab: Lab, verb: string, config: JsonObject, args?: string, pl
 }
 
 /** An answer without what differs on purpose: an empty `dns`, the words of an error. */
-function comparable({ json }: CallResult): unknown {
+function comparable({ json }: CallResult): JsonObject | string {
   const { dns, code, ...rest } = json ?? {};
   if (code !== undefined) return "an error";
   return JSON.stringify(dns) === "{}" || dns === undefined ? rest : { ...rest, dns };
 }
 
-describe.each(VERSIONS)("version %s", (cniVersion) => {
+const reference = referenceOf("static");
+
+/** Debian's is older than 1.1.0, whose results have the form of those of 1.0.0. */
+const known = (version: string): string => (version === "1.1.0" ? "1.0.0" : version);
+
+describe.skipIf(reference === null).each(VERSIONS)("version %s", (cniVersion) => {
   test.each<[string, JsonObject, string | undefined]>([
     ["addresses of both families, routes, DNS", { ipam: ipam(V4, V6) }, undefined],
     ["CNI_ARGS: an address and its gateway", { ipam: ipam() }, "IP=10.77.0.7/24;GATEWAY=10.77.0.1"],
@@ -45,14 +50,11 @@ describe.each(VERSIONS)("version %s", (cniVersion) => {
     ["no ipam", ips("10.77.0.5/24"), undefined],
   ])("%s: as the reference", (_name, config, args) =>
     withLab(async (lab) => {
-      const reference = referenceOf("static");
       const ours = await run(lab, "ADD", { cniVersion, ...config }, args);
       expect([0, 1]).toContain(ours.exitCode);
-      if (reference === null) return;
-      const theirs = await run(lab, "ADD", { cniVersion, ...config }, args, reference);
-      /* Debian's is of 2021. */
-      if (theirs.json?.code === 1 && cniVersion === "1.1.0") return;
-      expect(comparable(ours)).toEqual(comparable(theirs));
+      const theirs = await run(lab, "ADD", { cniVersion: known(cniVersion), ...config }, args, reference ?? "");
+      const expected = comparable(theirs);
+      expect(comparable(ours)).toEqual(typeof expected === "string" ? expected : { ...expected, cniVersion });
     }),
   );
 });

@@ -289,13 +289,13 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
       shown(
         "ADD and DEL, with routes, of both families",
         "plugins/ptp: both ends, both families: what is on the links and in the tables",
-        "plugins/ptp: %s, three times in a row",
+        "ptp-lifecycle: %s, three times in a row",
       ),
       shown(
         "masquerade with iptables and with nftables",
         "ptp-traffic: the world with the node's address: ipMasq with %s, and DEL takes it away",
       ),
-      shown("DEL of nothing", "plugins/ptp: %s, three times in a row"),
+      shown("DEL of nothing", "ptp-lifecycle: %s, three times in a row"),
       shown(
         "DNS of the configuration and of IPAM: none, some, an empty list",
         "bridge-options: IPAM's goes into the result",
