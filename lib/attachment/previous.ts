@@ -19,17 +19,17 @@ export function requirePrevious(call: Call, advice: string): Result {
 }
 
 /**
- * The result that CHECK compares with.
+ * The result of the plugin before, or for CHECK of the last one.
+ * @param details why there must be one, for the error
  * @throws CniError 7
  */
-export function requireResult(call: Call): Result {
+export function requireResult(
+  call: Call,
+  details = "CHECK compares with the result of ADD, which the runtime keeps",
+): Result {
   const previous = call.config.prevResult();
   if (previous !== null) return previous;
-  throw new CniError(
-    INVALID_CONFIG,
-    "Required prevResult missing",
-    "CHECK compares with the result of ADD, which the runtime keeps",
-  );
+  throw new CniError(INVALID_CONFIG, "Required prevResult missing", details);
 }
 
 /** What a result tells of the two ends of an attachment with a veth pair, and of the container's addresses. */

@@ -1,11 +1,11 @@
 /** The bridge plugin: a container's interface as a port of a bridge on the node. */
 import { readHostLocal } from "../../ipam/host-local/config.ts";
 import { previewLease } from "../../ipam/preview.ts";
-import { explainedBackend, explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
+import { explainedBackend } from "../../lib/attachment/explain.ts";
+import { attach, collectAndRelease, detachAndRelease, explainInterface } from "../../lib/attachment/interface.ts";
 import { refuseSecond, withLease } from "../../lib/attachment/lease.ts";
 import { masqueradeBackend } from "../../lib/attachment/masquerade.ts";
 import { requireResult } from "../../lib/attachment/previous.ts";
-import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { checkAddressless, type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
@@ -17,7 +17,6 @@ import { warn } from "../../lib/host/io.ts";
 import type { Prefix } from "../../lib/ip/address.ts";
 import { formatMac } from "../../lib/ip/mac.ts";
 import { getLinkByName, listLinks } from "../../lib/netlink/link.ts";
-import { apply, undo } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { requireUsable, restoreMac } from "../../lib/state/kinds/bridge.ts";
@@ -54,22 +53,11 @@ function add(call: Call): Result {
     refuseSecond(kernel, call.request.ifname);
     return withLease(call, config.ipam, kernel, (lease) => {
       const input = planInput(call, config, lease, kernel, masqueradeBackend(kernel, config));
-      return planResult(input, attach(kernel, input, call.request.netns), lease);
+      const made = attach(kernel, planBridge(input), () => interfacesOf(kernel, input, call.request.netns));
+      return planResult(input, made, lease);
     });
   } finally {
     kernel.close();
-  }
-}
-
-/** Makes the attachment, or nothing, and returns its interfaces. */
-function attach(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterface[] {
-  const plan = planBridge(input);
-  apply(kernel, plan);
-  try {
-    return interfacesOf(kernel, input, sandbox);
-  } catch (error) {
-    undo(kernel, plan);
-    throw error;
   }
 }
 
@@ -107,35 +95,22 @@ function check(call: Call): void {
   }
 }
 
-/** With the addresses of prevResult; without one, those at the beginning of host-local's ranges stand for what IPAM gives. */
+/** With the addresses of prevResult; without one, with those that IPAM would give. */
 function explain(call: Call): string[] {
-  const { command, netns } = call.request;
-  const ipam = call.config.ipamType();
-  const delegated = ipam === "" ? [] : call.delegates.explain(ipam);
-  if (command !== "ADD") return [...explainRemoval(call, owned(false)), ...delegated];
-  const config = readBridgeConfig(call);
-  const kernel = Kernel.forContainerIfAny(netns);
-  try {
+  return explainInterface(call, owned(false), (kernel) => {
+    const config = readBridgeConfig(call);
     const backend = explainedBackend(kernel, config.ipMasqBackend);
     const lease = call.config.prevResult() ?? previewLease(call, config.ipam);
-    const plan = planBridge(planInput(call, config, lease, kernel, backend));
-    return [...delegated, ...explainPlan(kernel, plan, netns)];
-  } finally {
-    kernel.close();
-  }
+    return planBridge(planInput(call, config, lease, kernel, backend));
+  });
 }
 
 function del(call: Call): void {
-  const ipam = call.config.ipamType();
-  detach(call, owned(mayUseFilter(call.config)));
-  /* Only now: an address must not be given to somebody else while its link is there. */
-  if (ipam !== "") call.delegates.del(ipam);
+  detachAndRelease(call, owned(mayUseFilter(call.config)));
 }
 
 function gc(call: Call): void {
-  collectGarbage(call, owned(false));
-  const ipam = call.config.ipamType();
-  if (ipam !== "") call.delegates.gc(ipam);
+  collectAndRelease(call, owned(false));
 }
 
 /** The links last: the kernel clears up after both at the same time, in what the second one takes anyway. */

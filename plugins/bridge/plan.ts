@@ -3,6 +3,7 @@
  * the addresses that IPAM gave. ADD makes it so, CHECK compares it.
  */
 import { hasIpv6, pushContainer, pushNoAutoconfiguration, pushSetting } from "../../lib/attachment/container.ts";
+import type { InterfaceInput } from "../../lib/attachment/interface.ts";
 import { masqueradeOf } from "../../lib/attachment/masquerade.ts";
 import { checkIpv6Mtu } from "../../lib/attachment/mtu.ts";
 import { distinctRoutes, gatewayOf, pushRoutes } from "../../lib/attachment/routes.ts";
@@ -13,31 +14,17 @@ import {
   type ResultRoute,
   resultRoute,
 } from "../../lib/cni/result.ts";
-import type { BackendName } from "../../lib/filter/choose-backend.ts";
-import { emptyRecord, type FilterOwner, type FilterRecord } from "../../lib/filter/record.ts";
+import { emptyRecord, type FilterRecord } from "../../lib/filter/record.ts";
 import { isolationElements, sourceCheckElements } from "../../lib/filter/source-check.ts";
-import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import { type Family, networkOf, type Prefix, parsePrefix, step } from "../../lib/ip/address.ts";
 import type { VlanRange } from "../../lib/netlink/vlan.ts";
-import { type AttachmentNames, derivedLinkName } from "../../lib/state/names.ts";
+import { derivedLinkName } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
 import type { BridgeConfig } from "./config.ts";
 
 /** What a plan is made from. */
-export interface PlanInput {
+export interface PlanInput extends InterfaceInput {
   readonly config: BridgeConfig;
-  readonly ifname: string;
-  readonly names: AttachmentNames;
-  /** The container end's MTU, as `VethObject` has it. */
-  readonly containerMtu: number;
-  /** The container's addresses, each with the gateway filled in that it is to have (`completeGateways`). */
-  readonly ips: readonly ResultIp[];
-  readonly routes: readonly ResultRoute[];
-  readonly masqueradeBackend: BackendName;
-  readonly owner: FilterOwner;
-  /** The container's namespace and the milliseconds since boot, for the record of what the packet filter holds. */
-  readonly netns: NamespaceIdentity;
-  readonly timeMs: number;
 }
 
 /** Where the gateway's address belongs: on the bridge, or on the link of its VLAN. */

@@ -1,16 +1,11 @@
 /** What the plans of ADD and CHECK are made from: the configuration, the request, and the addresses of a result. */
-import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
+import { plannedInterface, reportedInterface } from "../../lib/attachment/interface.ts";
 import { masqueradeBackend } from "../../lib/attachment/masquerade.ts";
-import { NOT_COMPARED, reportedLinks } from "../../lib/attachment/previous.ts";
 import { distinctRoutes } from "../../lib/attachment/routes.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
 import type { BackendName } from "../../lib/filter/choose-backend.ts";
-import { sinceBootMs } from "../../lib/host/boot.ts";
-import { NO_NAMESPACE } from "../../lib/host/namespace.ts";
-import { parseMac } from "../../lib/ip/mac.ts";
 import type { Kernel } from "../../lib/state/kernel.ts";
-import { attachmentNames } from "../../lib/state/names.ts";
 import type { PtpConfig } from "./config.ts";
 import { completeGateways, type PlanInput } from "./plan.ts";
 
@@ -23,40 +18,15 @@ export function planInput(
   backend: BackendName,
 ): PlanInput {
   const ips = completeGateways(lease.ips);
-  return {
-    config,
-    ifname: call.request.ifname,
-    names: attachmentNames(attachmentOf(call)),
-    containerMtu: config.mtu,
-    ips,
-    routes: distinctRoutes(ips, lease.routes),
-    masqueradeBackend: backend,
-    owner: filterOwnerOf(call, "ptp"),
-    netns: kernel.identity,
-    timeMs: sinceBootMs(),
-  };
+  const routes = distinctRoutes(ips, lease.routes);
+  const input = plannedInterface(call, "ptp", kernel, config.mtu, ips, routes, backend);
+  return { ...input, config };
 }
 
-/** The plan that ADD had, with what the last plugin of the chain reported in place of what was derived. */
+/** The plan that ADD had, as far as the previous result tells of it. */
 export function inputOfResult(kernel: Kernel, call: Call, config: PtpConfig, previous: Result): PlanInput {
-  const { ifname, netns } = call.request;
-  const names = attachmentNames(attachmentOf(call));
-  const { inside, outside, ips } = reportedLinks(previous, names, ifname, netns);
-  return {
-    config: { ...config, mtu: outside.mtu > 0 ? outside.mtu : config.mtu },
-    ifname,
-    names: {
-      ...names,
-      hostLink: outside.name,
-      hostMac: parseMac(outside.mac) ?? NOT_COMPARED,
-      containerMac: parseMac(inside.mac) ?? NOT_COMPARED,
-    },
-    containerMtu: inside.mtu > 0 ? inside.mtu : config.mtu,
-    ips: completeGateways(ips),
-    routes: previous.routes,
-    masqueradeBackend: masqueradeBackend(kernel, config),
-    owner: filterOwnerOf(call, "ptp"),
-    netns: NO_NAMESPACE,
-    timeMs: 0,
-  };
+  const backend = masqueradeBackend(kernel, config);
+  const { input, hostMtu } = reportedInterface(call, "ptp", config.mtu, previous, backend);
+  const reported: PtpConfig = { ...config, mtu: hostMtu > 0 ? hostMtu : config.mtu };
+  return { ...input, ips: completeGateways(input.ips), config: reported };
 }

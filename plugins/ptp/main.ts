@@ -1,10 +1,10 @@
 /** The ptp plugin: a container's interface with the host at its other end, which routes. */
 import { previewLease } from "../../ipam/preview.ts";
-import { explainedBackend, explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
+import { explainedBackend } from "../../lib/attachment/explain.ts";
+import { attach, collectAndRelease, detachAndRelease, explainInterface } from "../../lib/attachment/interface.ts";
 import { refuseSecond, withLease } from "../../lib/attachment/lease.ts";
 import { masqueradeBackend } from "../../lib/attachment/masquerade.ts";
 import { requireResult } from "../../lib/attachment/previous.ts";
-import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import { type Result, type ResultInterface, resultInterface } from "../../lib/cni/result.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
@@ -12,7 +12,6 @@ import { CniError, NOT_AVAILABLE } from "../../lib/errors.ts";
 import { checkBackend } from "../../lib/filter/choose-backend.ts";
 import { RecordStore } from "../../lib/filter/store.ts";
 import { formatMac } from "../../lib/ip/mac.ts";
-import { apply, undo } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
 import { OwnedFilter } from "../../lib/state/owned/filter.ts";
@@ -42,28 +41,21 @@ function add(call: Call): Result {
     refuseSecond(kernel, call.request.ifname);
     return withLease(call, config.ipam, kernel, (lease) => {
       const input = planInput(call, config, lease, kernel, masqueradeBackend(kernel, config));
-      return planResult(input, attach(kernel, input, call.request.netns), lease);
+      const made = attach(kernel, planPtp(input), () => interfacesOf(kernel, input, call.request.netns));
+      return planResult(input, made, lease);
     });
   } finally {
     kernel.close();
   }
 }
 
-/** Makes the attachment, or nothing, and returns its interfaces. */
-function attach(kernel: Kernel, input: PlanInput, sandbox: string): ResultInterface[] {
-  const plan = planPtp(input);
-  apply(kernel, plan);
-  try {
-    const { names, ifname } = input;
-    const outside = kernel.seen("host", names.hostLink) ?? kernel.link("host", names.hostLink);
-    return [
-      resultInterface(outside.name, outside.mac, outside.mtu, ""),
-      resultInterface(ifname, formatMac(names.containerMac), outside.mtu, sandbox),
-    ];
-  } catch (error) {
-    undo(kernel, plan);
-    throw error;
-  }
+/** The interfaces that were made. Both ends of the pair have one MTU, and the container's the address it was made with. */
+function interfacesOf(kernel: Kernel, { names, ifname }: PlanInput, sandbox: string): ResultInterface[] {
+  const outside = kernel.seen("host", names.hostLink) ?? kernel.link("host", names.hostLink);
+  return [
+    resultInterface(outside.name, outside.mac, outside.mtu, ""),
+    resultInterface(ifname, formatMac(names.containerMac), outside.mtu, sandbox),
+  ];
 }
 
 function check(call: Call): void {
@@ -80,32 +72,20 @@ function check(call: Call): void {
 
 /** With the addresses of prevResult; without one, with those that IPAM would give. */
 function explain(call: Call): string[] {
-  const { command, netns } = call.request;
-  const ipam = call.config.ipamType();
-  const delegated = ipam === "" ? [] : call.delegates.explain(ipam);
-  if (command !== "ADD") return [...explainRemoval(call, owned(false)), ...delegated];
-  const config = readPtpConfig(call);
-  const kernel = Kernel.forContainerIfAny(netns);
-  try {
+  return explainInterface(call, owned(false), (kernel) => {
+    const config = readPtpConfig(call);
     const backend = explainedBackend(kernel, config.ipMasqBackend);
     const lease = call.config.prevResult() ?? previewLease(call, config.ipam);
-    return [...delegated, ...explainPlan(kernel, planPtp(planInput(call, config, lease, kernel, backend)), netns)];
-  } finally {
-    kernel.close();
-  }
+    return planPtp(planInput(call, config, lease, kernel, backend));
+  });
 }
 
 function del(call: Call): void {
-  const ipam = call.config.ipamType();
-  detach(call, owned(mayUseFilter(call.config)));
-  /* Only now: an address must not be given to somebody else while its link is there. */
-  if (ipam !== "") call.delegates.del(ipam);
+  detachAndRelease(call, owned(mayUseFilter(call.config)));
 }
 
 function gc(call: Call): void {
-  collectGarbage(call, owned(false));
-  const ipam = call.config.ipamType();
-  if (ipam !== "") call.delegates.gc(ipam);
+  collectAndRelease(call, owned(false));
 }
 
 /** The links last: the kernel clears up after both at the same time, in what the second one takes anyway. */

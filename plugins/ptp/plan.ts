@@ -3,15 +3,14 @@
  * addresses that IPAM gave. ADD makes it so, CHECK compares it.
  */
 import { hasIpv6, pushContainer, pushNoAutoconfiguration, pushSetting } from "../../lib/attachment/container.ts";
+import type { InterfaceInput } from "../../lib/attachment/interface.ts";
 import { masqueradeOf } from "../../lib/attachment/masquerade.ts";
 import { checkIpv6Mtu } from "../../lib/attachment/mtu.ts";
 import { gatewayOf, pushRoutes } from "../../lib/attachment/routes.ts";
 import type { Result, ResultInterface, ResultIp, ResultRoute } from "../../lib/cni/result.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
-import type { BackendName } from "../../lib/filter/choose-backend.ts";
-import { emptyRecord, type FilterOwner, type FilterRecord } from "../../lib/filter/record.ts";
+import { emptyRecord, type FilterRecord } from "../../lib/filter/record.ts";
 import { routedSourceElements } from "../../lib/filter/source-check.ts";
-import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
 import {
   type Address,
   bits,
@@ -24,25 +23,12 @@ import {
   parseAddress,
   sameAddress,
 } from "../../lib/ip/address.ts";
-import type { AttachmentNames } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
 import type { PtpConfig } from "./config.ts";
 
 /** What a plan is made from. */
-export interface PlanInput {
+export interface PlanInput extends InterfaceInput {
   readonly config: PtpConfig;
-  readonly ifname: string;
-  readonly names: AttachmentNames;
-  /** The container end's MTU, as `VethObject` has it. */
-  readonly containerMtu: number;
-  /** The container's addresses, each with the gateway filled in (`completeGateways`). */
-  readonly ips: readonly ResultIp[];
-  readonly routes: readonly ResultRoute[];
-  readonly masqueradeBackend: BackendName;
-  readonly owner: FilterOwner;
-  /** The container's namespace and the milliseconds since boot, for the record of what the packet filter holds. */
-  readonly netns: NamespaceIdentity;
-  readonly timeMs: number;
 }
 
 const SCOPE_LINK = 253;

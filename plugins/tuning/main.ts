@@ -2,12 +2,13 @@
 import { explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
 import { attachmentOf } from "../../lib/attachment/identity.ts";
 import { checkIpv6Mtu } from "../../lib/attachment/mtu.ts";
+import { requireResult } from "../../lib/attachment/previous.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CHECK_FAILED, CniError, INVALID_CONFIG, KERNEL_REFUSED } from "../../lib/errors.ts";
+import { CHECK_FAILED, CniError, KERNEL_REFUSED } from "../../lib/errors.ts";
 import { identify } from "../../lib/host/namespace.ts";
 import { getLinkAttributes } from "../../lib/netlink/link-attributes.ts";
 import { apply } from "../../lib/state/apply.ts";
@@ -38,7 +39,7 @@ export const tuning: Plugin = {
 function add(call: Call): Result {
   const config = readTuningConfig(call);
   checkList(config);
-  const previous = requireResult(call);
+  const previous = requireResult(call, PLACE);
   checkIpv6Mtu(config.link.mtu, previous.ips);
   const kernel = Kernel.forContainer(call.request.netns);
   try {
@@ -53,7 +54,7 @@ function add(call: Call): Result {
 
 function check(call: Call): void {
   const config = readTuningConfig(call);
-  requireResult(call);
+  requireResult(call, PLACE);
   const kernel = Kernel.forContainer(call.request.netns);
   const { ifname } = call.request;
   try {
@@ -111,16 +112,8 @@ function checkList(config: TuningConfig): void {
   if (allowed !== null) checkAllowed(config.sysctls, allowed);
 }
 
-/** The result of the plugin before; for CHECK that of the last one. @throws CniError 7 */
-function requireResult(call: Call): Result {
-  const previous = call.config.prevResult();
-  if (previous !== null) return previous;
-  throw new CniError(
-    INVALID_CONFIG,
-    "Required prevResult missing",
-    "tuning changes an interface that a plugin before it has made; put it behind bridge or macvlan in the list of plugins",
-  );
-}
+const PLACE =
+  "tuning changes an interface that a plugin before it has made; put it behind bridge or macvlan in the list of plugins";
 
 /** The plan of an ADD. All that is asked for is looked at first: what is missing is an error before anything is changed. */
 function planned(kernel: Kernel, call: Call, config: TuningConfig): KernelObject[] {
