@@ -1,7 +1,7 @@
 /** Kernel settings below /proc/sys. Network settings are those of the network namespace of the process. */
 
 import { CniError, KERNEL_REFUSED } from "../errors.ts";
-import { EISDIR, ENOENT, ENOTDIR, errnoText, isForbidden, isShortage, SystemError } from "../sys/errno.ts";
+import { EISDIR, ENOENT, ENOSPC, ENOTDIR, errnoText, isForbidden, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { readAll, warn } from "./io.ts";
 import { isTracing, trace } from "./trace.ts";
@@ -26,7 +26,7 @@ export function readSysctl(parts: readonly string[]): string | null {
  * Sets a setting, unless it has the value already: some settings take the lock of all links, and /proc/sys may be
  * read-only.
  * @returns false if the kernel lacks the setting
- * @throws CniError 100 if it is there but cannot be written
+ * @throws CniError 100 if it is there but cannot be written; SystemError if the system is short of something
  */
 export function ensureSysctl(parts: readonly string[], value: string): boolean {
   const path = sysctlPath(parts);
@@ -34,7 +34,7 @@ export function ensureSysctl(parts: readonly string[], value: string): boolean {
   if (fd < 0) {
     const found = readSysctl(parts);
     if (found === null || found === value) return found !== null;
-    throw cannotSet(path, value, -fd);
+    throw refusedSysctl(path, value, -fd);
   }
   /* At position 0 both times: the kernel refuses numbers written anywhere else (sysctl_writes_strict). */
   let written = 0;
@@ -45,13 +45,13 @@ export function ensureSysctl(parts: readonly string[], value: string): boolean {
   } finally {
     sys.close(fd);
   }
-  if (written < 0) throw cannotSet(path, value, -written);
+  if (written < 0) throw refusedSysctl(path, value, -written);
   return true;
 }
 
 /**
- * As `ensureSysctl`, for a setting that a pod can do without: if it cannot be written, as with a read-only /proc/sys, a
- * message goes to standard error.
+ * As `ensureSysctl`, for a setting that a pod can do without: if the kernel refuses it, as with a read-only /proc/sys, a
+ * message goes to standard error. A shortage is an error all the same: the runtime's next try may succeed.
  * @param loss what is missing without it, for that message
  * @returns whether it has the value, or the kernel lacks it
  */
@@ -157,7 +157,8 @@ export function requireSysctl(parts: readonly string[], value: string): void {
 
 /** A shortage of the system says nothing about the setting: another try may succeed. */
 function refusedSysctl(path: string, value: string, errno: number): Error {
-  return isShortage(errno) ? new SystemError(errno, `set ${path} to ${value}`) : cannotSet(path, value, errno);
+  const isShort = isShortage(errno) || errno === ENOSPC;
+  return isShort ? new SystemError(errno, `set ${path} to ${value}`) : cannotSet(path, value, errno);
 }
 
 /** The error for a setting that the kernel, or this namespace, lacks. */
