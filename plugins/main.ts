@@ -7,11 +7,12 @@ import * as sys from "../lib/sys/sys.ts";
 import project from "../package.json" with { type: "json" };
 import { bandwidth } from "./bandwidth/main.ts";
 import { bridge } from "./bridge/main.ts";
+import { firewall } from "./firewall/main.ts";
 import { loopback } from "./loopback/main.ts";
 import { portmap } from "./portmap/main.ts";
 import { ptp } from "./ptp/main.ts";
 import { tuning } from "./tuning/main.ts";
 import { vxlanOverlay } from "./vxlan-overlay/main.ts";
 
-const plugins = [bandwidth, bridge, hostLocal, loopback, portmap, ptp, staticIpam, tuning, vxlanOverlay];
+const plugins = [bandwidth, bridge, firewall, hostLocal, loopback, portmap, ptp, staticIpam, tuning, vxlanOverlay];
 sys.exit(isInstaller() ? runInstaller(plugins, project.version) : run(plugins, project.version));

@@ -2,7 +2,7 @@
 import { elementsOf, isShared } from "./hostport-elements.ts";
 import { type FilterElement, type FilterRecord, formatElement, isOfContainer, ownerHash } from "./record.ts";
 import { usesTable } from "./restore.ts";
-import { managedTable, TABLE_NAMES, type TableName } from "./ruleset.ts";
+import { managedTable, TABLE_NAMES, type TableName, tableLabel } from "./ruleset.ts";
 import type { FoundElement } from "./snapshot.ts";
 import type { FilterTables } from "./tables.ts";
 
@@ -13,7 +13,8 @@ import type { FilterTables } from "./tables.ts";
  */
 export function differencesInTables(tables: FilterTables, record: FilterRecord): string[] {
   const elements = elementsOf(record);
-  const snapshot = tables.snapshot(TABLE_NAMES, record.chains, elements);
+  const used = TABLE_NAMES.filter((table) => usesTable(record, table));
+  const snapshot = tables.snapshot(used, record.chains, elements);
   const lines: string[] = [];
   const hash = ownerHash(record.owner);
   let i = 0;
@@ -24,17 +25,14 @@ export function differencesInTables(tables: FilterTables, record: FilterRecord):
   }
   i = 0;
   for (const chain of record.chains) {
-    if ((snapshot.chains[i] ?? null) === null) lines.push(`chain ${chain.table} podwire ${chain.name} is missing`);
+    if ((snapshot.chains[i] ?? null) === null) lines.push(`chain ${tableLabel(chain.table)} ${chain.name} is missing`);
     i += 1;
   }
-  i = 0;
-  for (const table of TABLE_NAMES) {
-    const state = snapshot.tables[i] ?? "missing";
-    i += 1;
-    if (!usesTable(record, table)) continue;
-    if (state === "dormant") lines.push(`table ${table} podwire is dormant: none of its rules is in force`);
-    if (state === "missing") lines.push(`table ${table} podwire is missing`);
-    else for (const line of managedTable(table).differences(tables.filter.netlink, false)) lines.push(line);
+  for (const { name, state } of snapshot.tables) {
+    const table = managedTable(name);
+    if (state === "dormant") lines.push(`table ${table.label} is dormant: none of its rules is in force`);
+    if (state === "missing") lines.push(`table ${table.label} is missing`);
+    else for (const line of table.differences(tables.filter.netlink, false)) lines.push(line);
   }
   return lines;
 }

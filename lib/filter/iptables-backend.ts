@@ -4,14 +4,24 @@ import { warn } from "../host/io.ts";
 import type { Family } from "../ip/address.ts";
 import { Backend, type RecordChange } from "./backend.ts";
 import { isDead, portTaken } from "./conflicts.ts";
+import type { FilterSocket } from "./filter-socket.ts";
 import { type HostPort, overlap } from "./hostports.ts";
 import { addIptables, checkIptables, removeIptables, repairIptables, requireWorkingIptables } from "./iptables.ts";
+import { hasForwarding } from "./iptables-kernel.ts";
 import type { IptablesPlan } from "./iptables-plan.ts";
 import { type FilterRecord, ownerHash, ownerText, recordName } from "./record.ts";
 import { liveRecords } from "./restore.ts";
 import type { RecordStore } from "./store.ts";
 
 export class IptablesBackend extends Backend {
+  /** For questions to the kernel. */
+  readonly #filter: FilterSocket;
+
+  constructor(filter: FilterSocket) {
+    super();
+    this.#filter = filter;
+  }
+
   /**
    * Makes sure that no live attachment has the ports that a record's rules publish. Rules do not tell who has a port, so the
    * records are compared.
@@ -44,6 +54,7 @@ export class IptablesBackend extends Backend {
   override put(store: RecordStore, { record }: RecordChange): boolean {
     try {
       for (const plan of record.iptables) {
+        if (this.#isInKernel(plan)) continue;
         if (!addIptables(plan)) repairPlans(plansOfOthers(store, record, plan.family));
       }
       return false;
@@ -54,22 +65,28 @@ export class IptablesBackend extends Backend {
   }
 
   override remove(record: FilterRecord): void {
-    for (const plan of record.iptables) removeIptables(plan.family, "", () => [plan.chain]);
+    for (const plan of record.iptables) if (plan.chain !== "") removeIptables(plan.family, "", () => [plan.chain]);
   }
 
   override differences(record: FilterRecord): string[] {
     const lines: string[] = [];
     for (const plan of record.iptables) {
-      const line = checkIptables(plan);
+      const line = this.#isInKernel(plan) ? null : checkIptables(plan);
       if (line !== null) lines.push(line);
     }
     return lines;
+  }
+
+  /** Whether a question to the kernel has shown that nothing is missing: no program has to be started then. */
+  #isInKernel(plan: IptablesPlan): boolean {
+    return plan.chain === "" && hasForwarding(this.#filter.netlink, plan);
   }
 
   override restore(records: readonly FilterRecord[]): boolean {
     let restored = false;
     for (const family of [4, 6] as Family[]) {
       const plans = records.flatMap((record) => record.iptables.filter((plan) => plan.family === family));
+      if (plans.every((plan) => this.#isInKernel(plan))) continue;
       if (repairPlans(plans)) restored = true;
     }
     return restored;

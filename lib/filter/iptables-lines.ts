@@ -17,15 +17,15 @@ const NONE = "-";
 /** Separates a rule from the parts by which a saved rule is recognised as it. */
 const SEPARATOR = "\t";
 /** The kernel's chains that our rules are in. */
-const HOOKS: readonly string[] = ["PREROUTING", "OUTPUT", "POSTROUTING"];
+const HOOKS: readonly string[] = ["PREROUTING", "FORWARD", "OUTPUT", "POSTROUTING"];
+const TABLES: readonly string[] = ["raw", "nat", "filter"];
 /* XT_EXTENSION_MAXNAMELEN (linux/netfilter/x_tables.h) and IFNAMSIZ, each with a NUL. */
 const MAX_CHAIN_NAME = 28;
 const MAX_LINK_NAME = 15;
 
 /** A plan's lines: "iptables 4 CHAIN LINK", then one for each chain and rule. */
 export function formatPlan(plan: IptablesPlan): string[] {
-  const link = plan.localnetLink === "" ? NONE : plan.localnetLink;
-  const lines = [`iptables ${plan.family} ${plan.chain} ${link}`];
+  const lines = [`iptables ${plan.family} ${orNone(plan.chain)} ${orNone(plan.localnetLink)}`];
   for (const { table, name } of plan.sharedChains) lines.push(`iptables-chain ${table} ${name}`);
   for (const rule of plan.sharedRules) lines.push(`iptables-shared ${ruleText(rule)}`);
   for (const rule of plan.rules) lines.push(`iptables-rule ${ruleText(rule)}`);
@@ -35,11 +35,12 @@ export function formatPlan(plan: IptablesPlan): string[] {
 /** The plan that a line "iptables 4 CHAIN LINK" begins. @param words of the line @returns null for another line */
 export function emptyPlan(words: readonly string[]): RecordedPlan | null {
   const [, family = "", chain = "", link = ""] = words;
-  if (words.length !== 4 || (family !== "4" && family !== "6") || !isOwnChain(chain)) return null;
+  if (words.length !== 4 || (family !== "4" && family !== "6")) return null;
+  if (chain !== NONE && !isOwnChain(chain)) return null;
   if (link === "" || link.length > MAX_LINK_NAME) return null;
   return {
     family: family === "6" ? 6 : 4,
-    chain,
+    chain: chain === NONE ? "" : chain,
     localnetLink: link === NONE ? "" : link,
     sharedChains: [],
     sharedRules: [],
@@ -51,9 +52,9 @@ export function emptyPlan(words: readonly string[]): RecordedPlan | null {
 export function addToPlan(plan: RecordedPlan, line: string): boolean {
   const words = line.split(" ");
   const [kind = "", table = "", chain = "", place = ""] = words;
-  if (table !== "raw" && table !== "nat") return false;
+  if (!TABLES.includes(table)) return false;
   if (kind === "iptables-chain") {
-    if (words.length !== 3 || !isOwnChain(chain)) return false;
+    if (words.length !== 3 || !(table === "filter" ? isChainName(chain) : isOwnChain(chain))) return false;
     plan.sharedChains.push({ table, name: chain });
     return true;
   }
@@ -65,6 +66,20 @@ export function addToPlan(plan: RecordedPlan, line: string): boolean {
   if (kind === "iptables-shared") plan.sharedRules.push(rule);
   else if (kind === "iptables-rule") plan.rules.push(rule);
   else return false;
+  return true;
+}
+
+function orNone(name: string): string {
+  return name === "" ? NONE : name;
+}
+
+/** Whether iptables takes a name for a chain, and its restore format reads it as nothing else. */
+export function isChainName(name: string): boolean {
+  if (name === "" || name.length > MAX_CHAIN_NAME || name.startsWith("-")) return false;
+  for (let i = 0; i < name.length; i += 1) {
+    const unit = name.charCodeAt(i);
+    if (unit <= 0x20 || unit >= 0x7f || '"\\!,'.includes(name.charAt(i))) return false;
+  }
   return true;
 }
 

@@ -24,7 +24,7 @@ export interface IptablesPlan {
   /** Chains and rules that all attachments share: they are made once and never removed. */
   readonly sharedChains: readonly IptablesChain[];
   readonly sharedRules: readonly IptablesRule[];
-  /** The attachment's own chain in the table "nat". */
+  /** The attachment's own chain in the table "nat"; "" if it needs only what is shared. */
   readonly chain: string;
   /** The rules in that chain and those that lead to it. */
   readonly rules: readonly IptablesRule[];

@@ -14,7 +14,7 @@ export interface SavedTable {
   readonly rules: readonly string[];
 }
 
-const TABLES = ["raw", "nat"];
+const TABLES = ["raw", "nat", "filter"];
 
 /** Reads the output of iptables-save. */
 export function parseSaved(text: string): SavedTable[] {
@@ -42,7 +42,7 @@ export function parseSaved(text: string): SavedTable[] {
 export function attemptText(plan: IptablesPlan): string {
   return assembled((table) => {
     const lines = plan.sharedRules.filter((rule) => rule.table === table).map((rule) => commandOf("-C", rule));
-    if (table === "nat") {
+    if (table === "nat" && plan.chain !== "") {
       lines.push(`-N ${plan.chain}`);
       for (const rule of plan.rules) lines.push(additionOf(rule));
     }
@@ -102,9 +102,10 @@ export function repairText(
     const lines = missingShared(table, index, plans);
     if (name === "raw") {
       for (const link of goneLinks) lines.push(`-D ${LOCALNET_CHAIN} -i ${link} -j DROP`);
-      return lines;
     }
+    if (name !== "nat") return lines;
     for (const plan of [...written, ...kept.filter((other) => !isComplete(index, other))]) {
+      if (plan.chain === "") continue;
       for (const rule of index.to.get(plan.chain) ?? []) lines.push(deletionOf(rule));
       /* Declaring a chain empties it. */
       lines.push(`:${plan.chain} - [0:0]`);

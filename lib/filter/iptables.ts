@@ -112,7 +112,8 @@ export function checkIptables(plan: IptablesPlan): string | null {
 }
 
 function missingText(plan: IptablesPlan, rule: string): string {
-  const what = plan.chain.startsWith(HOSTPORT_PREFIX) ? "published ports" : "masquerade";
+  let what = plan.chain.startsWith(HOSTPORT_PREFIX) ? "published ports" : "masquerade";
+  if (plan.chain === "") what = "forwarded packets";
   return `${nameOf(plan.family)} has no rule for ${what}: "${rule}"`;
 }
 
@@ -137,7 +138,11 @@ export function removeIptables(
 
 /** The table that plans are about; "" if it is more than one. */
 function tableOf(plans: readonly IptablesPlan[]): string {
-  return plans.some((plan) => plan.localnetLink !== "") ? "" : "nat";
+  const [first] = plans;
+  if (first === undefined || plans.some((plan) => plan.localnetLink !== "")) return "";
+  const isForwarding = first.chain === "";
+  if (plans.some((plan) => (plan.chain === "") !== isForwarding)) return "";
+  return isForwarding ? "filter" : "nat";
 }
 
 /** Runs iptables-restore, which keeps all chains that the input does not name. */

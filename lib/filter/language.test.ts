@@ -47,6 +47,8 @@ function format(e: Expression): string {
   switch (e.kind) {
     case "meta":
       return `meta load ${META_KEYS[e.key]} => reg ${e.register}`;
+    case "meta-set":
+      return `meta set ${META_KEYS[e.key]} with reg ${e.source}`;
     case "payload":
       return `payload load ${e.length}b @ ${["link", "network", "transport"][e.base]} header + ${e.offset} => reg ${e.register}`;
     case "bitwise":

@@ -2,10 +2,11 @@
  * Compiles rules in a subset of nft's syntax to the expressions that the kernel runs. The result is the same as that of nft
  * 1.0.6, except that nft may load adjacent fields in one step. Pure.
  *
- *   rule       = { match | "counter" } [ verdict | masquerade | dnat | "notrack" ]
+ *   rule       = { match | "counter" | set } [ verdict | masquerade | dnat | "notrack" ]
  *   match      = selector [ "&" value ] [ "==" | "!=" ] ( value | "{" value { "," value } "}" )
  *              | fields [ "==" | "!=" ] "@" set
  *              | fields "vmap" "@" map
+ *   set        = selector "set" selector "|" value, twice the same one of meta data: the bits of the value are set
  *   fields     = selector { "." selector }
  *   value      = number, name or address, prefix, range "80-90", beginning of a name "eth*", flags "new,established"
  *   verdict    = "accept" | "drop" | "return" | "jump" chain | "goto" chain
@@ -181,6 +182,10 @@ class RuleCompiler {
       return;
     }
     const field = fields[0];
+    if (this.#word() === "set" && field !== undefined && !this.#conditions) {
+      this.#setBits(field);
+      return;
+    }
     let mask: Uint8Array | null = null;
     if (this.#word() === "&" && field !== undefined) {
       this.#next += 1;
@@ -198,6 +203,15 @@ class RuleCompiler {
       const list = this.#list();
       for (const value of equal ? this.#chosen(list) : list) this.#compare(field, mask, equal, false, value);
     }
+  }
+
+  #setBits(field: Selector): void {
+    this.#expect("set");
+    const other = this.#selector();
+    if (field.source !== "meta" || other.source !== "meta" || other.key !== field.key)
+      throw unexpected(other.name, "the same meta data on both sides");
+    this.#expect("|");
+    this.#program.setBits(field, encodeValue(field.type, field.length, this.#value(field)));
   }
 
   /** Flags without an operator match if one of them is set. */

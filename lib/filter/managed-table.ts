@@ -246,7 +246,7 @@ function fieldsOf(text: string): Field[] {
 }
 
 /** Whether the kernel's rule is the one of a text: both are compared as they are sent. */
-function isRule(found: readonly Expression[] | undefined, family: number, rule: string): boolean {
+export function isRule(found: readonly Expression[] | undefined, family: number, rule: string): boolean {
   if (found === undefined || found.some(isForeign)) return false;
   const theirs = sentBytes(found);
   const ours = sentBytes(compileRule(family, rule));

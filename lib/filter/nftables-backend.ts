@@ -3,7 +3,6 @@
  * that belongs in them, deletions, additions. The lock of the records keeps other calls out; when another program changes
  * the tables between reading and changing, the change is tried again.
  */
-import { textAt } from "../lists.ts";
 import { Backend, type RecordChange } from "./backend.ts";
 import { addedElements, type Change, commentsOf, notIn } from "./change.ts";
 import { differencesInTables, lacksParts } from "./comparison.ts";
@@ -17,7 +16,6 @@ import {
   withoutPorts,
 } from "./hostport-elements.ts";
 import type { HostPort } from "./hostports.ts";
-import type { TableState } from "./managed-table.ts";
 import {
   ElementList,
   type FilterChain,
@@ -30,9 +28,9 @@ import {
 } from "./record.ts";
 import { keepsChanging } from "./refusals.ts";
 import { liveRecords, tablesToWrite, usesTable, writeTables } from "./restore.ts";
-import { TABLE_NAMES, type TableName } from "./ruleset.ts";
+import { COMMON_TABLES, TABLE_NAMES, type TableName } from "./ruleset.ts";
 import { addWaiter, awaitedPart, siblingIn, withoutAwaited } from "./siblings.ts";
-import type { Snapshot } from "./snapshot.ts";
+import type { FoundTable, Snapshot } from "./snapshot.ts";
 import type { RecordStore } from "./store.ts";
 import type { FilterTables, OwnedElements } from "./tables.ts";
 import { commentedElements, unusedChains, unusedMarks } from "./unused.ts";
@@ -82,7 +80,7 @@ export class NftablesBackend extends Backend {
     const asked = exclusive ? [] : wanted;
     const overlapping: FilterElement[] = [];
     for (const port of record.ports) overlapping.push(overlappingElement(port));
-    const snapshot = this.#snapshot(attempt === 0, record.chains, [...asked, ...overlapping]);
+    const snapshot = this.#snapshot(attempt === 0, tablesOf(record), record.chains, [...asked, ...overlapping]);
     const same = snapshot.elements.slice(0, asked.length);
     const overlaps = snapshot.elements.slice(asked.length);
     const outdated = before === null ? NOTHING : this.#outdated(before, record);
@@ -113,12 +111,18 @@ export class NftablesBackend extends Backend {
    * Reads the state before a change. Tables that this call has seen are not asked for in the first attempt: if they are
    * missing by now, the change fails.
    */
-  #snapshot(first: boolean, chains: readonly FilterChain[], elements: readonly FilterElement[]): Snapshot {
-    if (!first || !TABLE_NAMES.every((table) => this.#present.has(table))) {
-      return this.#tables.snapshot(TABLE_NAMES, chains, elements);
+  #snapshot(
+    first: boolean,
+    names: readonly TableName[],
+    chains: readonly FilterChain[],
+    elements: readonly FilterElement[],
+  ): Snapshot {
+    if (!first || !names.every((table) => this.#present.has(table))) {
+      return this.#tables.snapshot(names, chains, elements);
     }
     const found = this.#tables.snapshot([], chains, elements);
-    const tables = TABLE_NAMES.map((): TableState => "present");
+    const tables: FoundTable[] = [];
+    for (const name of names) tables.push({ name, state: "present" });
     return { tables, chains: found.chains, elements: found.elements };
   }
 
@@ -196,9 +200,9 @@ export class NftablesBackend extends Backend {
    */
   restoreTables(records: readonly FilterRecord[], wanted: readonly TableName[], thorough: boolean): boolean {
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
-      const { tables: states } = this.#tables.snapshot(TABLE_NAMES, [], []);
+      const { tables: found } = this.#tables.snapshot(TABLE_NAMES, [], []);
       const needed = tablesToWrite(
-        states,
+        found,
         (table) => wanted.includes(table) || records.some((record) => usesTable(record, table)),
       );
       for (const table of TABLE_NAMES) {
@@ -206,23 +210,28 @@ export class NftablesBackend extends Backend {
       }
       if (needed.length === 0) return false;
       this.#tables.begin();
-      writeTables(this.#tables, states, needed, records);
+      writeTables(this.#tables, found, needed, records);
       if (this.#tables.commit()) return true;
     }
     throw keepsChanging();
   }
 
   /**
-   * Whether tables are present. Asks for all tables at once: a call that needs one mostly needs the others later.
+   * Whether tables are present. Asks for the common ones at once: a call that needs one mostly needs the others later.
    * @throws CniError 100, 11
    */
   hasTables(tables: readonly TableName[]): boolean {
     if (!tables.every((table) => this.#present.has(table))) {
-      const states = this.#tables.snapshot(TABLE_NAMES, [], []).tables;
-      for (let i = 0; i < TABLE_NAMES.length; i += 1) {
-        if (states[i] === "present") this.#present.add(textAt(TABLE_NAMES, i));
+      const names = [...COMMON_TABLES, ...tables.filter((table) => !COMMON_TABLES.includes(table))];
+      for (const { name, state } of this.#tables.snapshot(names, [], []).tables) {
+        if (state === "present") this.#present.add(name);
       }
     }
     return tables.every((table) => this.#present.has(table));
   }
+}
+
+/** The tables whose state a change of a record depends on: the common ones, which are replaced where they are outdated, and its own. */
+function tablesOf(record: FilterRecord): TableName[] {
+  return TABLE_NAMES.filter((table) => COMMON_TABLES.includes(table) || usesTable(record, table));
 }

@@ -7,7 +7,9 @@ import { sinceBootMs } from "../host/boot.ts";
 import { quietly } from "../host/io.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
+import * as network from "../sys/network.ts";
 import { forgetConnections, forgetTranslated } from "./flows.ts";
+import { type IngressPolicy, POLICY_PLUGIN, policyElements, policyOwner } from "./forwarding.ts";
 import { hasElements } from "./hostport-elements.ts";
 import type { HostPort } from "./hostports.ts";
 import { IptablesBackend } from "./iptables-backend.ts";
@@ -21,6 +23,7 @@ import {
   ownerText,
   recordName,
 } from "./record.ts";
+import { recordRemovalCommands } from "./record-commands.ts";
 import { type ReferencePart, removeReference } from "./reference.ts";
 import { liveRecords, restoreLocalnet } from "./restore.ts";
 import { managedTable, type TableName } from "./ruleset.ts";
@@ -33,7 +36,7 @@ import { isOrphan } from "./unused.ts";
 export class PacketFilter {
   readonly #tables = new FilterTables();
   readonly #nftables = new NftablesBackend(this.#tables);
-  readonly #iptables = new IptablesBackend();
+  readonly #iptables = new IptablesBackend(this.#tables.filter);
   /** Whether this call has taken a port from another attachment, or perhaps from an earlier ADD of the same. */
   #takenOver = false;
 
@@ -112,6 +115,40 @@ export class PacketFilter {
   }
 
   /**
+   * Makes the policy of a bridge what it should be, whatever it was.
+   * @throws CniError 100, 11
+   */
+  setPolicy(bridge: string, policy: IngressPolicy): void {
+    const owner = policyOwner(bridge);
+    if (policy !== "open") this.put(policyRecord(bridge, policy), false);
+    else if (RecordStore.has(owner)) this.remove(owner, false);
+  }
+
+  /** What is missing or different of the policy of a bridge: a line for each. @throws CniError 100, 11 */
+  policyDifferences(bridge: string, policy: IngressPolicy): string[] {
+    if (policy !== "open") return this.differences(policyRecord(bridge, policy));
+    return RecordStore.has(policyOwner(bridge)) ? [`the bridge ${bridge} has a policy, expected none`] : [];
+  }
+
+  /** Removes the policies of bridges that are gone. @throws CniError 100, 11 */
+  dropGonePolicies(): void {
+    this.#withRecords((store) => {
+      for (const record of gonePolicies(store)) this.#removeRecord(store, record);
+      return true;
+    });
+  }
+
+  /** The commands that do the same. */
+  gonePolicyCommands(): string[] {
+    const lines: string[] = [];
+    this.#withRecords((store) => {
+      for (const record of gonePolicies(store)) lines.push(...recordRemovalCommands(record));
+      return true;
+    });
+    return lines;
+  }
+
+  /**
    * Removes what an owner has, as far as it is there.
    * @param search whether all our sets are searched for elements with the owner's comment if there is no record
    * @returns the owner's record; null if there was none
@@ -176,7 +213,8 @@ export class PacketFilter {
     if (store.isIncomplete(recordName(owner))) this.#nftables.removeOwned(owner);
     if (damaged) {
       /* Our chains in iptables have the names that the reference's have, which follow from the owner. */
-      this.removeReference(owner, owner.plugin === "portmap" ? ["hostports"] : ["masquerade"]);
+      if (owner.plugin !== "firewall")
+        this.removeReference(owner, owner.plugin === "portmap" ? ["hostports"] : ["masquerade"]);
       store.drop(owner);
       return;
     }
@@ -265,4 +303,14 @@ export class PacketFilter {
       store.close();
     }
   }
+}
+
+function gonePolicies(store: RecordStore): FilterRecord[] {
+  return store.madeBy(POLICY_PLUGIN).filter((record) => network.interfaceIndex(record.owner.ifname) < 0);
+}
+
+/** Without a namespace the record is valid until the next boot. */
+function policyRecord(bridge: string, policy: IngressPolicy): FilterRecord {
+  const record = emptyRecord(policyOwner(bridge), NO_NAMESPACE, sinceBootMs());
+  return { ...record, elements: policyElements(bridge, policy) };
 }

@@ -142,6 +142,15 @@ export class Program {
     this.push({ kind: "lookup", set, source: NFT_REG_1, register: destination, inverted });
   }
 
+  /** Sets the bits of a fact about the packet that are set in a value. */
+  setBits(field: Selector, bits: Uint8Array): void {
+    const mask = new Uint8Array(bits.length);
+    for (let i = 0; i < bits.length; i += 1) mask[i] = ~(bits[i] ?? 0) & 0xff;
+    this.#load(field, field.length, NFT_REG_1);
+    this.push({ kind: "bitwise", source: NFT_REG_1, register: NFT_REG_1, mask, xor: bits });
+    this.push({ kind: "meta-set", key: field.key, source: NFT_REG_1 });
+  }
+
   /** After a match of a field with a value the packet's protocol may be known. */
   #establish(field: Selector, value: Uint8Array): void {
     const type = field.type.name;

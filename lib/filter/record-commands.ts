@@ -3,13 +3,13 @@ import { shellWord } from "../text.ts";
 import { elementsOf, isShared } from "./hostport-elements.ts";
 import type { IptablesRule } from "./iptables-plan.ts";
 import { type FilterRecord, formatElement, ownerComment } from "./record.ts";
-import { TABLE } from "./ruleset.ts";
+import { tableLabel } from "./ruleset.ts";
 
 export function recordCommands(record: FilterRecord): string[] {
   const lines: string[] = [];
   for (const { table, name, rules } of record.chains) {
-    const chain = `chain ${table} ${TABLE} ${name}`;
-    const added = rules.map((rule) => `; add rule ${table} ${TABLE} ${name} ${rule}`);
+    const chain = `chain ${tableLabel(table)} ${name}`;
+    const added = rules.map((rule) => `; add rule ${tableLabel(table)} ${name} ${rule}`);
     /* Attachments share chains: whoever comes second must not add the rules once more. */
     lines.push(`nft ${shellWord(`add ${chain}; flush ${chain}${added.join("")}`)}`);
   }
@@ -24,7 +24,7 @@ export function recordCommands(record: FilterRecord): string[] {
     for (const rule of sharedRules) {
       lines.push(`${ruleCommand(program, "-C", rule)} 2>/dev/null || ${ruleCommand(program, adding(rule), rule)}`);
     }
-    lines.push(`${program} -t nat -N ${chain}`);
+    if (chain !== "") lines.push(`${program} -t nat -N ${chain}`);
     for (const rule of rules) lines.push(ruleCommand(program, adding(rule), rule));
   }
   return lines;
@@ -72,7 +72,7 @@ export function recordRemovalCommands(record: FilterRecord): string[] {
     for (const rule of rules) {
       if (rule.chain !== chain) lines.push(ruleCommand(program, "-D", rule));
     }
-    lines.push(`${program} -t nat -F ${chain}`, `${program} -t nat -X ${chain}`);
+    if (chain !== "") lines.push(`${program} -t nat -F ${chain}`, `${program} -t nat -X ${chain}`);
   }
   return lines;
 }

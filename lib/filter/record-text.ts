@@ -11,7 +11,7 @@ import { elementsOf, hostPortOf, isPortElement, portElement } from "./hostport-e
 import type { HostPort } from "./hostports.ts";
 import { addToPlan, emptyPlan, formatPlan, type RecordedPlan } from "./iptables-lines.ts";
 import { type FilterChain, type FilterElement, type FilterRecord, isRecordName } from "./record.ts";
-import type { TableName } from "./ruleset.ts";
+import { TABLE_NAMES, type TableName } from "./ruleset.ts";
 
 const HEADER = "podwire packet filter record 1";
 const TIME = "since-boot-ms ";
@@ -171,8 +171,8 @@ function readLine(line: string, words: readonly string[], content: Content): boo
     content.chains[at] = { table: chain.table, name: chain.name, rules: [...chain.rules, line.slice("rule ".length)] };
     return true;
   }
-  const table = textAt(words, 1);
-  if (table !== "inet" && table !== "bridge") return false;
+  const table = tableNamed(textAt(words, 1));
+  if (table === null) return false;
   if (word === "chain" && words.length === 3) {
     content.chains.push({ table, name: textAt(words, 2), rules: [] });
     return true;
@@ -186,6 +186,11 @@ function readLine(line: string, words: readonly string[], content: Content): boo
   const port = hostPortOf(element);
   if (port !== null) (word === "element" ? content.ports : content.claims).push(port);
   return port !== null;
+}
+
+function tableNamed(text: string): TableName | null {
+  for (const name of TABLE_NAMES) if (name === text) return name;
+  return null;
 }
 
 function elementText(element: FilterElement): string {

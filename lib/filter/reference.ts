@@ -5,7 +5,6 @@
  */
 
 import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
-import { readText } from "../host/io.ts";
 import type { Family } from "../ip/address.ts";
 import { itemAt, textAt } from "../lists.ts";
 import { decodeChain, decodeTable } from "../netlink/nftables/decode.ts";
@@ -26,6 +25,7 @@ import { sha512 } from "../sha512.ts";
 import { EBUSY, ENOENT, isTransient } from "../sys/errno.ts";
 import { hexOf } from "../text.ts";
 import { removeIptables } from "./iptables.ts";
+import { hasLegacyTable } from "./iptables-kernel.ts";
 import {
   DNAT_CHAIN,
   FIRST_IFNAME,
@@ -221,10 +221,7 @@ function removeByProgram(
 /** The IP versions for which the older iptables has a table "nat" in this namespace. */
 function legacyFamilies(): Family[] {
   const families: Family[] = [4, 6];
-  return families.filter((family) => {
-    const names = readText(`/proc/net/${family === 4 ? "ip" : "ip6"}_tables_names`) ?? "";
-    return names.split("\n").includes("nat");
-  });
+  return families.filter((family) => hasLegacyTable(family, "nat"));
 }
 
 /** The chains that are the attachment's, whichever suite made them. */

@@ -3,9 +3,9 @@ import { bootId } from "../host/boot.ts";
 import { LivenessTest } from "../host/liveness.ts";
 import { ensureSysctl, readSysctl } from "../host/sysctl.ts";
 import { elementsOf, isShared } from "./hostport-elements.ts";
-import type { TableState } from "./managed-table.ts";
 import { type FilterElement, type FilterRecord, ownerComment, recordName, residentOf } from "./record.ts";
-import { managedTable, TABLE_NAMES, type TableName } from "./ruleset.ts";
+import { managedTable, type TableName } from "./ruleset.ts";
+import type { FoundTable } from "./snapshot.ts";
 import type { RecordStore } from "./store.ts";
 import type { FilterTables } from "./tables.ts";
 
@@ -57,13 +57,10 @@ export function usesTable(record: FilterRecord, table: TableName): boolean {
 }
 
 /** The tables that have to be written: missing ones if they are wanted, outdated and dormant ones in any case. */
-export function tablesToWrite(states: readonly TableState[], wanted: (table: TableName) => boolean): TableName[] {
+export function tablesToWrite(found: readonly FoundTable[], wanted: (table: TableName) => boolean): TableName[] {
   const needed: TableName[] = [];
-  let i = 0;
-  for (const table of TABLE_NAMES) {
-    const state = states[i] ?? "missing";
-    if (state === "outdated" || state === "dormant" || (state === "missing" && wanted(table))) needed.push(table);
-    i += 1;
+  for (const { name, state } of found) {
+    if (state === "outdated" || state === "dormant" || (state === "missing" && wanted(name))) needed.push(name);
   }
   return needed;
 }
@@ -71,16 +68,16 @@ export function tablesToWrite(states: readonly TableState[], wanted: (table: Tab
 /**
  * Adds tables with the chains and elements of records to the transaction. Of two elements with one key, the later record's
  * counts.
- * @param states of all tables: those that are not missing are replaced
+ * @param found the state of these tables: those that are not missing are replaced
  */
 export function writeTables(
   tables: FilterTables,
-  states: readonly TableState[],
+  found: readonly FoundTable[],
   needed: readonly TableName[],
   records: readonly FilterRecord[],
 ): void {
-  for (const table of needed) {
-    managedTable(table).write(tables.filter, states[TABLE_NAMES.indexOf(table)] !== "missing");
+  for (const { name, state } of found) {
+    if (needed.includes(name)) managedTable(name).write(tables.filter, state !== "missing");
   }
   const chains: string[] = [];
   const byKey = new Map<string, FilterElement>();

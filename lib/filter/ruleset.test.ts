@@ -11,7 +11,9 @@ test("every rule was tried with nft", () => {
   const tried = (rule: string) =>
     rule.includes(". @th,") ? rule.replace("@addresses6", "@targets6").replace("@macs", "@options") : rule;
   for (const table of TABLE_NAMES) {
-    const rules = contentOf(table).chains.flatMap((chain) => chain.rules.map((rule) => `${table} ${rule}`));
+    const rules = contentOf(table).chains.flatMap((chain) =>
+      chain.rules.map((rule) => `${managedTable(table).definition.family} ${rule}`),
+    );
     for (const rule of rules) expect(captured.made).toHaveProperty([tried(rule)]);
   }
 });

@@ -1,20 +1,25 @@
 /**
- * Podwire's own tables in the packet filter, in nft's syntax. Their rules are the same however many pods there are: all that
+ * Podwire's own tables in the packet filter, in nft's syntax; those of the firewall plugin are in forward-rules.ts. Their rules are the same however many pods there are: all that
  * belongs to a pod is an element of a set or map, and a packet finds it by one lookup. Only the first packet of a
  * connection passes the chains that translate; `raw` and the bridge's see every packet.
  *
  * Destination NAT has the priority right after the standard one: what kube-proxy or Docker translate is theirs. Only packets
  * that are addressed to this host are translated, so forwarded traffic to the same port passes untouched.
  */
+import { forwardContent, isolationContent } from "./forward-rules.ts";
 import { ManagedTable } from "./managed-table.ts";
 import type { SetDefinition, TableContent, TableDefinition } from "./table-definition.ts";
 
-/** The tables that hold elements of attachments, by the names that records have for them: both are called "podwire". */
-export type TableName = "inet" | "bridge";
+/** The tables that hold elements of attachments, by the names that records have for them. */
+export type TableName = "inet" | "bridge" | "firewall" | "isolation";
 
-export const TABLE = "podwire";
+export const TABLE_NAMES: readonly TableName[] = ["inet", "bridge", "firewall", "isolation"];
 
-export const TABLE_NAMES: readonly TableName[] = ["inet", "bridge"];
+/** The tables that nodes mostly have. The others are there once the firewall plugin was called. */
+export const COMMON_TABLES: readonly TableName[] = ["inet", "bridge"];
+
+const TABLE = "podwire";
+const FIREWALL_TABLE = "podwire-firewall";
 
 /** The link group of the host ends of pods (`ip link show group 7368548`): "pod" in ASCII. */
 export const POD_LINK_GROUP = 0x706f64;
@@ -33,28 +38,53 @@ const PRIORITY_AFTER_DSTNAT = -99;
 const PRIORITY_SRCNAT = 100;
 const PRIORITY_BRIDGE_DSTNAT = -300;
 
-let natTable: ManagedTable | null = null;
-let bridgeTable: ManagedTable | null = null;
+const tables = new Map<string, ManagedTable>();
 
 /** One of the tables; made when it is first asked for. */
 export function managedTable(name: TableName): ManagedTable {
-  if (name === "inet") {
-    natTable ??= new ManagedTable(definition("inet", DIGESTS.inet, natContent));
-    return natTable;
-  }
-  bridgeTable ??= new ManagedTable(definition("bridge", DIGESTS.bridge, bridgeContent));
-  return bridgeTable;
+  const known = tables.get(name) ?? null;
+  if (known !== null) return known;
+  const table = new ManagedTable(definitionOf(name));
+  tables.set(name, table);
+  return table;
 }
 
-function definition(family: TableName, digest: string, content: () => TableContent): TableDefinition {
-  return { family, name: TABLE, comment: `podwire ruleset ${digest}`, stateCheck: "prerouting", content };
+function definitionOf(name: TableName): TableDefinition {
+  const comment = `podwire ruleset ${DIGESTS[name]}`;
+  switch (name) {
+    case "inet":
+      return { family: "inet", name: TABLE, comment, stateCheck: "prerouting", content: natContent };
+    case "bridge":
+      return { family: "bridge", name: TABLE, comment, stateCheck: "prerouting", content: bridgeContent };
+    case "firewall":
+      return { family: "inet", name: FIREWALL_TABLE, comment, stateCheck: "every base chain", content: forwardContent };
+    case "isolation":
+      return {
+        family: "bridge",
+        name: FIREWALL_TABLE,
+        comment,
+        stateCheck: "every base chain",
+        content: isolationContent,
+      };
+  }
+}
+
+/** A table in nft's notation: "inet podwire". */
+export function tableLabel(name: TableName): string {
+  const family = name === "inet" || name === "firewall" ? "inet" : "bridge";
+  return `${family} ${name === family ? TABLE : FIREWALL_TABLE}`;
 }
 
 /**
  * The digest of each content (`digestOf`), the first half of its text's SHA-256. Constants, because computing them took a
  * quarter of an ADD's instructions; ruleset.test.ts computes them again and fails if one does not match its table.
  */
-const DIGESTS = { inet: "9a607de5f3638a70", bridge: "170cab41720ffaee" } as const;
+const DIGESTS = {
+  inet: "9a607de5f3638a70",
+  bridge: "170cab41720ffaee",
+  firewall: "0e864bed016e61ec",
+  isolation: "45a20ba414104d72",
+} as const;
 
 /** Published ports and masquerading, IPv4 and IPv6 alike. */
 function natContent(): TableContent {

@@ -7,7 +7,7 @@ import { formatData } from "./elements.ts";
 import type { FilterSocket } from "./filter-socket.ts";
 import { TableReader, type TableState } from "./managed-table.ts";
 import type { FilterChain, FilterElement } from "./record.ts";
-import { managedTable, TABLE, type TableName } from "./ruleset.ts";
+import { managedTable, type TableName } from "./ruleset.ts";
 import { decodeValues, encodeValues } from "./values.ts";
 
 /** An element as the kernel has it. */
@@ -16,9 +16,15 @@ export interface FoundElement {
   readonly comment: string;
 }
 
+/** A table and its state. */
+export interface FoundTable {
+  readonly name: TableName;
+  readonly state: TableState;
+}
+
 /** The answer to each question, in the order of the questions. */
 export interface Snapshot {
-  readonly tables: readonly TableState[];
+  readonly tables: readonly FoundTable[];
   /** How many rules each chain has and how many rules and elements refer to it, added up; null for a missing chain. */
   readonly chains: readonly (number | null)[];
   /** Null for a missing element. */
@@ -43,7 +49,10 @@ export function takeSnapshot(
     starts.push(firstChain);
     firstChain += reader.questionCount;
   }
-  for (const chain of chains) writeGetChain(socket, managedTable(chain.table).family, TABLE, chain.name);
+  for (const { table, name } of chains) {
+    const { family, definition } = managedTable(table);
+    writeGetChain(socket, family, definition.name, name);
+  }
   for (const { table, set, key } of elements) {
     const kernelSet = managedTable(table).set(set);
     writeGetElement(socket, kernelSet, encodeValues(kernelSet.key, key));
@@ -71,11 +80,10 @@ export function takeSnapshot(
     filter.checkRefusal(refusal);
     refused.add(refusal.index);
   }
-  const states: TableState[] = [];
-  let i = 0;
-  for (const reader of readers) {
-    states.push(reader.state(refused.has(numberAt(starts, i))));
-    i += 1;
+  const states: FoundTable[] = [];
+  for (const name of tables) {
+    const isMissing = refused.has(numberAt(starts, states.length));
+    states.push({ name, state: itemAt(readers, states.length)?.state(isMissing) ?? "missing" });
   }
   return { tables: states, chains: uses, elements: found };
 }

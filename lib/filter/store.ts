@@ -169,17 +169,23 @@ export class RecordStore {
 
   /** All records that are not damaged, the oldest first. */
   all(): FilterRecord[] {
-    return this.#records((read) => read.intact).map(({ record }) => record);
+    return this.madeBy("");
+  }
+
+  /** As `all`, but only a plugin's, unless it is "". */
+  madeBy(plugin: string): FilterRecord[] {
+    return this.#records(plugin, (read) => read.intact).map(({ record }) => record);
   }
 
   /** The damaged records: their owners, and perhaps their ports, can be read. */
   damaged(): KeptRecord[] {
-    return this.#records((read) => !read.intact);
+    return this.#records("", (read) => !read.intact);
   }
 
-  #records(isChosen: (read: ReadRecord) => boolean): KeptRecord[] {
+  #records(plugin: string, isChosen: (read: ReadRecord) => boolean): KeptRecord[] {
     const records: KeptRecord[] = [];
     for (const name of listNames(this.#directory)) {
+      if (plugin !== "" && !name.endsWith(`.${plugin}`)) continue;
       const read = isRecordName(name) ? this.#read(name) : null;
       if (read !== null && isChosen(read)) records.push({ name, record: read.record });
     }

@@ -13,7 +13,7 @@ import type { HostPort } from "./hostports.ts";
 import { compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, formatElement } from "./record.ts";
 import { refused } from "./refusals.ts";
-import { managedTable, TABLE, type TableName } from "./ruleset.ts";
+import { managedTable, type TableName, tableLabel } from "./ruleset.ts";
 import { type FoundElement, foundElement, type Snapshot, takeSnapshot } from "./snapshot.ts";
 import { encodeValues } from "./values.ts";
 
@@ -46,7 +46,7 @@ export class FilterTables {
     } catch (error) {
       /* EINVAL: a kernel without nf_tables. */
       if (error instanceof NetlinkError && (error.errno === ENOENT || error.errno === EINVAL)) return [];
-      if (error instanceof NetlinkError) throw refused(error, `list ${table} ${TABLE} ${set}`);
+      if (error instanceof NetlinkError) throw refused(error, `list ${tableLabel(table)} ${set}`);
       throw error;
     }
     return found;
@@ -84,8 +84,9 @@ export class FilterTables {
 
   /** `nft delete chain`. */
   deleteChain(chain: FilterChain): void {
-    writeDeleteChain(this.filter.batch, managedTable(chain.table).family, TABLE, chain.name);
-    this.filter.label(`delete chain ${chain.table} ${TABLE} ${chain.name}`);
+    const { family, definition, label } = managedTable(chain.table);
+    writeDeleteChain(this.filter.batch, family, definition.name, chain.name);
+    this.filter.label(`delete chain ${label} ${chain.name}`);
   }
 
   /**
@@ -149,7 +150,7 @@ function bySet(elements: readonly FilterElement[], comments: readonly string[]):
 /** A single element as it is, several as their set. */
 function describeGroup(group: Group): string {
   const only = group.elements.length === 1 ? itemAt(group.elements, 0) : null;
-  return only === null ? `${group.table} ${TABLE} ${group.set}` : formatElement(only);
+  return only === null ? `${tableLabel(group.table)} ${group.set}` : formatElement(only);
 }
 
 /** How many rules of the kernel's a shared chain is made of. */

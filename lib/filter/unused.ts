@@ -3,7 +3,7 @@ import { itemAt } from "../lists.ts";
 import { hostPortOf, isPortSet, isShared, markElement, portName } from "./hostport-elements.ts";
 import type { HostPort } from "./hostports.ts";
 import { type FilterChain, type FilterElement, hashIn, isOfNetwork } from "./record.ts";
-import { managedTable, TABLE_NAMES } from "./ruleset.ts";
+import { COMMON_TABLES, managedTable, type TableName } from "./ruleset.ts";
 import { type FilterTables, ruleCount } from "./tables.ts";
 
 /**
@@ -66,10 +66,8 @@ export function commentedElements(
   chosen: (comment: string) => boolean,
 ): FilterElement[] {
   const elements: FilterElement[] = [];
-  const states = tables.snapshot(TABLE_NAMES, [], []).tables;
-  for (let i = 0; i < TABLE_NAMES.length; i += 1) {
-    const table = TABLE_NAMES[i] ?? "inet";
-    if (states[i] === "missing") continue;
+  for (const { name: table, state } of tables.snapshot(tablesUsedBy(plugin), [], []).tables) {
+    if (state === "missing") continue;
     for (const { name: set } of managedTable(table).content.sets) {
       if (isShared(set) || isPortSet(table, set) !== (plugin === "portmap")) continue;
       for (const found of tables.listElements(table, set)) {
@@ -94,4 +92,8 @@ export function isOrphan(
 ): boolean {
   const hash = hashIn(comment);
   return hash !== "" && isOfNetwork(comment, network) && !known.has(hash) && !keep.has(hash);
+}
+
+function tablesUsedBy(plugin: string): readonly TableName[] {
+  return plugin === "firewall" ? ["firewall", "isolation"] : COMMON_TABLES;
 }

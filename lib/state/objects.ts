@@ -18,6 +18,7 @@ import { GatewaysKind, type GatewaysObject } from "./kinds/gateways.ts";
 import { GuardKind, type GuardObject } from "./kinds/guard.ts";
 import { HairpinKind, type HairpinObject } from "./kinds/hairpin.ts";
 import { IfbKind, type IfbObject } from "./kinds/ifb.ts";
+import { IngressPolicyKind, type IngressPolicyObject } from "./kinds/ingress-policy.ts";
 import { LinkAttributesKind, type LinkAttributesObject } from "./kinds/link-attributes.ts";
 import { LinkUpKind, type LinkUpObject } from "./kinds/link-up.ts";
 import { LocalnetKind, type LocalnetObject } from "./kinds/localnet.ts";
@@ -47,6 +48,7 @@ export type KernelObject =
   | GuardObject
   | HairpinObject
   | IfbObject
+  | IngressPolicyObject
   | LinkAttributesObject
   | LinkUpObject
   | LocalnetObject
@@ -93,6 +95,8 @@ export function kindOf(object: KernelObject): Kind {
       return new HairpinKind(object);
     case "ifb":
       return new IfbKind(object);
+    case "ingress-policy":
+      return new IngressPolicyKind(object);
     case "link-attributes":
       return new LinkAttributesKind(object);
     case "up":

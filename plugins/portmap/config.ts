@@ -4,6 +4,7 @@ import type { NetworkConfig } from "../../lib/cni/config.ts";
 import type { Fields } from "../../lib/cni/fields.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError } from "../../lib/errors.ts";
+import { isChainName } from "../../lib/filter/iptables-lines.ts";
 import { type Address, addressOf, formatAddress, parseAddress } from "../../lib/ip/address.ts";
 import { itemAt, textAt } from "../../lib/lists.ts";
 import { asciiLower, clip } from "../../lib/text.ts";
@@ -50,8 +51,6 @@ export interface PortmapConfig {
 /* Kubernetes uses bits 14 and 15, Calico 20 to 31. */
 const DEFAULT_MARK_BIT = 13;
 const MAX_PORT = 65535;
-/* XT_EXTENSION_MAXNAMELEN (linux/netfilter/x_tables.h) and its NUL. */
-const MAX_CHAIN_NAME = 28;
 const PROTOCOLS: readonly Protocol[] = ["tcp", "udp", "sctp"];
 
 /**
@@ -117,13 +116,7 @@ function readMarkBit(fields: Fields): number {
 
 function readChain(fields: Fields): string {
   const chain = fields.string("externalSetMarkChain", "");
-  let usable = chain.length <= MAX_CHAIN_NAME && !chain.startsWith("-");
-  for (let i = 0; i < chain.length; i += 1) {
-    const unit = chain.charCodeAt(i);
-    /* What iptables refuses in a name, and what its restore format would read as something else. */
-    if (unit <= 0x20 || unit >= 0x7f || '"\\!,'.includes(chain.charAt(i))) usable = false;
-  }
-  if (!usable) {
+  if (chain !== "" && !isChainName(chain)) {
     throw fields.invalid("externalSetMarkChain", `"${clip(chain)}" cannot be the name of an iptables chain`);
   }
   return chain;

@@ -71,10 +71,10 @@ describe("reading", () => {
     );
     expect(kinds).toEqual([
       ["?limit", "counter", "verdict"],
-      ["immediate", "?meta"],
+      ["immediate", "meta-set"],
       ["immediate", "?ct"],
       ["meta", "cmp", "payload", "bitwise", "?payload"],
-      ["meta", "?bitwise", "?meta"],
+      ["meta", "?bitwise", "meta-set"],
       ["?log", "?reject"],
       ["meta", "cmp", "payload", "cmp", "immediate", "immediate", "?nat"],
       ["meta", "cmp", "immediate", "immediate", "?masq"],

@@ -16,6 +16,7 @@ const NFTA_VERDICT_CHAIN = 2;
 
 const NFTA_META_DREG = 1;
 const NFTA_META_KEY = 2;
+const NFTA_META_SREG = 3;
 const NFTA_PAYLOAD_DREG = 1;
 const NFTA_PAYLOAD_BASE = 2;
 const NFTA_PAYLOAD_OFFSET = 3;
@@ -80,6 +81,7 @@ export function writeExpressions(writer: MessageWriter, type: number, expression
 
 function kernelName(expression: Expression): string {
   if (expression.kind === "verdict") return "immediate";
+  if (expression.kind === "meta-set") return "meta";
   if (expression.kind === "unknown") throw new TypeError(`an expression "${expression.name}" cannot be written`);
   if (expression.kind === "match") throw new TypeError(`a match "${expression.name}" cannot be written`);
   return expression.kind;
@@ -90,6 +92,10 @@ function writeFields(writer: MessageWriter, expression: Expression): void {
     case "meta":
       writer.attributeBe32(NFTA_META_KEY, expression.key);
       writer.attributeBe32(NFTA_META_DREG, expression.register);
+      break;
+    case "meta-set":
+      writer.attributeBe32(NFTA_META_KEY, expression.key);
+      writer.attributeBe32(NFTA_META_SREG, expression.source);
       break;
     case "payload":
       writer.attributeBe32(NFTA_PAYLOAD_DREG, expression.register);
@@ -272,13 +278,12 @@ class Fields {
 
 /**
  * Null for an expression that this project does not use: one of another name, or one that does something else than our own
- * of its name (`meta mark set` has a source instead of a destination; nat may have a range of addresses).
+ * of its name (`ct mark set` has a source instead of a destination; nat may have a range of addresses).
  */
 function decodeExpression(name: string, fields: Fields): Expression | null {
   switch (name) {
     case "meta":
-      if (!fields.has(NFTA_META_DREG)) return null;
-      return { kind: "meta", key: fields.number(NFTA_META_KEY), register: fields.number(NFTA_META_DREG) };
+      return decodeMeta(fields);
     case "payload":
       return decodePayload(fields);
     case "bitwise":
@@ -337,6 +342,12 @@ function decodeExpression(name: string, fields: Fields): Expression | null {
     default:
       return null;
   }
+}
+
+function decodeMeta(fields: Fields): Expression {
+  const key = fields.number(NFTA_META_KEY);
+  if (fields.has(NFTA_META_SREG)) return { kind: "meta-set", key, source: fields.number(NFTA_META_SREG) };
+  return { kind: "meta", key, register: fields.number(NFTA_META_DREG) };
 }
 
 function decodePayload(fields: Fields): Expression | null {

@@ -102,6 +102,7 @@ export const NFT_REG32_00 = 8;
 /** One step of a rule. Registers are numbered as above; numbers without a name here are those of nf_tables.h. */
 export type Expression =
   | MetaExpression
+  | MetaSetExpression
   | PayloadExpression
   | BitwiseExpression
   | CompareExpression
@@ -123,6 +124,13 @@ export interface MetaExpression {
   readonly kind: "meta";
   readonly key: number;
   readonly register: number;
+}
+
+/** Changes a fact about the packet to the register's value. */
+export interface MetaSetExpression {
+  readonly kind: "meta-set";
+  readonly key: number;
+  readonly source: number;
 }
 
 /** Loads bytes of the packet. `base`: 0 link layer, 1 network, 2 transport header (enum nft_payload_bases). */
