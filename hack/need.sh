@@ -19,7 +19,7 @@ needs() {
 		test                 procps                      sysctl
 		test                 python3                     python3
 		test                 tcpdump                     tcpdump
-		test,bench           iptables                    iptables iptables-nft iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore
+		test,bench           iptables                    iptables iptables-nft iptables-legacy iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore
 		test,bench           iperf3                      iperf3
 		test,bench           strace                      strace
 		test,bench           containernetworking-plugins /usr/lib/cni/bridge

@@ -255,7 +255,7 @@ export class Node {
 
   /** Calls a plugin for a pod or for a namespace that is to become one. */
   async call(
-    plugin: Main | "portmap" | "bandwidth",
+    plugin: Main | "portmap" | "bandwidth" | "firewall",
     command: string,
     pod: Pick<Pod, "netns" | "containerId" | "ifname">,
     config: JsonObject,

@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
 import { type Prefix, parsePrefix } from "../ip/address.ts";
+import { forwardingPlan } from "./forwarding.ts";
+import { addToPlan, emptyPlan, formatPlan } from "./iptables-lines.ts";
 import type { IptablesPlan } from "./iptables-plan.ts";
 import { hostPortPlan, masqueradePlan } from "./iptables-rules.ts";
 import {
@@ -141,4 +143,34 @@ test("of what is missing with its chain a mapping is named first", () => {
   expect(missingRule(parseSaved(`*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n`).concat(shared), rules)).toMatch(
     /^CNI-HOSTPORT-LOCALNET /,
   );
+});
+
+const forwarding = forwardingPlan(4, "CNI-ADMIN", 12);
+
+test("rules that are only shared: an attempt asks for them, a repair makes them, and leaves people's chains as they are", () => {
+  expect(
+    attemptText(forwarding)
+      .split("\n")
+      .map((line) => line.split(" ")[0]),
+  ).toEqual(["*filter", "-C", "-C", "-C", "COMMIT", ""]);
+  const made = repairText([], [forwarding], [], []);
+  expect(made.split("\n").slice(1, 3)).toEqual([":CNI-FORWARD - [0:0]", ":CNI-ADMIN - [0:0]"]);
+  const saved = parseSaved(afterwards(made));
+  expect(repairText(saved, [], [forwarding], [])).toBe("");
+  expect(unseenRules(saved, forwarding)).toEqual([]);
+  const people = parseSaved("*filter\n:CNI-ADMIN - [0:0]\n-A CNI-ADMIN -s 10.0.0.9/32 -j DROP\nCOMMIT\n");
+  expect(repairText(people, [], [forwarding], [])).not.toContain(":CNI-ADMIN");
+  /* Another mark is another rule. */
+  expect(repairText(saved, [forwardingPlan(4, "CNI-ADMIN", 25)], [], [])).toContain("0x2000000/0x2000000");
+});
+
+test("they are read from a record as they were written", () => {
+  const [head = "", ...lines] = formatPlan(forwarding);
+  const read = emptyPlan(head.split(" "));
+  if (read === null) throw new Error(head);
+  expect(lines.every((line) => addToPlan(read, line))).toBe(true);
+  expect(read).toEqual(forwarding);
+  expect(addToPlan(read, "iptables-chain filter -X")).toBe(false);
+  expect(addToPlan(read, "iptables-chain nat NOMAD-ADMIN")).toBe(false);
+  expect(addToPlan(read, "iptables-chain mangle CNI-X")).toBe(false);
 });

@@ -1,0 +1,62 @@
+import { describe, expect, test } from "vitest";
+import { readConfig } from "../../lib/cni/config.ts";
+import { readRequest } from "../../lib/cni/environment.ts";
+import { CniError } from "../../lib/errors.ts";
+import { type FirewallConfig, readFirewallConfig } from "./config.ts";
+
+function read(options: object): FirewallConfig {
+  const variables = new Map([
+    ["CNI_COMMAND", "ADD"],
+    ["CNI_CONTAINERID", "c1"],
+    ["CNI_NETNS", "/run/netns/x"],
+    ["CNI_IFNAME", "eth0"],
+    ["CNI_PATH", "/opt/cni/bin"],
+  ]);
+  const text = JSON.stringify({ cniVersion: "1.1.0", name: "n1", type: "firewall", ...options });
+  return readFirewallConfig({
+    request: readRequest((name) => variables.get(name) ?? ""),
+    config: readConfig(new TextEncoder().encode(text)),
+    delegates: null as never,
+  });
+}
+
+function failure(options: object): CniError {
+  try {
+    read(options);
+  } catch (error) {
+    if (error instanceof CniError) return error;
+    throw error;
+  }
+  throw new Error("it was accepted");
+}
+
+const DEFAULTS = { backend: "", adminChain: "CNI-ADMIN", zone: "trusted", policy: "", markBit: 12 };
+
+test("nothing said is the reference's defaults, and so is an empty text", () => {
+  expect(read({})).toEqual(DEFAULTS);
+  expect(read({ backend: "", iptablesAdminChainName: "", firewalldZone: "", ingressPolicy: "" })).toEqual(DEFAULTS);
+});
+
+test("everything said", () => {
+  const said = { iptablesAdminChainName: "NOMAD-ADMIN", ingressPolicy: "same-bridge", forwardMarkBit: 31 };
+  expect(read({ backend: "iptables", firewalldZone: "home", ...said })).toEqual({
+    ...{ backend: "iptables", adminChain: "NOMAD-ADMIN", zone: "home", policy: "same-bridge", markBit: 31 },
+  });
+});
+
+describe("refused", () => {
+  test.each(["Open", "none", "same_bridge", "isolated "])("policy %s", (ingressPolicy) => {
+    expect(failure({ ingressPolicy }).message).toBe(`unknown ingress policy: "${ingressPolicy}"`);
+  });
+
+  test.each([
+    ...["INPUT", "FORWARD", "OUTPUT", "CNI-FORWARD", "-X", "!X", "A B", "A\nB", 'A"B', "A\\B", "A,B", "Ä"],
+    "A".repeat(29),
+  ])("chain %j", (iptablesAdminChainName) => {
+    expect(failure({ iptablesAdminChainName })).toMatchObject({ code: 7 });
+  });
+
+  test.each([-1, 13, 14, 15, 32, 1.5, "12"])("mark %j", (forwardMarkBit) => {
+    expect(failure({ forwardMarkBit })).toMatchObject({ code: 7 });
+  });
+});
