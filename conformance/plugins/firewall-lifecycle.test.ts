@@ -153,6 +153,24 @@ test("STATUS succeeds, and says what is missing where forwarded packets pass rul
     expect((await node.ruleset()).includes(pod.v4)).toBe(true);
   }));
 
+test("where firewalld decides, an error says what to do, and backend iptables goes on without it", () =>
+  withNode({}, async (node) => {
+    const pod = await node.bridged();
+    const advice = { details: expect.stringContaining("firewall-cmd --permanent --zone=trusted --add-source=SUBNET") };
+    const asked = await call(node, "ADD", pod, { backend: "firewalld" });
+    expect(asked.json).toMatchObject({ code: 100, msg: "the backend firewalld is not supported", ...advice });
+    await node.nft("add", "table", "inet", "firewalld");
+    const msg = "firewalld decides about forwarded packets on this node";
+    expect((await call(node, "ADD", pod)).json).toMatchObject({ code: 100, msg, ...advice });
+    const status = { cniVersion: "1.1.0", prevResult: undefined };
+    expect((await call(node, "STATUS", pod, status)).json).toMatchObject({ code: 50, msg, ...advice });
+    expect(await owned(node)).toEqual([]);
+    await add(node, pod, { backend: "iptables" });
+    expectSuccess(await call(node, "CHECK", pod, { backend: "iptables" }));
+    await del(node, pod);
+    expect(await owned(node)).toEqual([]);
+  }));
+
 /** A program that starts a plugin where /usr/sbin and /sbin are empty. */
 async function withoutIptables(node: Node): Promise<string[]> {
   const empty = 'mount -t tmpfs none /usr/sbin; exec "$@"';

@@ -30,7 +30,7 @@ function failure(options: object): CniError {
   throw new Error("it was accepted");
 }
 
-const DEFAULTS = { backend: "", adminChain: "CNI-ADMIN", zone: "trusted", policy: "", markBit: 12 };
+const DEFAULTS = { backend: "", adminChain: "CNI-ADMIN", policy: "", markBit: 12 };
 
 test("nothing said is the reference's defaults, and so is an empty text", () => {
   expect(read({})).toEqual(DEFAULTS);
@@ -40,7 +40,7 @@ test("nothing said is the reference's defaults, and so is an empty text", () => 
 test("everything said", () => {
   const said = { iptablesAdminChainName: "NOMAD-ADMIN", ingressPolicy: "same-bridge", forwardMarkBit: 31 };
   expect(read({ backend: "iptables", firewalldZone: "home", ...said })).toEqual({
-    ...{ backend: "iptables", adminChain: "NOMAD-ADMIN", zone: "home", policy: "same-bridge", markBit: 31 },
+    ...{ backend: "iptables", adminChain: "NOMAD-ADMIN", policy: "same-bridge", markBit: 31 },
   });
 });
 
@@ -54,6 +54,10 @@ describe("refused", () => {
     "A".repeat(29),
   ])("chain %j", (iptablesAdminChainName) => {
     expect(failure({ iptablesAdminChainName })).toMatchObject({ code: 7 });
+  });
+
+  test("a zone that is no text", () => {
+    expect(failure({ firewalldZone: 1 })).toMatchObject({ code: 7 });
   });
 
   test.each([-1, 13, 14, 15, 32, 1.5, "12"])("mark %j", (forwardMarkBit) => {

@@ -9,12 +9,10 @@ import { clip } from "../../lib/text.ts";
 
 /** Everything the configuration says, ready for use. */
 export interface FirewallConfig {
-  /** What lets packets through: "" for firewalld where it runs, else iptables. */
+  /** Who is to let packets through: "" for firewalld where it runs, else iptables. */
   readonly backend: "" | "iptables" | "firewalld";
   /** The chain of iptables for people's own rules. */
   readonly adminChain: string;
-  /** firewalld's zone for pods' addresses. */
-  readonly zone: string;
   /** "" for what it was: only "open" takes a policy back. */
   readonly policy: "" | IngressPolicy;
   /** The bit of the packet mark that iptables is to accept, 0 to 31. */
@@ -22,7 +20,6 @@ export interface FirewallConfig {
 }
 
 const ADMIN_CHAIN = "CNI-ADMIN";
-const ZONE = "trusted";
 /* portmap and kube-proxy use 13 to 15, Cilium 8 to 11 and, with Calico, the upper half. */
 const MARK_BIT = 12;
 const TAKEN_BITS = [13, 14, 15];
@@ -32,10 +29,11 @@ const OTHER_CHAINS = ["INPUT", "FORWARD", "OUTPUT", "CNI-FORWARD"];
 /** Reads the configuration of a call. @throws CniError 7 with the field's path */
 export function readFirewallConfig(call: Call): FirewallConfig {
   const { fields } = call.config;
+  /* Only firewalld has zones; one that is no text is a mistake all the same. */
+  fields.string("firewalldZone", "");
   return {
     backend: readBackend(fields),
     adminChain: readAdminChain(fields),
-    zone: readZone(fields),
     policy: readPolicy(fields),
     markBit: readMarkBit(fields),
   };
@@ -61,11 +59,6 @@ function readAdminChain(fields: Fields): string {
     );
   }
   return name;
-}
-
-function readZone(fields: Fields): string {
-  const zone = fields.string("firewalldZone", "");
-  return zone === "" ? ZONE : zone;
 }
 
 function readPolicy(fields: Fields): FirewallConfig["policy"] {

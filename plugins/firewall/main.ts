@@ -11,7 +11,7 @@ import type { Result } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
 import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
-import { judgedFamilies } from "../../lib/filter/forward-filter.ts";
+import { judgedFamilies, refuseFirewalld } from "../../lib/filter/forward-filter.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import { identify } from "../../lib/host/namespace.ts";
 import type { Family } from "../../lib/ip/address.ts";
@@ -79,10 +79,11 @@ function owned(): Owned[] {
 
 /** Puts back our tables if somebody has flushed them. */
 function status(call: Call): void {
-  readFirewallConfig(call);
+  const config = readFirewallConfig(call);
   const kernel = Kernel.forHost();
   try {
     kernel.filter.requireNftables();
+    refuseFirewalld(kernel.filter.socket, config.backend);
     judgedFamilies(kernel.filter.socket, FAMILIES);
     kernel.filter.restore(["firewall"]);
   } catch (error) {
@@ -119,6 +120,7 @@ function previousOf(call: Call): Result {
 
 /** @throws CniError 7, 100 */
 function planned(kernel: Kernel, call: Call, config: FirewallConfig, previous: Result): KernelObject[] {
+  refuseFirewalld(kernel.filter.socket, config.backend);
   const addresses = addressesOf(previous.ips);
   const families = FAMILIES.filter((family) => addresses.some((address) => address.family === family));
   return planFirewall({

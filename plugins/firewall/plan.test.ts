@@ -5,7 +5,7 @@ import type { KernelObject } from "../../lib/state/objects.ts";
 import type { FirewallConfig } from "./config.ts";
 import { addressesOf, type PlanInput, planFirewall } from "./plan.ts";
 
-const CONFIG: FirewallConfig = { backend: "", adminChain: "CNI-ADMIN", zone: "trusted", policy: "", markBit: 12 };
+const CONFIG: FirewallConfig = { backend: "", adminChain: "CNI-ADMIN", policy: "", markBit: 12 };
 const address = (text: string) => parseAddress(text) as Address;
 const BRIDGE = { name: "cni0", isBridge: true, port: "veth1" };
 const VETH = { name: "veth1", isBridge: false, port: "" };
