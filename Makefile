@@ -33,7 +33,7 @@ CNI_BIN_DIR ?= /opt/cni/bin
 RELEASE := build/release
 IMAGE ?=
 
-.PHONY: build check test comparison conformance conformance-kernels coverage demo demo-overlay fresh bench fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh
+.PHONY: build check test comparison conformance conformance-kernels coverage demo demo-overlay fresh bench layout fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh need-layout
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
 
@@ -71,6 +71,9 @@ demo-overlay: need-demo build ## five nodes in namespaces: pods reach each other
 bench: need-bench build ## time Podwire against the reference plugins; writes bench/RESULTS.md
 	@exec node bench/run.ts
 
+layout: need-layout $(addprefix $(BUILD)/named/,$(PLUGINS)) ## see which functions the usual calls run; writes hack/toolchain/layout.txt (as root)
+	@node hack/toolchain/profile.ts $(CURDIR)/$(BUILD)/named $(CURDIR)/$(BUILD)/main.ll
+
 fuzz: need-test build ## spoilt inputs with a seed of its own; SEED= and COUNT= choose
 	@PODWIRE_FUZZ_SEED=$(or $(SEED),$$RANDOM) PODWIRE_FUZZ_COUNT=$(or $(COUNT),20000) vitest run conformance/protocol/fuzz.test.ts
 
@@ -106,15 +109,23 @@ plugins: ## print the names of the executables
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
 
-need-build need-test need-demo need-bench need-kernels need-fresh: need-%:
+need-build need-test need-demo need-bench need-kernels need-fresh need-layout: need-%:
 	@hack/need.sh $*
 
+REWRITES := $(addprefix hack/toolchain/,rewrite.ts shrink.ts exits.ts layout.ts layout.txt)
+
 # The compiler writes LLVM code; hack/toolchain/zig turns it and the runtime into a static executable.
-$(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/signals.o $(BUILD)/memory.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig hack/toolchain/shrink.ts hack/toolchain/exits.ts hack/toolchain/cycles.c | need-build
+$(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/signals.o $(BUILD)/memory.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig $(REWRITES) hack/toolchain/cycles.c | need-build
 	@echo "compiling Podwire for $(MACHINE)"
 	@PATH="$(CURDIR)/hack/toolchain:$$PATH" SCRIPTC_CC=zigcc SCRIPTC_TARGET=$(TARGET) \
 		hack/quiet.sh scriptc build --strip --keep-c --ffi $(BUILD)/sys.json plugins/main.ts -o $@
 	@touch $@
+
+# The same with the names of its functions.
+$(BUILD)/named/podwire: $(BUILD)/podwire hack/toolchain/link.sh
+	@echo "linking Podwire with names"
+	@mkdir -p $(@D)
+	@hack/quiet.sh hack/toolchain/link.sh named $(BUILD)/main.ll.arguments $@
 
 C_FLAGS := -target $(TARGET) -O2 -fomit-frame-pointer -Wall -Wextra -Werror -fno-builtin -fno-unwind-tables -fno-asynchronous-unwind-tables
 
@@ -151,6 +162,7 @@ $(BUILD)/sys.json: lib/sys/sys.json
 $(addprefix $(BIN)/,$(PLUGINS)): $(BUILD)/podwire
 $(addprefix $(COMPARED)/plain/,$(PLUGINS)): $(COMPARED)/plain/podwire
 $(addprefix $(COMPARED)/poisoned/,$(PLUGINS)): $(COMPARED)/poisoned/podwire
-$(foreach directory,$(BIN) $(COMPARED)/plain $(COMPARED)/poisoned,$(addprefix $(directory)/,$(PLUGINS))):
+$(addprefix $(BUILD)/named/,$(PLUGINS)): $(BUILD)/named/podwire
+$(foreach directory,$(BIN) $(COMPARED)/plain $(COMPARED)/poisoned $(BUILD)/named,$(addprefix $(directory)/,$(PLUGINS))):
 	@mkdir -p $(@D)
 	@ln -f $< $@

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what is missing for one purpose, and says nothing when nothing is.
-#   hack/need.sh build|demo|test|bench|kernels|fresh
+#   hack/need.sh build|demo|test|bench|kernels|fresh|layout
 # Debian packages come from apt-get, asked only when a command is missing; everything else from npm, by the
 # lock file.
 set -euo pipefail
@@ -10,10 +10,10 @@ cd "$(dirname "$0")/.."
 # nothing else than this and what hack/programs/base.txt names: hack/programs sees to it.
 needs() {
 	cat <<-END
-		demo,test,bench      iproute2                    ip bridge ss tc
+		demo,test,bench,layout iproute2                  ip bridge ss tc
 		demo,test,bench      iputils-ping                ping
 		demo,test,bench      nftables                    nft
-		demo,test,bench,fresh mount                      mount umount
+		demo,test,bench,fresh,layout mount               mount umount
 		test                 ethtool                     ethtool
 		test                 jq                          jq
 		test                 procps                      sysctl
@@ -23,6 +23,7 @@ needs() {
 		test,bench           iperf3                      iperf3
 		test,bench           strace                      strace
 		test,bench           containernetworking-plugins /usr/lib/cni/bridge
+		layout               valgrind                    valgrind valgrind.bin
 		kernels              qemu-system-x86             qemu-system-x86_64
 		kernels              qemu-system-arm             qemu-system-aarch64
 		kernels              busybox-static              busybox

@@ -50,14 +50,25 @@ export async function stateOf(): Promise<string> {
 /** The objects of a JSON array as sorted lines; another line as it is. */
 function objects(line: string): string[] {
   if (!line.startsWith("[")) return [plain(line)];
-  return (JSON.parse(line) as object[])
-    .map((object) => plain(settled(JSON.stringify(object))))
+  return (JSON.parse(line) as { addr_info?: Address[] }[])
+    .map((object) => plain(settled(JSON.stringify(withSettledOrder(object)))))
     .filter((text) => !KERNELS.test(text))
     .sort();
 }
 
+interface Address {
+  readonly local?: string;
+}
+
+/** A link with its link-local addresses sorted, and last: when the kernel adds its own depends on when the link comes up. */
+function withSettledOrder<T extends { addr_info?: Address[] }>(object: T): T {
+  if (object.addr_info === undefined) return object;
+  const rank = ({ local = "" }: Address): string => (local.startsWith("fe80:") ? local : "");
+  return { ...object, addr_info: object.addr_info.toSorted((a, b) => rank(a).localeCompare(rank(b))) };
+}
+
 /** What the kernel adds when it finds an IPv6 address to be unique: routes, and groups in which it listens. */
-const KERNELS = /^\{"type":"(\w+","dst":"(fe80|ff00)|local","dst":"[^"]*:)|^\{"mac":"33:33:ff:/;
+const KERNELS = /^\{"type":"(\w+","dst":"(fe80|ff00)|(local|anycast)","dst":"[^"]*:)|^\{"mac":"33:33:ff:/;
 
 /** An object whose link may not have settled: carrier and duplicate address detection come later. The stamp has a time in it. */
 function settled(line: string): string {

@@ -16,6 +16,7 @@ const PURPOSES: readonly (readonly [string, RegExp, readonly string[]])[] = [
   ["the benchmark", /^bench\//, ["bench"]],
   ["the demos", /^hack\/(demo|stage|sandbox)/, ["demo"]],
   ["the fresh machine", /^hack\/fresh\//, ["fresh"]],
+  ["the list of functions", /^hack\/toolchain\/profile/, ["layout"]],
   ["all else", /^/, []],
 ];
 

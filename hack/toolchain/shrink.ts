@@ -18,11 +18,7 @@
  * - exits: what a function's exits release is one code for all of them (exits.ts).
  *
  * conformance/toolchain compares the result with a build without this file.
- *
- * Usage: node shrink.ts IN.ll OUT.ll
  */
-import { readFileSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { withSharedExits } from "./exits.ts";
 
 const ATTRIBUTES = "noinline minsize optsize nounwind";
@@ -177,10 +173,4 @@ function withSignedIndexes(body: readonly string[]): readonly string[] {
     }
     return positive.has(TO_DOUBLE.exec(line)?.[1] ?? "") ? line.replace("uitofp", "sitofp") : line;
   });
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [input, output] = process.argv.slice(2);
-  if (input === undefined || output === undefined) throw new Error("usage: node shrink.ts IN.ll OUT.ll");
-  writeFileSync(output, shrink(readFileSync(input, "utf8")));
 }
