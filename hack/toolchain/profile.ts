@@ -57,6 +57,7 @@ const bandwidth: Entry = {
   egressRate: 8_000_000,
   egressBurst: 800_000,
 };
+const firewall: Entry = { type: "firewall", ingressPolicy: "same-bridge" };
 const overlay: Entry = {
   type: "vxlan-overlay",
   podCIDRs: ["10.88.5.0/24", "fd88:0:0:5::/64"],
@@ -73,6 +74,7 @@ const NETWORKS: readonly (readonly Entry[])[] = [
   [
     { type: "bridge", bridge: "br2", isGateway: true, isDefaultGateway: true, ipMasq: true, ipam: hostLocal(2) },
     portmap,
+    firewall,
     bandwidth,
     tuning,
   ],
