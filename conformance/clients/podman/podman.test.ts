@@ -1,7 +1,7 @@
 /** Containers under the real podman, in networks that podman writes itself: bridge, portmap, firewall, tuning. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { program } from "../programs.ts";
-import { ran, reference, suites } from "../suites.ts";
+import { ran, suites } from "../suites.ts";
 import { Podman, SERVER_PORT, whatIsMissing } from "./podman.ts";
 
 /** An address alone: what a server that was reached has said. */
@@ -14,8 +14,8 @@ describe.each(await suites())("$name under podman", (suite) => {
 
   beforeAll(async () => {
     client = `podman ${(await program("podman")).version}`;
-    missing = await whatIsMissing(suite, await reference());
-    if (missing === "") podman = await Podman.create(suite, await reference());
+    missing = await whatIsMissing(suite);
+    if (missing === "") podman = await Podman.create(suite);
   });
   afterAll(() => podman?.node.remove());
   beforeEach((context) => {

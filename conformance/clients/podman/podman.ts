@@ -10,15 +10,11 @@ import { traces } from "../traces.ts";
 /** The port that a container's server listens on. */
 export const SERVER_PORT = 8080;
 
-/** The plugins that podman puts behind bridge and portmap in each of its networks; the reference's, with every suite. */
-const FURTHER_PLUGINS = ["firewall", "tuning"];
-
 /** Why podman cannot be run with a suite; empty if it can. */
-export async function whatIsMissing(suite: Suite, reference: Suite): Promise<string> {
+export async function whatIsMissing(suite: Suite): Promise<string> {
   for (const name of ["podman", "runc"] as const)
     if ((await program(name)).version === "") return `${name} could not be had`;
-  if (suite.directory === "") return `the plugins (${suite.name}) could not be had`;
-  return reference.directory === "" ? `the plugins ${FURTHER_PLUGINS.join(" and ")} could not be had` : "";
+  return suite.directory === "" ? `the plugins (${suite.name}) could not be had` : "";
 }
 
 /** containers.conf: everything in the node's directory, and nothing that would have to be there on the machine. */
@@ -60,7 +56,7 @@ export class Podman {
   }
 
   /** A node with podman, its image and the networks "one" (IPv4) and "two" (both families). */
-  static async create(suite: Suite, reference: Suite): Promise<Podman> {
+  static async create(suite: Suite): Promise<Podman> {
     const [podman, runc] = [await program("podman"), await program("runc")];
     const { agent, archive } = await buildImage();
     const node = await Node.create([join(podman.root, "usr/bin"), join(runc.root, "usr/sbin")]);
@@ -77,7 +73,6 @@ export class Podman {
       await writeFile(join(home, "containers.conf"), configuration(node, podman, join(runc.root, "usr/sbin/runc")));
       const storage = `[storage]\ndriver = "vfs"\ngraphroot = "${node.disk}/storage"\nrunroot = "/run/storage"\n`;
       await writeFile(join(home, "storage.conf"), storage);
-      await node.install(reference.directory, FURTHER_PLUGINS);
       await installSuite(node, suite);
       await self.exec("load", "--quiet", "--input", archive);
       await self.exec("network", "create", "--subnet", "10.77.0.0/24", "one");
