@@ -26,6 +26,7 @@ import {
 import { prepareTimer, run, type Suite, trace } from "./calls.ts";
 import { benchDataPath } from "./datapath.ts";
 import { benchChain, benchGrowth, benchMasquerade, benchPorts, benchProcesses } from "./filter.ts";
+import { benchFirewall, benchNerdctl } from "./firewall.ts";
 import { benchPtp, benchPtpMasquerade, benchStatic, benchTuning } from "./interfaces.ts";
 import { add, addCount, compare, memory, outputOf, type Pair, prepareMeasuring, rows } from "./measure.ts";
 import { benchOverlay } from "./overlay.ts";
@@ -35,7 +36,7 @@ import { type Growth, type Report, writeParts, writeReport } from "./report.ts";
 const repository = resolve(import.meta.dirname, "..");
 /** A directory of this run, on the disk, as a node's leases are. The outer process makes it and tells the inner one. */
 const scratch = process.env.PODWIRE_BENCH_SCRATCH ?? makeScratch();
-const PLUGINS = ["bridge", "ptp", "host-local", "static", "loopback", "portmap", "bandwidth", "tuning"];
+const PLUGINS = ["bridge", "ptp", "host-local", "static", "loopback", "portmap", "bandwidth", "firewall", "tuning"];
 const PODS = 100;
 /** Of these, so many are attached one after another. */
 const SEQUENTIAL = 50;
@@ -211,7 +212,7 @@ async function copied(directory: string, name: string): Promise<string> {
 /** What can be measured alone, in the order of measuring. */
 const PARTS = [
   ...["version", "bridge", "parallel", "counts", "masquerade", "portmap", "chain", "growth", "bandwidth"],
-  ...["ptp", "static", "tuning"],
+  ...["ptp", "static", "tuning", "firewall", "nerdctl"],
   ...["path", "rates", "overlay", "overlay-rates", "leases"],
 ];
 
@@ -244,6 +245,8 @@ async function measureParts(suites: Pair): Promise<Growth[]> {
   }
   if (wanted("static")) await benchStatic(suites);
   if (wanted("tuning")) await benchTuning(suites);
+  if (wanted("firewall")) await benchFirewall(suites);
+  if (wanted("nerdctl")) await benchNerdctl(suites);
   if (wanted("counts")) {
     await benchProcesses(suites);
     await benchBandwidthProcesses(suites);
