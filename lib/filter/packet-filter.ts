@@ -7,6 +7,7 @@ import { sinceBootMs } from "../host/boot.ts";
 import { quietly } from "../host/io.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
+import { ENODEV } from "../sys/errno.ts";
 import * as network from "../sys/network.ts";
 import { forgetConnections, forgetTranslated } from "./flows.ts";
 import { type IngressPolicy, POLICY_PLUGIN, policyOwner, policyRecord } from "./forwarding.ts";
@@ -306,5 +307,6 @@ export class PacketFilter {
 }
 
 function gonePolicies(store: RecordStore): FilterRecord[] {
-  return store.madeBy(POLICY_PLUGIN).filter((record) => network.interfaceIndex(record.owner.ifname) < 0);
+  /* A bridge that cannot be asked for is not gone. */
+  return store.madeBy(POLICY_PLUGIN).filter((record) => network.interfaceIndex(record.owner.ifname) === -ENODEV);
 }
