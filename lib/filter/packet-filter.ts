@@ -125,6 +125,12 @@ export class PacketFilter {
     else if (RecordStore.has(owner)) this.remove(owner, false);
   }
 
+  /** Whether it is recorded that a bridge has a policy, so that it comes back after a flush. */
+  recordsPolicy(bridge: string, policy: IngressPolicy): boolean {
+    if (policy === "open") return !RecordStore.has(policyOwner(bridge));
+    return RecordStore.keeps(policyRecord(bridge, policy, 0));
+  }
+
   /** What is missing or different of the policy of a bridge: a line for each. @throws CniError 100, 11 */
   policyDifferences(bridge: string, policy: IngressPolicy): string[] {
     if (policy !== "open") return this.differences(policyRecord(bridge, policy, sinceBootMs()));

@@ -39,11 +39,12 @@ export class IngressPolicyKind extends Kind {
   }
 
   override isThere(kernel: Kernel): boolean {
-    return this.isMade(kernel);
+    return this.difference(kernel) === null;
   }
 
   override isMade(kernel: Kernel): boolean {
-    return this.difference(kernel) === null;
+    const { bridge, policy } = this.#object;
+    return kernel.filter.recordsPolicy(bridge, policy) && this.difference(kernel) === null;
   }
 
   override make(kernel: Kernel): void {
