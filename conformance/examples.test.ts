@@ -69,7 +69,9 @@ async function walk(cluster: Cluster, list: NetworkList, command: string, pod: N
 
 const READMES = [
   "README.md",
-  ...["bridge", "portmap", "bandwidth", "tuning", "vxlan-overlay"].map((name) => `plugins/${name}/README.md`),
+  ...["bridge", "firewall", "portmap", "bandwidth", "tuning", "vxlan-overlay"].map(
+    (name) => `plugins/${name}/README.md`,
+  ),
 ];
 const shown: readonly (readonly [string, NetworkList])[] = [
   ...(await Promise.all(lists.map(async (name) => [name, await listOf(name)] as const))),

@@ -64,6 +64,7 @@ describe("what is Podwire's or a test's fails it", () => {
     ],
     ["links: gone: cni0", "ip link add cni0 type bridge", "ip link del cni0"],
     ["rules: new: inet podwire", "true", OWN_TABLE],
+    ["rules: new: bridge podwire-firewall", "true", "nft 'add table bridge podwire-firewall'"],
     ["rules: gone: inet podwire pods4", OWN_TABLE, "nft flush ruleset"],
     ["rules: new: ip nat CNI-HOSTPORT-DNAT", "true", "iptables -t nat -N CNI-HOSTPORT-DNAT"],
     [

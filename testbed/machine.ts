@@ -36,7 +36,7 @@ const OUR_LINKS = /^(veth[0-9a-f]{11}|ifb[ei][0-9a-f]{11}|(pwt|cni|overlay)\d+)$
 /** How lib/state/names.ts begins the aliases of links. */
 const OUR_ALIAS = "podwire ";
 /** Tables of ours, and chains of the iptables backend, which are named as the reference's. */
-const OUR_RULES = /^\w+ (podwire(_\w+)?(?![\w-])|.*\bCNI-)/;
+const OUR_RULES = /^\w+ (podwire(_\w+|-firewall)?(?![\w-])|.*\bCNI-)/;
 
 /** Takes the state. Namespaces of test runs that are under way are left out. */
 export async function machineState(): Promise<MachineState> {

@@ -186,8 +186,16 @@ export class PodLaboratory extends Laboratory {
       overlay: false,
       tuned,
     });
-    return numbered(withNames(lines, names));
+    const port = hostLinkOf(this.#place.bridged);
+    const named = lines.map((line) => (port !== "" && line.startsWith("element") ? line.replace(port, "PORT") : line));
+    return numbered(withNames(named, names));
   }
+}
+
+/** The node's end of the pod's link, "" without one: elements name it, and it is another one in another namespace. */
+function hostLinkOf(bridged: JsonObject | null): string {
+  const links = ((bridged?.interfaces ?? []) as JsonObject[]).map(({ name }) => String(name));
+  return links.find((name) => name.startsWith("veth")) ?? "";
 }
 
 async function placeFor(node: Node, subject: PodSubject, containerId: string, existing?: Netns): Promise<Place> {

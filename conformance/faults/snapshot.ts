@@ -186,7 +186,8 @@ function ruleLines(ruleset: JsonObject): string[] {
 const VOLATILE: readonly string[] = ["handle", "packets", "bytes", "elem"];
 
 function plain(value: unknown): string {
-  const isObject = typeof value === "object" && value !== null;
+  /* A map's element is an array, and every array has a member "map". */
+  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
   /* "elem" is a set's elements, and also how an element with a comment is told. */
   const dropped = isObject && ("set" in value || "map" in value) ? VOLATILE : VOLATILE.slice(0, 3);
   return JSON.stringify(value, (key, inner) => (dropped.includes(key) ? undefined : inner));

@@ -75,6 +75,16 @@ const LIMITS: Omit<PodSubject, "cold"> = {
   linksGoLast: true,
 };
 
+/** Pods that are kept apart: what firewall lets through, and what it drops. */
+const SEPARATED: Omit<PodSubject, "cold"> = {
+  plugin: "firewall",
+  main: "bridge",
+  bridge: {},
+  chained: () => ({ ingressPolicy: "isolated" }),
+  repeated: "both",
+  linksGoLast: false,
+};
+
 const TUNED: Omit<PodSubject, "cold"> = {
   plugin: "tuning",
   main: "bridge",
@@ -102,6 +112,8 @@ export const PORTMAP = withBoth("portmap", portmap);
 export const PTP = withBoth("ptp", ptp);
 export const COLD_PTP = withBoth("ptp", ptp, true);
 export const BANDWIDTH = pod("bandwidth", LIMITS);
+export const FIREWALL = pod("firewall", SEPARATED);
+export const COLD_FIREWALL = pod("firewall", SEPARATED, true);
 export const TUNING = pod("tuning", TUNED);
 export const COLD_BRIDGE = withBoth("bridge", bridge, true);
 export const COLD_PORTMAP = withBoth("portmap", portmap, true);

@@ -13,7 +13,7 @@ const guest = (...names: string[]) => names.map((name) => `conformance/kernels/g
 const CORE = [...guest("features"), ...plugins("bridge-vlan", "loopback")];
 
 const SECOND = plugins("masquerade-traffic", "vxlan-overlay-filter", "host-local");
-const THIRD = plugins("bandwidth", "spoof-check", "tuning", "tuning-lifecycle");
+const THIRD = plugins("bandwidth", "firewall", "firewall-lifecycle", "spoof-check", "tuning", "tuning-lifecycle");
 
 /** With PODWIRE_KERNEL_SUITES=all: an hour or two more. What measures rates or counts system calls stays at home. */
 const REST = plugins(

@@ -32,6 +32,7 @@ const CHAINS: Readonly<Record<string, readonly JsonObject[]>> = {
   "a link of its own, with checked sources": [
     { type: "ptp", bridge: undefined, ipMasq: true, ipSpoofCheck: true, mtu: 1400 },
   ],
+  "pods that are kept apart, and let through": [{ isGateway: true }, { type: "firewall", ingressPolicy: "isolated" }],
   "ports with iptables": [{ isGateway: true }, { type: "portmap", backend: "iptables", runtimeConfig: PORTS }],
 };
 
@@ -71,6 +72,13 @@ async function stateOf(lab: Lab): Promise<string> {
   const filter = await lab.host.exec("nft", ["-s", "list", "ruleset"]);
   const shaping = (await lab.host.exec("tc", ["qdisc", "show"])).replace(/refcnt \d+/g, "");
   return [links.replace(/^\d+: /gm, "").replace(/@\S+|if\d+/g, ""), filter, shaping].join("\n");
+}
+
+/** The lines of a table in a listing; nft keeps no order of elements. */
+function tableIn(ruleset: string, table: string): string[] {
+  const [text = ""] = ruleset.split(`table ${table} {`)[1]?.split("\n}") ?? [];
+  expect(text).toContain("chain");
+  return text.split("\n").sort();
 }
 
 describe("the commands of", () => {
@@ -132,6 +140,27 @@ describe("the commands of", () => {
       }
     }));
 
+  test("the first pod behind a firewall: its tables, the rules of iptables and the policy are made as well", () =>
+    withLab(async (lab) => {
+      const pod = await lab.pod();
+      const entries = CHAINS["pods that are kept apart, and let through"] ?? [];
+      const { results } = await add(lab, pod, entries);
+      const made = await stateOf(lab);
+      await lab.host.exec("nft", ["flush", "ruleset"]);
+      const config = entryOf(lab, entries[1] ?? {}, { prevResult: results[0] });
+      await lab.host.exec("sh", ["-ec", await explain(lab, pod, "ADD", config)]);
+      expectSuccess(await callPlugin(lab, pod, "CHECK", config));
+      /* The bridge's own table is not firewall's to make. */
+      const byHand = await stateOf(lab);
+      for (const table of ["inet podwire-firewall", "bridge podwire-firewall", "ip filter", "ip6 filter"]) {
+        expect(tableIn(byHand, table)).toEqual(tableIn(made, table));
+      }
+      const other = { ...config, ingressPolicy: "same-bridge" };
+      expectError(await callPlugin(lab, pod, "CHECK", other), { code: 101 });
+      await lab.host.exec("sh", ["-ec", await explain(lab, pod, "ADD", other)]);
+      expectSuccess(await callPlugin(lab, pod, "CHECK", other));
+    }));
+
   test("GC remove what attachments have that are not valid", () =>
     withLab(async (lab) => {
       const [kept, stale] = [await lab.pod(), await lab.pod()];
@@ -159,6 +188,25 @@ describe("explain", () => {
       expect(text.stdout).toContain("netns /run/netns/example");
       expect(await stateOf(lab)).toBe(before);
       await expect(lab.host.exec("ls", [`${lab.directory}/none`])).rejects.toThrow(/No such file/);
+    }));
+
+  test("needs no rights: what the packet filter has already is not known then", () =>
+    withLab(async (lab) => {
+      const pod = await lab.pod();
+      const entries = CHAINS["pods that are kept apart, and let through"] ?? [];
+      const { results } = await add(lab, pod, entries);
+      const { stdout, exitCode } = await lab.sandbox.call({
+        ...{
+          plugin: "firewall",
+          words: ["explain"],
+          config: entryOf(lab, entries[1] ?? {}, { prevResult: results[0] }),
+        },
+        through: ["/usr/bin/setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--"],
+      });
+      expect([exitCode, stdout]).toEqual([
+        0,
+        expect.stringMatching(/cannot be read: .*not permitted\n# give the bridge /),
+      ]);
     }));
 
   test("finds its plugin in a list, and the IPAM plugin in its entry", () =>

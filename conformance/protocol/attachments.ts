@@ -10,7 +10,7 @@ import {
 import { type PluginName, SUBNET, validConfig } from "./fixtures.ts";
 
 /** The plugins that a chain cannot begin with: bridge attaches their pods first. */
-export const CHAINED: readonly PluginName[] = ["bandwidth", "portmap", "tuning"];
+export const CHAINED: readonly PluginName[] = ["bandwidth", "firewall", "portmap", "tuning"];
 /** The plugins that make the interface CNI_IFNAME. */
 export const MAKERS: readonly PluginName[] = ["bridge", "ptp", "vxlan-overlay"];
 
@@ -45,8 +45,14 @@ export class Attachment {
     if (this.plugin === "bridge") return this.#bridge;
     if (this.plugin === "portmap") return { ...config, runtimeConfig: { portMappings: PORTS } };
     if (this.plugin === "bandwidth") return { ...config, runtimeConfig: { bandwidth: LIMITS } };
+    if (this.plugin === "firewall") return { ...config, ingressPolicy: this.#policy };
     if (this.plugin === "tuning") return { ...config, ...TUNED };
     return config;
+  }
+
+  /** A policy is the bridge's, which results of old versions do not name. */
+  get #policy(): string {
+    return this.version < "0.3.0" ? "open" : "isolated";
   }
 
   get #bridge(): JsonObject {
@@ -91,7 +97,7 @@ export class Attachment {
 export async function spoil(attachment: Attachment, sandbox: Sandbox): Promise<void> {
   const { plugin, pod, ifname } = attachment;
   if (plugin === "loopback") await pod.ip("link", "set", "lo", "down");
-  else if (plugin === "portmap") await sandbox.host.exec("nft", ["flush", "ruleset"]);
+  else if (plugin === "portmap" || plugin === "firewall") await sandbox.host.exec("nft", ["flush", "ruleset"]);
   else if (plugin === "bandwidth") {
     const link = (await sandbox.host.links()).find((name) => name.startsWith("veth")) ?? "";
     await sandbox.host.exec("tc", ["qdisc", "del", "dev", link, "root"]);

@@ -243,6 +243,25 @@ describe("values out of all proportion", () => {
     expect(await traces(sandbox, pod)).toEqual(untouched);
   });
 
+  test.each([
+    ...["10.1.2.3/24", "a b", "..", "a*b", "é".repeat(8), "x".repeat(100_000)].map(
+      (name) => [...named(name), ""] as const,
+    ),
+    ["eth0 of a container", "eth0", "/run/netns/a"] as const,
+  ])("firewall with a policy, behind an interface %s: code 7, and nothing is filtered", (_name, name, inside) =>
+    withSandbox(async (own) => {
+      const inner = inside === "" ? {} : { sandbox: inside };
+      const prevResult = { cniVersion: "1.0.0", interfaces: [{ name, ...inner }], ips: [{ address: "10.123.0.9/24" }] };
+      const config = { ...validConfig("firewall", "1.0.0", own), ingressPolicy: "same-bridge", prevResult };
+      for (const command of ["ADD", "CHECK"]) {
+        const result = await own.call({ ...validCall("firewall", command, own, pod), config });
+        expectError(result, { code: 7, msg: /interface/ });
+        expect(result.stdout.length).toBeLessThan(2000);
+      }
+      expect(await own.host.exec("nft", ["list", "tables"])).toBe("");
+    }),
+  );
+
   test.each(["/proc/self/environ", "/dev/null", "/proc/no/such", `/${"x".repeat(10_000)}`, "/tmp/\u0000x"].map(named))(
     "a dataDir %s: an error, and soon",
     async (_name, dataDir) => {

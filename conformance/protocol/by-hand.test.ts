@@ -15,7 +15,7 @@ import {
 import { PLUGINS, referenceOf, SUBNET, start, validCall, validConfig } from "./fixtures.ts";
 
 const { version } = JSON.parse(await readFile(join(repository, "package.json"), "utf8")) as { version: string };
-const REPAIRS = ["bridge", "portmap", "ptp", "vxlan-overlay"];
+const REPAIRS = ["bridge", "firewall", "portmap", "ptp", "vxlan-overlay"];
 
 /** How programs in the field find a version in what a plugin prints when it is run by hand; stdout and stderr are one. */
 const READERS: readonly (readonly [string, (text: string) => string | undefined])[] = [
@@ -166,7 +166,7 @@ describe("under another name", () => {
       expectError(await call({ plugin: file, path: null, ...(command === undefined ? {} : { command }) }), {
         code: 4,
         msg,
-        details: /bandwidth, bridge, host-local, loopback, portmap, ptp, static, tuning, vxlan-overlay$/,
+        details: /bandwidth, bridge, firewall, host-local, loopback, portmap, ptp, static, tuning, vxlan-overlay$/,
       });
     }
   });

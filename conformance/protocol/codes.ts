@@ -48,6 +48,7 @@ export const CODES: readonly Code[] = [
     ways: {
       bandwidth: "itsOwn",
       bridge: "noNamespace",
+      firewall: "itsOwn",
       "host-local": "itsOwn",
       loopback: "noNamespace",
       portmap: "itsOwn",
@@ -64,6 +65,7 @@ export const CODES: readonly Code[] = [
     ways: {
       bandwidth: "powerless",
       bridge: "noDelegate",
+      firewall: "powerless",
       "host-local": "exhausted",
       portmap: "powerless",
       ptp: "noDelegate",
@@ -78,6 +80,7 @@ export const CODES: readonly Code[] = [
     ways: {
       bandwidth: "forbidden",
       bridge: "forbidden",
+      firewall: "forbidden",
       loopback: "forbidden",
       portmap: "forbidden",
       ptp: "forbidden",
@@ -92,6 +95,7 @@ export const CODES: readonly Code[] = [
     ways: {
       bandwidth: "spoilt",
       bridge: "spoilt",
+      firewall: "spoilt",
       "host-local": "spoilt",
       loopback: "spoilt",
       portmap: "spoilt",
@@ -114,7 +118,7 @@ export const CODES: readonly Code[] = [
       tuning: "taken",
       "vxlan-overlay": "taken",
     },
-    others: "static does not know what others have",
+    others: "firewall takes an address from whoever had it before, static does not know what others have",
   },
   {
     code: 103,

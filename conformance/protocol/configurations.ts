@@ -78,6 +78,7 @@ export function configuration(
   }
   if (plugin === "portmap") Object.assign(config, published(random));
   if (plugin === "bandwidth") Object.assign(config, limits(random));
+  if (plugin === "firewall") Object.assign(config, accepted(random));
   if (plugin === "tuning") Object.assign(config, tuned(random, places));
   if (plugin === "vxlan-overlay") Object.assign(config, overlay(random, v4, places));
   if (random.chance(0.3)) config.prevResult = previous(version);
@@ -134,6 +135,17 @@ function limits(random: Random): { [key: string]: Value } {
       bandwidth: { ingressRate: 2_000_000, ingressBurst: 160_000, egressRate: 0, egressBurst: 0 },
     };
   }
+  return config;
+}
+
+/** firewall's part of a configuration. */
+function accepted(random: Random): { [key: string]: Value } {
+  const config: { [key: string]: Value } = {};
+  if (random.chance(0.3)) config.backend = random.pick(["iptables", "firewalld", ""]);
+  if (random.chance(0.5)) config.ingressPolicy = random.pick(["open", "same-bridge", "isolated"]);
+  if (random.chance(0.1)) config.iptablesAdminChainName = "PEOPLE-S";
+  if (random.chance(0.1)) config.firewalldZone = "trusted";
+  if (random.chance(0.1)) config.forwardMarkBit = random.pick([0, 12, 31]);
   return config;
 }
 

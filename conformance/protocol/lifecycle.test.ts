@@ -270,6 +270,7 @@ describe.each(PLUGINS)("%s", (plugin) => {
 const BROKEN: Readonly<Record<PluginName, JsonObject>> = {
   bandwidth: { runtimeConfig: { bandwidth: { ingressRate: -1, ingressBurst: 1 } } },
   bridge: { mtu: 1 },
+  firewall: { forwardMarkBit: 13 },
   "host-local": { runtimeConfig: { ips: ["192.0.2.1"] } },
   loopback: { prevResult: { cniVersion: "0.4.0" } },
   ptp: { mtu: 1 },

@@ -164,6 +164,7 @@ export function makeInput(seed: number, index: number, places: Places): FuzzInpu
     "ptp",
     "static",
     "bandwidth",
+    "firewall",
     "tuning",
     "vxlan-overlay",
   ]);

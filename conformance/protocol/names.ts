@@ -2,6 +2,7 @@
 export const PLUGINS = [
   "bandwidth",
   "bridge",
+  "firewall",
   "host-local",
   "loopback",
   "portmap",

@@ -214,6 +214,7 @@ const WORK: Readonly<Record<string, JsonObject>> = {
     runtimeConfig: { bandwidth: { ingressRate: 8_000_000, ingressBurst: 800_000 } },
     prevResult: { cniVersion: "1.0.0", interfaces: [], ips: [{ address: "10.123.0.9/24" }] },
   },
+  firewall: { prevResult: { cniVersion: "1.0.0", interfaces: [], ips: [{ address: "10.123.0.9/24" }] } },
   tuning: { mtu: 1400, prevResult: { cniVersion: "1.0.0", interfaces: [], ips: [{ address: "10.123.0.9/24" }] } },
   portmap: {
     runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }] },

@@ -21,6 +21,8 @@ const CHAINS: readonly (readonly string[])[] = [
   ["bridge", "portmap", "bandwidth"],
   ["bridge", "portmap"],
   ["bridge", "tuning"],
+  ["bridge", "firewall"],
+  ["bridge", "portmap", "firewall"],
   ["ptp", "portmap", "bandwidth"],
   ["ptp"],
   ["bridge", "vxlan-overlay", "bandwidth"],

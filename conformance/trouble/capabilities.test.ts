@@ -21,6 +21,7 @@ const PLUGINS: readonly (readonly [string, JsonObject])[] = [
   ["portmap", PUBLISHED],
   ["portmap", { ...PUBLISHED, backend: "nftables" }],
   ["bandwidth", { ingressRate: 1e7, egressRate: 1e7 }],
+  ["firewall", { ingressPolicy: "isolated" }],
   ["vxlan-overlay", { podCIDRs: ["10.88.0.0/24", "fd88::/64"], underlay: "192.0.2.1", peers: [] }],
 ];
 

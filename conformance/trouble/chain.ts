@@ -47,7 +47,7 @@ export class Chain {
     return new Chain(await Node.create());
   }
 
-  /** bridge with masquerade and spoof checks, an overlay, published ports and limited rates: everything that keeps state. */
+  /** bridge with masquerade and spoof checks, an overlay, published ports, limits, isolated pods: everything that keeps state. */
   #plugins(): JsonObject[] {
     const ranges = PODS.map((subnet) => [{ subnet }]);
     const bridge = this.node.bridgeConfig({
@@ -64,7 +64,8 @@ export class Chain {
       underlay: "192.0.2.1",
       peers: [{ nodeIP: "192.0.2.2", podCIDRs: OTHERS }],
     };
-    return [bridge, overlay, { type: "portmap" }, { type: "bandwidth" }].map((plugin) => ({
+    const behind = [{ type: "portmap" }, { type: "firewall", ingressPolicy: "isolated" }, { type: "bandwidth" }];
+    return [bridge, overlay, ...behind].map((plugin) => ({
       ...plugin,
       cniVersion: VERSION,
       name: this.node.network,

@@ -29,6 +29,7 @@ const SUBJECTS: readonly Subject[] = [
     keeps: "records",
     config: () => ({ ipMasq: true, macspoofchk: true, ipSpoofCheck: true }),
   },
+  { name: "firewall", plugin: "firewall", keeps: "records", config: () => ({ ingressPolicy: "isolated" }) },
   ...BACKENDS.map(
     (backend): Subject => ({
       name: `portmap (${backend})`,

@@ -9,6 +9,7 @@ import { nodeSnapshot } from "./snapshot.ts";
 const PORTS = { runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }] } };
 const SUBJECTS: readonly (readonly [string, string, JsonObject])[] = [
   ...BACKENDS.map((backend) => [`portmap (${backend})`, "portmap", { backend, ...PORTS }] as const),
+  ["firewall", "firewall", { ingressPolicy: "isolated" }],
   ...BACKENDS.map((backend) => [`bridge (${backend})`, "bridge", { ipMasq: true, ipMasqBackend: backend }] as const),
 ];
 

@@ -112,6 +112,7 @@ const WISHES: Readonly<Record<string, JsonObject>> = {
     runtimeConfig: { portMappings: [{ hostPort: 8099, containerPort: 80, protocol: "tcp" }] },
   },
   bandwidth: { ingressRate: 1e7, egressRate: 1e7 },
+  firewall: { ingressPolicy: "same-bridge" },
   "vxlan-overlay": { podCIDRs: ["10.88.0.0/24", "fd88::/64"], underlay: "192.0.2.1", mtu: 1200, peers: [] },
   loopback: {},
 };
@@ -173,6 +174,7 @@ describe("links in the place of what is kept on tmpfs", () => {
   test.each([
     ["portmap", "net", WISHES.portmap],
     ["bridge", "net", WISHES.bridge],
+    ["firewall", "net", WISHES.firewall],
     ["vxlan-overlay", "overlay", WISHES["vxlan-overlay"]],
   ] as const)("%s follows none", (plugin, kind, wishes) =>
     withNode({}, async (node) => {
@@ -234,6 +236,7 @@ describe("much too much", () => {
     ["a result before it", "bridge", { prevResult: huge }],
     ["a result before it", "portmap", { ...WISHES.portmap, prevResult: huge }],
     ["a result before it", "bandwidth", { ...WISHES.bandwidth, prevResult: huge }],
+    ["a result before it", "firewall", { prevResult: huge }],
     ["a result before it", "vxlan-overlay", { ...WISHES["vxlan-overlay"], prevResult: huge }],
     ["a result before it", "loopback", { prevResult: huge }],
     ["ports", "portmap", { capabilities: { portMappings: true }, runtimeConfig: { portMappings: ports } }],

@@ -110,6 +110,8 @@ const KEEPERS: readonly (readonly [string, string, JsonObject, string])[] = [
   ["bridge", "bridge", { ipMasq: true, macspoofchk: true }, "net-"],
   ["portmap", "portmap", PUBLISHED, ""],
   ["portmap", "portmap", PUBLISHED, "net-"],
+  ["firewall", "firewall", { ingressPolicy: "isolated" }, ""],
+  ["firewall", "firewall", { ingressPolicy: "isolated" }, "net-"],
   ["vxlan-overlay", "vxlan-overlay", OVERLAY, ""],
 ];
 
@@ -170,7 +172,7 @@ test("repair puts nothing back that somebody else has planted", () =>
         execa("nsenter", [`--net=${node.host.path}`, ...through, join(binDirectory, plugin), "repair"], {
           reject: false,
         });
-      for (const plugin of ["vxlan-overlay", "bridge", "portmap"]) {
+      for (const plugin of ["vxlan-overlay", "bridge", "firewall", "portmap"]) {
         const { exitCode, stdout } = await repair(plugin);
         expect(exitCode).toBe(1);
         expect(JSON.parse(String(stdout))).toMatchObject({ code: 5, msg: expect.stringMatching(/open to others/) });

@@ -5,9 +5,9 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { expectError, expectSuccess } from "../../testbed/harness.ts";
+import { expectError, expectSuccess, type JsonObject } from "../../testbed/harness.ts";
 import { portsLeft, remains } from "../plugins/node-filter.ts";
-import { addressOf, BACKENDS, type Mapping, type Node, recordsOf, withNode } from "../plugins/portmap-lab.ts";
+import { addressOf, BACKENDS, type Mapping, type Node, type Pod, recordsOf, withNode } from "../plugins/portmap-lab.ts";
 
 type Damage = (text: string) => string;
 
@@ -63,11 +63,12 @@ const UNTOLD = [
   "a namespace that is none",
 ];
 
-/** Changes what is kept of a container by all plugins. */
-async function damage(node: Node, containerId: string, change: Damage): Promise<void> {
+/** Changes what is kept of a container by all plugins, or in files of one kind. */
+async function damage(node: Node, containerId: string, change: Damage, kind = ""): Promise<void> {
   const directory = (await recordsOf(node.host)) ?? "";
   let changed = 0;
   for (const name of await readdir(directory)) {
+    if (!name.endsWith(kind)) continue;
     const path = join(directory, name);
     const text = await readFile(path, "utf8");
     if (!text.includes(` ${containerId} `)) continue;
@@ -144,3 +145,51 @@ test("a damaged record of an attachment that lives no more goes with GC, and its
     await node.unpublish(good, port(8083));
     expect(await remains(node)).toEqual([]);
   }));
+
+describe("a record of firewall's, and that of its bridge's policy, have", () => {
+  const names = [
+    "nothing in it",
+    "half of it",
+    "noise",
+    "a later form",
+    "another container's name",
+    "a line of a later version",
+  ];
+
+  test.each([...names, "a table of a later version", "rules for a table of somebody else"])("%s", (name) =>
+    withNode({}, async (node) => {
+      const call = async (command: string, pod: Pod, extra: JsonObject = {}): Promise<void> => {
+        const { containerId, ifname, netns, bridged } = pod;
+        const base = { cniVersion: "1.1.0", name: node.network, type: "firewall", ingressPolicy: "isolated" };
+        const who = { plugin: "firewall", command, containerId, ifname, netns: netns.path };
+        expectSuccess(await node.sandbox.call({ ...who, config: { ...base, prevResult: bridged, ...extra } }));
+      };
+      const [bad, good, third] = [await node.bridged(), await node.bridged(), await node.bridged()];
+      for (const pod of [bad, good]) await call("ADD", pod);
+      const change = DAMAGES[name] ?? ((text) => text);
+      await damage(node, bad.containerId, change);
+      await damage(node, "-", change, ".ingress-policy");
+
+      await call("ADD", third);
+      for (const pod of [good, third]) await call("CHECK", pod);
+      await node.nft("flush", "ruleset");
+      await call("STATUS", good);
+      expect((await node.repair()).exitCode).toBe(0);
+      for (const pod of [good, third]) await call("CHECK", pod);
+
+      const valid = [bad, good, third].map(({ containerId, ifname }) => ({ containerID: containerId, ifname }));
+      await call("GC", good, { "cni.dev/valid-attachments": valid });
+      await call("CHECK", good);
+      await call("ADD", bad);
+      await call("CHECK", bad);
+      await damage(node, bad.containerId, change);
+      await call("DEL", bad);
+      await call("CHECK", good);
+      await damage(node, "-", change, ".ingress-policy");
+      await call("ADD", good, { ingressPolicy: "open" });
+      expect(await node.ruleset()).not.toContain("- - cni0");
+      for (const pod of [good, third]) await call("DEL", pod);
+      expect(await remains(node)).toEqual([]);
+    }),
+  );
+});

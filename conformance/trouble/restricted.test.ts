@@ -172,6 +172,8 @@ const CONFIGURATIONS: readonly (readonly [string, string, JsonObject, boolean])[
     true,
   ],
   ["bandwidth", "bandwidth", { ingressRate: 1e7, egressRate: 1e7 }, false],
+  ["firewall", "firewall", {}, true],
+  ["firewall with isolated pods", "firewall", { ingressPolicy: "isolated" }, true],
   [
     "vxlan-overlay",
     "vxlan-overlay",

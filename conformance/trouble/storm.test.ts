@@ -215,7 +215,7 @@ describe(`${PODS} pods by ${WORKERS} workers`, () => {
   );
 });
 
-/** The leases, published ports and limits that are there are those of these pods, no more and no fewer. */
+/** The leases, published ports, limits and accepted addresses that are there are those of these pods, no more and no fewer. */
 async function expectOnly(chain: Chain, members: readonly Member[]): Promise<void> {
   const lines = await nodeSnapshot(chain.node, {});
   const wanted = members.flatMap(addressesOf).sort();
@@ -225,6 +225,8 @@ async function expectOnly(chain: Chain, members: readonly Member[]): Promise<voi
   expect(ports.sort((a, b) => a - b)).toEqual(
     members.flatMap(({ index }) => [FIRST_PORT + 2 * index, FIRST_PORT + 2 * index + 1]).sort((a, b) => a - b),
   );
+  expect(keysIn(lines, "accepted[46]")).toEqual(wanted);
+  expect(keysIn(lines, "isolated_ports")).toHaveLength(members.length);
   const count = members.length;
   let links = "";
   /* The kernel takes namespaces apart in its own time. */
@@ -237,6 +239,12 @@ async function expectOnly(chain: Chain, members: readonly Member[]): Promise<voi
     return links === `${count} ports, ${count} ifbs`;
   }, 20_000);
   expect(links).toBe(`${count} ports, ${count} ifbs`);
+}
+
+/** The keys of firewall's elements in a snapshot. */
+function keysIn(lines: readonly string[], set: string): string[] {
+  const element = new RegExp(`^element of podwire-firewall ${set}: .*"val":"([^"]+)"`);
+  return lines.flatMap((line) => element.exec(line)?.[1] ?? []).sort();
 }
 
 /** The keys of a map of ours: "tcp . 8080". */

@@ -5,6 +5,7 @@
 import type { Call } from "../cni/plugin.ts";
 import { CniError } from "../errors.ts";
 import { type BackendName, chooseBackend } from "../filter/choose-backend.ts";
+import { textAt } from "../lists.ts";
 import { Kernel } from "../state/kernel.ts";
 import type { Kind } from "../state/kind.ts";
 import { type KernelObject, kindOf } from "../state/objects.ts";
@@ -22,20 +23,34 @@ export function explainPlan(kernel: Kernel, plan: readonly KernelObject[], netns
     const commands = kind.commands(netns);
     lines.push(...missingFor(kind, kernel, lines));
     if (commands.length === 0) continue;
-    const isThere = kind.isThere(kernel);
+    const isThere = isKnownToBeThere(kind, kernel);
     lines.push(`# ${kind.describe()}${isThere ? ": it is there already" : ""}`);
     if (!isThere) lines.push(...commands);
   }
   return lines;
 }
 
+/** False where this user may not ask the kernel. */
+function isKnownToBeThere(kind: Kind, kernel: Kernel): boolean {
+  try {
+    return kind.isThere(kernel);
+  } catch (error) {
+    if (error instanceof CniError) return false;
+    throw error;
+  }
+}
+
 /** What an object needs and what is missing, unless an earlier line makes it. */
 function missingFor(kind: Kind, kernel: Kernel, lines: readonly string[]): string[] {
   try {
-    const missing = kind.prerequisites(kernel);
-    const [first = ""] = missing;
-    if (first === "" || missing.every((line) => lines.includes(line))) return [];
-    return first.startsWith("#") ? missing : ["# a table that all attachments share", ...missing];
+    const missing: string[] = [];
+    for (const commands of kind.prerequisites(kernel)) {
+      const first = textAt(commands, 0);
+      if (first === "" || commands.every((line) => lines.includes(line))) continue;
+      if (!first.startsWith("#")) missing.push("# a table that all attachments share");
+      for (const command of commands) missing.push(command);
+    }
+    return missing;
   } catch (error) {
     if (error instanceof CniError) return [`# the packet filter cannot be read: ${error.message}`];
     throw error;

@@ -3,7 +3,7 @@ import { chosenPlugin, pluginsNamed } from "./names.ts";
 import type { Plugin } from "./plugin.ts";
 
 const nothing = () => {};
-const plugins = ["bandwidth", "bridge", "host-local", "loopback", "portmap", "tuning", "vxlan-overlay"].map(
+const plugins = ["bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap", "tuning", "vxlan-overlay"].map(
   (name): Plugin => ({
     name,
     versions: [],

@@ -2,10 +2,11 @@
  * What lets pods' packets through the host's forward filter, and keeps bridges apart, as values. Chains and comments in
  * iptables' own tables are those of the reference suite, and people's scripts put rules into the admin chain. Pure.
  */
+import { NO_NAMESPACE } from "../host/namespace.ts";
 import { type Address, type Family, formatAddress } from "../ip/address.ts";
 import { hexNumber } from "../text.ts";
 import type { IptablesPlan, IptablesRule } from "./iptables-plan.ts";
-import type { FilterChain, FilterElement, FilterOwner } from "./record.ts";
+import { emptyRecord, type FilterChain, type FilterElement, type FilterOwner, type FilterRecord } from "./record.ts";
 
 /** How the pods of a bridge are kept apart: see `policyElements`. */
 export type IngressPolicy = "open" | "same-bridge" | "isolated";
@@ -76,6 +77,11 @@ export function policyElements(link: string, policy: IngressPolicy): FilterEleme
     { table: "firewall", set: "within_link", key: `${link} . ${link}`, data: within },
     { table: "firewall", set: "policy_links", key: link, data: "" },
   ];
+}
+
+/** The record of a bridge's policy. Without a namespace it is valid until the next boot. @param timeMs since the boot */
+export function policyRecord(bridge: string, policy: IngressPolicy, timeMs: number): FilterRecord {
+  return { ...emptyRecord(policyOwner(bridge), NO_NAMESPACE, timeMs), elements: policyElements(bridge, policy) };
 }
 
 /** Keeps a pod from other isolated ones of its bridge. @param port the pod's port of the bridge */

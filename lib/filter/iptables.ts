@@ -7,7 +7,7 @@ import { CniError, KERNEL_REFUSED, TRY_AGAIN_LATER } from "../errors.ts";
 import { firstLine, howItEnded, type Outcome, runProgram } from "../host/program.ts";
 import type { Family } from "../ip/address.ts";
 import { textAt } from "../lists.ts";
-import { errnoText } from "../sys/errno.ts";
+import { ENODEV, errnoText } from "../sys/errno.ts";
 import * as network from "../sys/network.ts";
 import * as sys from "../sys/sys.ts";
 import { isDigits } from "../text.ts";
@@ -249,7 +249,7 @@ function failedLine(text: string, said: string): string {
 }
 
 function goneLinks(saved: readonly SavedTable[]): string[] {
-  return localnetLinks(saved).filter((link) => network.interfaceIndex(link) < 0);
+  return localnetLinks(saved).filter((link) => network.interfaceIndex(link) === -ENODEV);
 }
 
 function nameOf(family: Family): string {

@@ -7,9 +7,10 @@ import { sinceBootMs } from "../host/boot.ts";
 import { quietly } from "../host/io.ts";
 import { NO_NAMESPACE } from "../host/namespace.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
+import { ENODEV } from "../sys/errno.ts";
 import * as network from "../sys/network.ts";
 import { forgetConnections, forgetTranslated } from "./flows.ts";
-import { type IngressPolicy, POLICY_PLUGIN, policyElements, policyOwner } from "./forwarding.ts";
+import { type IngressPolicy, POLICY_PLUGIN, policyOwner, policyRecord } from "./forwarding.ts";
 import { hasElements } from "./hostport-elements.ts";
 import type { HostPort } from "./hostports.ts";
 import { IptablesBackend } from "./iptables-backend.ts";
@@ -120,13 +121,19 @@ export class PacketFilter {
    */
   setPolicy(bridge: string, policy: IngressPolicy): void {
     const owner = policyOwner(bridge);
-    if (policy !== "open") this.put(policyRecord(bridge, policy), false);
+    if (policy !== "open") this.put(policyRecord(bridge, policy, sinceBootMs()), false);
     else if (RecordStore.has(owner)) this.remove(owner, false);
+  }
+
+  /** Whether it is recorded that a bridge has a policy, so that it comes back after a flush. */
+  recordsPolicy(bridge: string, policy: IngressPolicy): boolean {
+    if (policy === "open") return !RecordStore.has(policyOwner(bridge));
+    return RecordStore.keeps(policyRecord(bridge, policy, 0));
   }
 
   /** What is missing or different of the policy of a bridge: a line for each. @throws CniError 100, 11 */
   policyDifferences(bridge: string, policy: IngressPolicy): string[] {
-    if (policy !== "open") return this.differences(policyRecord(bridge, policy));
+    if (policy !== "open") return this.differences(policyRecord(bridge, policy, sinceBootMs()));
     return RecordStore.has(policyOwner(bridge)) ? [`the bridge ${bridge} has a policy, expected none`] : [];
   }
 
@@ -306,11 +313,6 @@ export class PacketFilter {
 }
 
 function gonePolicies(store: RecordStore): FilterRecord[] {
-  return store.madeBy(POLICY_PLUGIN).filter((record) => network.interfaceIndex(record.owner.ifname) < 0);
-}
-
-/** Without a namespace the record is valid until the next boot. */
-function policyRecord(bridge: string, policy: IngressPolicy): FilterRecord {
-  const record = emptyRecord(policyOwner(bridge), NO_NAMESPACE, sinceBootMs());
-  return { ...record, elements: policyElements(bridge, policy) };
+  /* A bridge that cannot be asked for is not gone. */
+  return store.madeBy(POLICY_PLUGIN).filter((record) => network.interfaceIndex(record.owner.ifname) === -ENODEV);
 }

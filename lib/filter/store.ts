@@ -12,7 +12,7 @@ import { identify } from "../host/namespace.ts";
 import { openOrMakeState, openRun, openState, RUN_DIRECTORY as ROOT } from "../host/state-directory.ts";
 import { EISDIR, ENOENT, isForbidden, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
-import { type FilterOwner, type FilterRecord, isRecordName, ownerText, recordName } from "./record.ts";
+import { type FilterOwner, type FilterRecord, formatElement, isRecordName, ownerText, recordName } from "./record.ts";
 import { withoutInvalid } from "./record-check.ts";
 import { formatFilterRecord, parseFilterRecord, type ReadRecord } from "./record-text.ts";
 
@@ -81,6 +81,15 @@ export class RecordStore {
   /** Whether an owner has a record. Does not wait for the lock. */
   static has(owner: FilterOwner): boolean {
     return existsAt(sys.AT_FDCWD, `${ROOT}/${directoryName()}/${recordName(owner)}`);
+  }
+
+  /** Whether a record of the same elements is kept, undamaged. Does not wait for the lock, and reports nothing. */
+  static keeps(record: FilterRecord): boolean {
+    const path = `${ROOT}/${directoryName()}/${recordName(record.owner)}`;
+    const text = readTextAt(sys.AT_FDCWD, path, MAX_RECORD_BYTES);
+    const read = text === null ? null : parseFilterRecord(text);
+    if (read === null || !read.intact || recordName(read.record.owner) !== recordName(record.owner)) return false;
+    return read.record.elements.map(formatElement).join() === record.elements.map(formatElement).join();
   }
 
   /** Releases the lock. Removes the directory if it has no records. */

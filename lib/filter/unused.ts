@@ -1,5 +1,6 @@
 /** What can be removed: shared elements and chains whose last user is removed, and elements that no record has. */
 import { itemAt } from "../lists.ts";
+import { POLICY_PLUGIN } from "./forwarding.ts";
 import { hostPortOf, isPortSet, isShared, markElement, portName } from "./hostport-elements.ts";
 import type { HostPort } from "./hostports.ts";
 import { type FilterChain, type FilterElement, hashIn, isOfNetwork } from "./record.ts";
@@ -95,5 +96,5 @@ export function isOrphan(
 }
 
 function tablesUsedBy(plugin: string): readonly TableName[] {
-  return plugin === "firewall" ? ["firewall", "isolation"] : COMMON_TABLES;
+  return plugin === "firewall" || plugin === POLICY_PLUGIN ? ["firewall", "isolation"] : COMMON_TABLES;
 }

@@ -18,8 +18,8 @@ export abstract class Kind {
    */
   abstract commands(netns: string): string[];
 
-  /** For `explain`: the commands for what the object needs and attachments share, as far as it is missing. */
-  prerequisites(_kernel: Kernel): string[] {
+  /** For `explain`: what the object needs and attachments share, as far as it is missing; the commands for each such thing. */
+  prerequisites(_kernel: Kernel): string[][] {
     return [];
   }
 

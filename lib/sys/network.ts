@@ -60,7 +60,7 @@ export function namespaceType(fd: number): number {
   return sys_namespace_type(fd);
 }
 
-/** The index of an interface in the current network namespace, or -ENODEV. */
+/** The index of an interface in the current network namespace; -ENODEV if there is none, or another negative error number. */
 export function interfaceIndex(name: string): number {
   return sys_if_index(name);
 }

@@ -6,6 +6,7 @@ import { explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
 import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
 import { reportedLinks } from "../../lib/attachment/previous.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
+import { validateInterfaceName } from "../../lib/cni/environment.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
@@ -25,6 +26,7 @@ import { OwnedFilter } from "../../lib/state/owned/filter.ts";
 import { GonePolicies } from "../../lib/state/owned/ingress-policies.ts";
 import type { Owned } from "../../lib/state/owned.ts";
 import { repair } from "../../lib/state/repair.ts";
+import { clip } from "../../lib/text.ts";
 import { type FirewallConfig, readFirewallConfig } from "./config.ts";
 import { addressesOf, type NetworkLink, planFirewall } from "./plan.ts";
 
@@ -138,7 +140,8 @@ function planned(kernel: Kernel, call: Call, config: FirewallConfig, previous: R
 function networkLink(kernel: Kernel, call: Call, config: FirewallConfig, previous: Result): NetworkLink | null {
   if (config.policy === "") return null;
   const [first] = previous.interfaces;
-  if (first === undefined || first.name === "") {
+  /* Inside a container it is nothing of the node's, which may have another link of that name. */
+  if (first === undefined || first.name === "" || first.sandbox !== "") {
     if (config.policy === "open") return null;
     throw new CniError(
       INVALID_CONFIG,
@@ -146,9 +149,27 @@ function networkLink(kernel: Kernel, call: Call, config: FirewallConfig, previou
       "the first interface in prevResult is the bridge; without it nothing can be kept apart",
     );
   }
+  requireLinkName(first.name);
   const link = getLinkByName(kernel.host, first.name);
   if (link === null || link.kind !== "bridge") return { name: first.name, isBridge: false, port: "" };
   return { name: first.name, isBridge: true, port: portOf(kernel, call, config, previous, link) };
+}
+
+/** @throws CniError 7 for a name that the kernel gives to no link, or that nft takes for a pattern */
+function requireLinkName(name: string): void {
+  let problem = name.includes("*") ? "* stands for any name in rules" : "";
+  try {
+    validateInterfaceName(name);
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    problem = error.message;
+  }
+  if (problem === "") return;
+  throw new CniError(
+    INVALID_CONFIG,
+    `prevResult has an interface "${clip(name)}": ${problem}`,
+    "the first one is the bridge",
+  );
 }
 
 /** The pod's port of the bridge. @throws CniError 7 if pods are to be isolated, and the previous result does not tell it */

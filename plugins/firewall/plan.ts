@@ -13,7 +13,7 @@ import {
 } from "../../lib/filter/forwarding.ts";
 import { emptyRecord, type FilterElement, type FilterOwner } from "../../lib/filter/record.ts";
 import type { NamespaceIdentity } from "../../lib/host/namespace.ts";
-import { type Address, type Family, holdsAddress } from "../../lib/ip/address.ts";
+import { type Address, type Family, formatAddress } from "../../lib/ip/address.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
 import type { FirewallConfig } from "./config.ts";
 
@@ -42,8 +42,12 @@ export interface PlanInput {
 /** The addresses of a result, each once. As in the reference, those of all interfaces. */
 export function addressesOf(ips: readonly ResultIp[]): Address[] {
   const found: Address[] = [];
+  /* A result may have thousands. */
+  const texts = new Set<string>();
   for (const { address } of ips) {
-    if (!holdsAddress(found, address.address)) found.push(address.address);
+    const text = formatAddress(address.address);
+    if (!texts.has(text)) found.push(address.address);
+    texts.add(text);
   }
   return found;
 }

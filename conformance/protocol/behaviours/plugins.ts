@@ -275,6 +275,29 @@ export const PLUGIN_BEHAVIOURS: readonly Area[] = [
     ],
   },
   {
+    name: "firewall",
+    behaviours: [
+      shown(
+        "ADD, CHECK and DEL of every version, repeated DELs",
+        "protocol/lifecycle: CHECK right after ADD is content and says nothing",
+        "protocol/lifecycle: DEL undoes it, and may be called again",
+      ),
+      shown("CHECK misses rules that are gone", "protocol/lifecycle: CHECK misses what is not there any more"),
+      shown(
+        "the previous result is handed on",
+        "protocol/lifecycle: the previous result is handed on with what the plugin adds",
+      ),
+      shown(
+        "a policy for an interface that is not the bridge's",
+        "protocol/bad-input: firewall with a policy, behind an interface %s: code 7, and nothing is filtered",
+      ),
+      shown(
+        "policies of a bridge, one after another",
+        "plugins/explain: the first pod behind a firewall: its tables, the rules of iptables and the policy are made as well",
+      ),
+    ],
+  },
+  {
     name: "loopback",
     behaviours: [
       shown(

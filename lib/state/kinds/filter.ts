@@ -33,12 +33,12 @@ export class FilterKind extends Kind {
     return recordCommands(this.#object.record);
   }
 
-  override prerequisites(kernel: Kernel): string[] {
-    const lines: string[] = [];
+  override prerequisites(kernel: Kernel): string[][] {
+    const tables: string[][] = [];
     for (const name of TABLE_NAMES) {
-      if (usesTable(this.#object.record, name)) lines.push(...kernel.filter.tableCommands(name));
+      if (usesTable(this.#object.record, name)) tables.push(kernel.filter.tableCommands(name));
     }
-    return lines;
+    return tables;
   }
 
   override make(kernel: Kernel): void {

@@ -17,8 +17,8 @@ export class GuardKind extends Kind {
     return [];
   }
 
-  override prerequisites(kernel: Kernel): string[] {
-    return kernel.filter.tableCommands("bridge");
+  override prerequisites(kernel: Kernel): string[][] {
+    return [kernel.filter.tableCommands("bridge")];
   }
 
   override make(kernel: Kernel): void {

@@ -1,7 +1,6 @@
 /** Which pods may reach those of a bridge. */
-import { type IngressPolicy, policyElements } from "../../filter/forwarding.ts";
-import { formatElement } from "../../filter/record.ts";
-import { shellWord } from "../../text.ts";
+import { type IngressPolicy, policyRecord } from "../../filter/forwarding.ts";
+import { recordCommands, recordRemovalCommands } from "../../filter/record-commands.ts";
 import type { Kernel } from "../kernel.ts";
 import { Kind } from "../kind.ts";
 import { restoreFilter } from "./filter.ts";
@@ -27,19 +26,25 @@ export class IngressPolicyKind extends Kind {
 
   override commands(_netns: string): string[] {
     const { bridge, policy } = this.#object;
-    return policyElements(bridge, policy).map((element) => `nft ${shellWord(`add element ${formatElement(element)}`)}`);
+    /* What another policy has goes first: an element with the same key cannot be added. All policies have the same keys. */
+    const others = recordRemovalCommands(policyRecord(bridge, "isolated", 0));
+    return [
+      ...others.map((command) => `${command} 2>/dev/null || true`),
+      ...recordCommands(policyRecord(bridge, policy, 0)),
+    ];
   }
 
-  override prerequisites(kernel: Kernel): string[] {
-    return this.#object.policy === "open" ? [] : kernel.filter.tableCommands("firewall");
+  override prerequisites(kernel: Kernel): string[][] {
+    return this.#object.policy === "open" ? [] : [kernel.filter.tableCommands("firewall")];
   }
 
   override isThere(kernel: Kernel): boolean {
-    return this.isMade(kernel);
+    return this.difference(kernel) === null;
   }
 
   override isMade(kernel: Kernel): boolean {
-    return this.difference(kernel) === null;
+    const { bridge, policy } = this.#object;
+    return kernel.filter.recordsPolicy(bridge, policy) && this.difference(kernel) === null;
   }
 
   override make(kernel: Kernel): void {
