@@ -34,7 +34,7 @@ const NETWORK = `
 /** The node's, with rules and plugins' files, then the pod's. */
 const STATE = `
   ${NETWORK}
-  nft -j list ruleset
+  nft -j -s list ruleset
   find /run/podwire /var/lib/fuzz /var/lib/cni -type f -exec grep -H '' {} + 2> /dev/null | sort
   nsenter --net=${PLACES.netns} sh -c "$POD"`;
 
