@@ -226,6 +226,14 @@ describe("a configuration that is wrong", () => {
     ["a chain that is an option", { iptablesAdminChainName: "-F" }, "iptablesAdminChainName"],
     ["a chain with a line break", { iptablesAdminChainName: "X\n-F" }, "iptablesAdminChainName"],
     [
+      "a policy for an interface that is not there",
+      {
+        ...{ ingressPolicy: "same-bridge" },
+        prevResult: { cniVersion: "1.0.0", interfaces: [{ name: "cni7" }], ips: [{ address: "10.88.0.9/24" }] },
+      },
+      "the first interface in prevResult, cni7, is no link of this node",
+    ],
+    [
       "a policy without an interface",
       { ingressPolicy: "isolated", prevResult: { cniVersion: "1.0.0", ips: [{ address: "10.88.0.9/24" }] } },
       'interface needs to be set for ingress policy "isolated", make sure to chain "firewall" plugin with "bridge"',

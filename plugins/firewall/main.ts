@@ -151,7 +151,16 @@ function networkLink(kernel: Kernel, call: Call, config: FirewallConfig, previou
   }
   requireLinkName(first.name);
   const link = getLinkByName(kernel.host, first.name);
-  if (link === null || link.kind !== "bridge") return { name: first.name, isBridge: false, port: "" };
+  if (link === null) {
+    /* What was kept apart by that name may be gone. */
+    if (config.policy === "open") return null;
+    throw new CniError(
+      INVALID_CONFIG,
+      `the first interface in prevResult, ${first.name}, is no link of this node, and ingressPolicy is "${config.policy}"`,
+      "pods are kept apart by the link that leads to them; put firewall behind bridge or ptp",
+    );
+  }
+  if (link.kind !== "bridge") return { name: first.name, isBridge: false, port: "" };
   return { name: first.name, isBridge: true, port: portOf(kernel, call, config, previous, link) };
 }
 
