@@ -42,6 +42,55 @@ test.each(CALLS)("a table of another ruleset is replaced by %s, and all elements
   }),
 );
 
+/** The chains of a table, with how many rules each has. */
+async function chainsOf(node: Node, family: string): Promise<Map<string, number>> {
+  const { nftables } = JSON.parse(await node.nft("-j", "list", "table", family, "podwire")) as {
+    nftables: { chain?: { name: string }; rule?: { chain: string } }[];
+  };
+  const counts = new Map<string, number>();
+  for (const { chain } of nftables) if (chain !== undefined) counts.set(chain.name, 0);
+  for (const { rule } of nftables) if (rule !== undefined) counts.set(rule.chain, (counts.get(rule.chain) ?? 0) + 1);
+  return counts;
+}
+
+describe("CHECK counts the rules of every chain", () => {
+  /* portmap's conditions lead to `translate`, macspoofchk and ipSpoofCheck to the chains of the bridge's table. */
+  const options = {
+    ...{ mappings: MAPPINGS, portmap: { conditionsV4: ["iifname", "!=", "none"] } },
+    bridge: { macspoofchk: true, ipSpoofCheck: true },
+  };
+
+  test.each(FAMILIES)("table %s: one that is added, and one that is deleted", (family) =>
+    withNode({}, async (node) => {
+      const pod = await node.pod(options);
+      const check = () =>
+        family === "inet"
+          ? node.check(pod, MAPPINGS, options.portmap)
+          : node.call("bridge", "CHECK", pod, node.bridgeConfig({ ...options.bridge, prevResult: pod.result }));
+      expectSuccess(await check());
+      const chains = await chainsOf(node, family);
+      expect(chains.size).toBeGreaterThan(5);
+      for (const [chain, rules] of chains) {
+        /* Attachments' own chains are compared in another way. */
+        if (chain.startsWith("conditions-")) continue;
+        await node.nft("add", "rule", family, "podwire", chain, "counter");
+        expectError(await check(), {
+          code: 101,
+          msg: new RegExp(`${chain} has ${rules + 1} rules, expected ${rules}`),
+        });
+        expectSuccess(await check());
+        const listed = await node.nft("-a", "list", "chain", family, "podwire", chain);
+        const handle =
+          /# handle (\d+)\n(?!.*# handle \d+\n\t\})/.exec(listed.slice(listed.indexOf("\n\t\t")))?.[1] ?? "";
+        await node.nft("delete", "rule", family, "podwire", chain, "handle", handle);
+        expectError(await check(), { code: 101, msg: /rules, expected|is missing/ });
+        expectSuccess(await check());
+      }
+      expect(await chainsOf(node, family)).toEqual(chains);
+    }),
+  );
+});
+
 describe("a table that somebody has switched off", () => {
   const sleep = (node: Node, family: string) => node.nft("add", `table ${family} podwire { flags dormant; }`);
   const options = { label: "web", mappings: MAPPINGS, bridge: { macspoofchk: true } };

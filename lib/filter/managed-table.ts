@@ -117,8 +117,9 @@ export class ManagedTable {
    * @throws CniError 100, 11
    */
   differences(socket: NetlinkSocket, thorough: boolean): string[] {
+    if (!thorough && this.#hasAllRules(socket)) return [];
     const lines = this.#policyDifferences(socket);
-    const found = this.#listRules(socket, thorough);
+    const found = this.#listRules(socket, "", thorough);
     for (const { name, rules } of this.content.chains) {
       const own = found.filter((rule) => rule.chain === name);
       if (own.length !== rules.length) {
@@ -128,6 +129,36 @@ export class ManagedTable {
       }
     }
     return lines;
+  }
+
+  /**
+   * Whether each chain has as many rules as it should, and each base chain its policy. The kernel counts what a chain holds and
+   * what leads to it; to ask for that takes a fifth of the time of listing all rules. Only of targets the rules are listed.
+   */
+  #hasAllRules(socket: NetlinkSocket): boolean {
+    const { targets, name: table } = this.definition;
+    const { chains } = this.content;
+    let intact = 0;
+    for (const { name } of chains) writeGetChain(socket, this.family, table, name);
+    socket.exchange((message) => {
+      const { name, policy, uses } = decodeChain(message.body);
+      const expected = this.#usesOf(name);
+      if (policy === NF_ACCEPT && (targets.includes(name) ? uses >= expected : uses === expected)) intact += 1;
+    });
+    if (intact !== chains.length) return false;
+    return chains.every(
+      ({ name, rules }) => !targets.includes(name) || this.#listRules(socket, name, false).length === rules.length,
+    );
+  }
+
+  /** What the kernel counts for a chain that only rules of this table lead to: its rules, and theirs. */
+  #usesOf(name: string): number {
+    let uses = 0;
+    for (const chain of this.content.chains) {
+      if (chain.name === name) uses += chain.rules.length;
+      for (const rule of chain.rules) if (rule.endsWith(`jump ${name}`) || rule.endsWith(`goto ${name}`)) uses += 1;
+    }
+    return uses;
   }
 
   /** Base chains whose policy somebody has changed: they drop what their rules let pass. */
@@ -143,9 +174,10 @@ export class ManagedTable {
     return lines;
   }
 
-  #listRules(socket: NetlinkSocket, thorough: boolean): Rule[] {
+  /** @param chain "" for all */
+  #listRules(socket: NetlinkSocket, chain: string, thorough: boolean): Rule[] {
     try {
-      return listRules(socket, this.family, this.definition.name, "", thorough);
+      return listRules(socket, this.family, this.definition.name, chain, thorough);
     } catch (error) {
       if (error instanceof NetlinkError) throw refused(error, `list the rules of table ${this.label}`);
       throw error;

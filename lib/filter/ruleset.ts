@@ -53,17 +53,39 @@ function definitionOf(name: TableName): TableDefinition {
   const comment = `podwire ruleset ${DIGESTS[name]}`;
   switch (name) {
     case "inet":
-      return { family: "inet", name: TABLE, comment, stateCheck: "prerouting", content: natContent };
+      return {
+        family: "inet",
+        name: TABLE,
+        comment,
+        stateCheck: "prerouting",
+        targets: ["translate", "check_source"],
+        content: natContent,
+      };
     case "bridge":
-      return { family: "bridge", name: TABLE, comment, stateCheck: "prerouting", content: bridgeContent };
+      return {
+        family: "bridge",
+        name: TABLE,
+        comment,
+        stateCheck: "prerouting",
+        targets: ["check_mac", "check_address", "check_both"],
+        content: bridgeContent,
+      };
     case "firewall":
-      return { family: "inet", name: FIREWALL_TABLE, comment, stateCheck: "every base chain", content: forwardContent };
+      return {
+        family: "inet",
+        name: FIREWALL_TABLE,
+        comment,
+        stateCheck: "every base chain",
+        targets: [],
+        content: forwardContent,
+      };
     case "isolation":
       return {
         family: "bridge",
         name: FIREWALL_TABLE,
         comment,
         stateCheck: "every base chain",
+        targets: [],
         content: isolationContent,
       };
   }

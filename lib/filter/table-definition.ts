@@ -34,6 +34,8 @@ export interface TableDefinition {
    * only the base chain "prerouting", which has no rules after `nft flush table`. The second costs one question.
    */
   readonly stateCheck: "every base chain" | "prerouting";
+  /** The chains that elements and attachments' own chains may lead to: what the kernel counts there varies. */
+  readonly targets: readonly string[];
   /** Called once, when it is first needed: most operations do not need that of every table. */
   readonly content: () => TableContent;
 }

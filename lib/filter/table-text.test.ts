@@ -8,6 +8,7 @@ const TABLE: TableDefinition = {
   name: "t",
   comment: "a comment",
   stateCheck: "prerouting",
+  targets: [],
   content: () => ({
     sets: [
       { name: "hosts", key: "ipv4_addr", data: "" },

@@ -52,6 +52,7 @@ export function overlayTable(settings: OverlaySettings, judged: Judged): TableDe
     comment: `podwire overlay ${digestOf(content)} ${settings.network.slice(0, MAX_NETWORK)}`,
     /* Each chain keeps packets of strangers out: every call notices a rule that is missing. */
     stateCheck: "every base chain",
+    targets: [],
     content: () => content,
   };
 }

@@ -3,10 +3,8 @@
  * a plugin that makes the interface.
  */
 import { explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
-import { attachmentOf, filterOwnerOf } from "../../lib/attachment/identity.ts";
-import { reportedLinks } from "../../lib/attachment/previous.ts";
+import { filterOwnerOf } from "../../lib/attachment/identity.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
-import { validateInterfaceName } from "../../lib/cni/environment.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
@@ -16,19 +14,17 @@ import { judgedFamilies, refuseFirewalld } from "../../lib/filter/forward-filter
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import { identify } from "../../lib/host/namespace.ts";
 import type { Family } from "../../lib/ip/address.ts";
-import { getLinkByName, type Link } from "../../lib/netlink/link.ts";
 import { apply } from "../../lib/state/apply.ts";
 import { compare } from "../../lib/state/compare.ts";
 import { Kernel } from "../../lib/state/kernel.ts";
-import { attachmentNames } from "../../lib/state/names.ts";
 import type { KernelObject } from "../../lib/state/objects.ts";
 import { OwnedFilter } from "../../lib/state/owned/filter.ts";
 import { GonePolicies } from "../../lib/state/owned/ingress-policies.ts";
 import type { Owned } from "../../lib/state/owned.ts";
 import { repair } from "../../lib/state/repair.ts";
-import { clip } from "../../lib/text.ts";
 import { type FirewallConfig, readFirewallConfig } from "./config.ts";
-import { addressesOf, type NetworkLink, planFirewall } from "./plan.ts";
+import { networkLink } from "./link.ts";
+import { addressesOf, planFirewall } from "./plan.ts";
 
 export const firewall: Plugin = {
   name: "firewall",
@@ -134,63 +130,4 @@ function planned(kernel: Kernel, call: Call, config: FirewallConfig, previous: R
     judged: judgedFamilies(kernel.filter.socket, families),
     link: networkLink(kernel, call, config, previous),
   });
-}
-
-/** The link that the policy is for; null without a policy. @throws CniError 7 if the previous result does not tell it */
-function networkLink(kernel: Kernel, call: Call, config: FirewallConfig, previous: Result): NetworkLink | null {
-  if (config.policy === "") return null;
-  const [first] = previous.interfaces;
-  /* Inside a container it is nothing of the node's, which may have another link of that name. */
-  if (first === undefined || first.name === "" || first.sandbox !== "") {
-    if (config.policy === "open") return null;
-    throw new CniError(
-      INVALID_CONFIG,
-      `interface needs to be set for ingress policy "${config.policy}", make sure to chain "firewall" plugin with "bridge"`,
-      "the first interface in prevResult is the bridge; without it nothing can be kept apart",
-    );
-  }
-  requireLinkName(first.name);
-  const link = getLinkByName(kernel.host, first.name);
-  if (link === null) {
-    /* What was kept apart by that name may be gone. */
-    if (config.policy === "open") return null;
-    throw new CniError(
-      INVALID_CONFIG,
-      `the first interface in prevResult, ${first.name}, is no link of this node, and ingressPolicy is "${config.policy}"`,
-      "pods are kept apart by the link that leads to them; put firewall behind bridge or ptp",
-    );
-  }
-  if (link.kind !== "bridge") return { name: first.name, isBridge: false, port: "" };
-  return { name: first.name, isBridge: true, port: portOf(kernel, call, config, previous, link) };
-}
-
-/** @throws CniError 7 for a name that the kernel gives to no link, or that nft takes for a pattern */
-function requireLinkName(name: string): void {
-  let problem = name.includes("*") ? "* stands for any name in rules" : "";
-  try {
-    validateInterfaceName(name);
-  } catch (error) {
-    if (!(error instanceof CniError)) throw error;
-    problem = error.message;
-  }
-  if (problem === "") return;
-  throw new CniError(
-    INVALID_CONFIG,
-    `prevResult has an interface "${clip(name)}": ${problem}`,
-    "the first one is the bridge",
-  );
-}
-
-/** The pod's port of the bridge. @throws CniError 7 if pods are to be isolated, and the previous result does not tell it */
-function portOf(kernel: Kernel, call: Call, config: FirewallConfig, previous: Result, bridge: Link): string {
-  const { ifname, netns } = call.request;
-  const name = reportedLinks(previous, attachmentNames(attachmentOf(call)), ifname, netns).outside.name;
-  const port = getLinkByName(kernel.host, name);
-  if (port !== null && port.master === bridge.index) return name;
-  if (config.policy !== "isolated") return "";
-  throw new CniError(
-    INVALID_CONFIG,
-    `prevResult does not tell the pod's port of the bridge ${bridge.name}, and its pods are to be isolated`,
-    "put firewall behind the plugin bridge, which lists the host's end of the pod's veth pair",
-  );
 }
