@@ -190,7 +190,8 @@ describe("the image", () => {
       expect(manifest.layers).toHaveLength(1);
       const layer = gunzipSync(await blob(layout, manifest.layers[0]));
       expect(config.rootfs.diff_ids).toEqual([`sha256:${sha256(layer)}`]);
-      expect(layer.length, "unpacked").toBeLessThan(2 * MEGABYTE);
+      /* What the suite with all plugins of the reference may take. */
+      expect(layer.length, "unpacked").toBeLessThan(2.2 * MEGABYTE);
       const rootfs = join(release, `rootfs-${config.architecture}.tar`);
       expect(sha256(await readFile(rootfs)), "what the Dockerfile takes").toBe(sha256(layer));
       const [first = "", ...others] = names.map((name) => `opt/cni/bin/${name}`);
