@@ -48,7 +48,7 @@ export function hasForwarding(socket: NetlinkSocket, plan: IptablesPlan): boolea
   if (hasLegacyTable(plan.family, "filter")) return false;
   const chains: string[] = [];
   for (const { chain } of plan.sharedRules) if (!chains.includes(chain)) chains.push(chain);
-  return chains.every((chain) => {
+  for (const chain of chains) {
     const found = listRules(socket, protocolOf(plan.family), "filter", chain, true);
     let at = 0;
     for (const rule of plan.sharedRules) {
@@ -56,8 +56,9 @@ export function hasForwarding(socket: NetlinkSocket, plan: IptablesPlan): boolea
       while (at < found.length && !isSame(itemAt(found, at), rule)) at += 1;
       at += 1;
     }
-    return at <= found.length;
-  });
+    if (at > found.length) return false;
+  }
+  return true;
 }
 
 function isSame(found: Rule | null, wanted: IptablesRule): boolean {

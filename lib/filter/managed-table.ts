@@ -146,9 +146,11 @@ export class ManagedTable {
       if (policy === NF_ACCEPT && (targets.includes(name) ? uses >= expected : uses === expected)) intact += 1;
     });
     if (intact !== chains.length) return false;
-    return chains.every(
-      ({ name, rules }) => !targets.includes(name) || this.#listRules(socket, name, false).length === rules.length,
-    );
+    for (const chain of chains) {
+      if (!targets.includes(chain.name)) continue;
+      if (this.#listRules(socket, chain.name, false).length !== chain.rules.length) return false;
+    }
+    return true;
   }
 
   /** What the kernel counts for a chain that only rules of this table lead to: its rules, and theirs. */
