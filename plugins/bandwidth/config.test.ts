@@ -1,26 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { readConfig } from "../../lib/cni/config.ts";
-import { readRequest } from "../../lib/cni/environment.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError } from "../../lib/errors.ts";
 import { formatPrefix } from "../../lib/ip/address.ts";
+import { configuredCall } from "../../testbed/configured-call.ts";
 import { readBandwidthConfig } from "./config.ts";
 
-function callWith(config: string): Call {
-  const variables = new Map([
-    ["CNI_COMMAND", "ADD"],
-    ["CNI_CONTAINERID", "c1"],
-    ["CNI_NETNS", "/run/netns/x"],
-    ["CNI_IFNAME", "eth0"],
-    ["CNI_PATH", "/opt/cni/bin"],
-  ]);
-  const text = `{"cniVersion":"1.1.0","name":"n1","type":"bandwidth"${config}}`;
-  return {
-    request: readRequest((name) => variables.get(name) ?? ""),
-    config: readConfig(new TextEncoder().encode(text)),
-    delegates: null as never,
-  };
-}
+const callWith = (config: string): Call => configuredCall("bandwidth", config);
 
 const read = (config: object) =>
   readBandwidthConfig(

@@ -1,28 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { readConfig } from "../../lib/cni/config.ts";
-import { readRequest } from "../../lib/cni/environment.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError } from "../../lib/errors.ts";
 import { parsePrefix } from "../../lib/ip/address.ts";
 import { formatMac } from "../../lib/ip/mac.ts";
+import { configuredCall } from "../../testbed/configured-call.ts";
 import { readBridgeConfig } from "./config.ts";
 
-function callWith(config: Record<string, unknown>, args = ""): Call {
-  const variables = new Map([
-    ["CNI_COMMAND", "ADD"],
-    ["CNI_CONTAINERID", "c1"],
-    ["CNI_NETNS", "/run/netns/x"],
-    ["CNI_IFNAME", "eth0"],
-    ["CNI_PATH", "/opt/cni/bin"],
-    ["CNI_ARGS", args],
-  ]);
-  const text = JSON.stringify({ cniVersion: "1.1.0", name: "n1", type: "bridge", ...config });
-  return {
-    request: readRequest((name) => variables.get(name) ?? ""),
-    config: readConfig(new TextEncoder().encode(text)),
-    delegates: null as never,
-  };
-}
+const callWith = (config: Record<string, unknown>, args = ""): Call =>
+  configuredCall("bridge", config, { CNI_ARGS: args });
 
 const read = (config: Record<string, unknown>, args = "") => readBridgeConfig(callWith(config, args));
 

@@ -1,24 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { readConfig } from "../../lib/cni/config.ts";
-import { readRequest } from "../../lib/cni/environment.ts";
 import { CniError } from "../../lib/errors.ts";
+import { configuredCall } from "../../testbed/configured-call.ts";
 import { type FirewallConfig, readFirewallConfig } from "./config.ts";
 
-function read(options: object): FirewallConfig {
-  const variables = new Map([
-    ["CNI_COMMAND", "ADD"],
-    ["CNI_CONTAINERID", "c1"],
-    ["CNI_NETNS", "/run/netns/x"],
-    ["CNI_IFNAME", "eth0"],
-    ["CNI_PATH", "/opt/cni/bin"],
-  ]);
-  const text = JSON.stringify({ cniVersion: "1.1.0", name: "n1", type: "firewall", ...options });
-  return readFirewallConfig({
-    request: readRequest((name) => variables.get(name) ?? ""),
-    config: readConfig(new TextEncoder().encode(text)),
-    delegates: null as never,
-  });
-}
+const read = (options: object): FirewallConfig => readFirewallConfig(configuredCall("firewall", options));
 
 function failure(options: object): CniError {
   try {

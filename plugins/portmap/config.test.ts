@@ -1,26 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { readConfig } from "../../lib/cni/config.ts";
-import { readRequest } from "../../lib/cni/environment.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError } from "../../lib/errors.ts";
+import { configuredCall } from "../../testbed/configured-call.ts";
 import { describeMapping, readMappingsForRemoval, readPortmapConfig } from "./config.ts";
 
-function callWith(config: Record<string, unknown>): Call {
-  const variables = new Map([
-    ["CNI_COMMAND", "ADD"],
-    ["CNI_CONTAINERID", "c1"],
-    ["CNI_NETNS", "/run/netns/x"],
-    ["CNI_IFNAME", "eth0"],
-    ["CNI_PATH", "/opt/cni/bin"],
-  ]);
-  const text = JSON.stringify({ cniVersion: "1.1.0", name: "n1", type: "portmap", ...config });
-  return {
-    request: readRequest((name) => variables.get(name) ?? ""),
-    config: readConfig(new TextEncoder().encode(text)),
-    delegates: null as never,
-  };
-}
+const callWith = (config: Record<string, unknown>): Call => configuredCall("portmap", config);
 
 const read = (config: Record<string, unknown>) => readPortmapConfig(callWith(config));
 const withMappings = (...portMappings: unknown[]) => ({ runtimeConfig: { portMappings } });

@@ -1,9 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { readConfig } from "../../lib/cni/config.ts";
-import { readRequest } from "../../lib/cni/environment.ts";
 import type { Call } from "../../lib/cni/plugin.ts";
 import { CniError } from "../../lib/errors.ts";
 import { NO_SETTINGS } from "../../lib/state/former.ts";
+import { configuredCall } from "../../testbed/configured-call.ts";
 import { dataDirOf, readTuningConfig } from "./config.ts";
 
 interface Variables {
@@ -11,22 +10,8 @@ interface Variables {
   readonly args?: string;
 }
 
-function callWith(config: string, { ifname = "eth0", args = "" }: Variables = {}): Call {
-  const variables = new Map([
-    ["CNI_COMMAND", "ADD"],
-    ["CNI_CONTAINERID", "c1"],
-    ["CNI_NETNS", "/run/netns/x"],
-    ["CNI_IFNAME", ifname],
-    ["CNI_ARGS", args],
-    ["CNI_PATH", "/opt/cni/bin"],
-  ]);
-  const text = `{"cniVersion":"1.1.0","name":"n1","type":"tuning"${config}}`;
-  return {
-    request: readRequest((name) => variables.get(name) ?? ""),
-    config: readConfig(new TextEncoder().encode(text)),
-    delegates: null as never,
-  };
-}
+const callWith = (config: string, { ifname = "eth0", args = "" }: Variables = {}): Call =>
+  configuredCall("tuning", config, { CNI_IFNAME: ifname, CNI_ARGS: args });
 
 const membersOf = (config: object): string =>
   Object.entries(config)
