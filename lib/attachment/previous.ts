@@ -10,12 +10,13 @@ export const NOT_COMPARED = new Uint8Array(0);
 /**
  * The result that a plugin cannot do without.
  * @param advice where in the list the plugin belongs, for the error
+ * @param message of the error: the words of the reference's plugin
  * @throws CniError 7
  */
-export function requirePrevious(call: Call, advice: string): Result {
+export function requirePrevious(call: Call, advice: string, message = "must be called as chained plugin"): Result {
   const previous = call.config.prevResult();
   if (previous !== null) return previous;
-  throw new CniError(INVALID_CONFIG, "must be called as chained plugin", advice);
+  throw new CniError(INVALID_CONFIG, message, advice);
 }
 
 /**
@@ -27,9 +28,7 @@ export function requireResult(
   call: Call,
   details = "CHECK compares with the result of ADD, which the runtime keeps",
 ): Result {
-  const previous = call.config.prevResult();
-  if (previous !== null) return previous;
-  throw new CniError(INVALID_CONFIG, "Required prevResult missing", details);
+  return requirePrevious(call, details, "Required prevResult missing");
 }
 
 /** What a result tells of the two ends of an attachment with a veth pair, and of the container's addresses. */

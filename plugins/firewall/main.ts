@@ -4,12 +4,12 @@
  */
 import { explainPlan, explainRemoval } from "../../lib/attachment/explain.ts";
 import { filterOwnerOf } from "../../lib/attachment/identity.ts";
+import { requirePrevious } from "../../lib/attachment/previous.ts";
 import { collectGarbage, detach } from "../../lib/attachment/removal.ts";
 import type { Call, Plugin } from "../../lib/cni/plugin.ts";
 import type { Result } from "../../lib/cni/result.ts";
 import { reportLack } from "../../lib/cni/status.ts";
 import { ALL_VERSIONS } from "../../lib/cni/version.ts";
-import { CniError, INVALID_CONFIG } from "../../lib/errors.ts";
 import { judgedFamilies, refuseFirewalld } from "../../lib/filter/forward-filter.ts";
 import { sinceBootMs } from "../../lib/host/boot.ts";
 import { identify } from "../../lib/host/namespace.ts";
@@ -39,6 +39,10 @@ export const firewall: Plugin = {
 };
 
 const FAMILIES: readonly Family[] = [4, 6];
+
+/** Where firewall belongs. */
+const ADVICE =
+  "firewall lets packets of an interface through that a plugin before it has made; put it behind bridge or ptp in the list of plugins";
 
 function add(call: Call): Result {
   const config = readFirewallConfig(call);
@@ -107,13 +111,7 @@ function explain(call: Call): string[] {
 
 /** @throws CniError 7 */
 function previousOf(call: Call): Result {
-  const previous = call.config.prevResult();
-  if (previous !== null) return previous;
-  throw new CniError(
-    INVALID_CONFIG,
-    "missing prevResult from earlier plugin",
-    "firewall lets packets of an interface through that a plugin before it has made; put it behind bridge or ptp in the list of plugins",
-  );
+  return requirePrevious(call, ADVICE, "missing prevResult from earlier plugin");
 }
 
 /** @throws CniError 7, 100 */
