@@ -167,7 +167,7 @@ export class PacketFilter {
       store?.tidy();
       const record = store === null ? null : store.get(recordName(owner));
       const incomplete = store?.isIncomplete(recordName(owner)) ?? false;
-      if (store !== null && record !== null) this.#removeAll(store, record, false);
+      if (store !== null && record !== null) this.#removeAll(store, record);
       else if (search || incomplete) this.#nftables.removeOwned(owner);
       if (incomplete) store?.drop(owner);
       return record;
@@ -185,10 +185,16 @@ export class PacketFilter {
   /**
    * GC: removes what a plugin has for a network's attachments other than those to keep, with or without a record.
    * @param keep the hashes of the attachments to keep
+   * @param reference the parts of what the reference plugins make that the plugin replaces
    * @returns the records of what was removed
    * @throws CniError 100, 11
    */
-  sweep(network: string, plugin: string, keep: ReadonlySet<string>): FilterRecord[] {
+  sweep(
+    network: string,
+    plugin: string,
+    keep: ReadonlySet<string>,
+    reference: readonly ReferencePart[],
+  ): FilterRecord[] {
     const removed: FilterRecord[] = [];
     const known = new Set<string>();
     const store = RecordStore.open(false);
@@ -203,7 +209,8 @@ export class PacketFilter {
         if (owner.plugin !== plugin) continue;
         if (owner.network !== network || keep.has(ownerHash(owner))) known.add(ownerHash(owner));
         else if (store !== null) {
-          this.#removeAll(store, record, damaged.includes(record));
+          if (damaged.includes(record)) this.#removeDamaged(store, owner, reference);
+          else this.#removeAll(store, record);
           removed.push(record);
         }
       }
@@ -214,17 +221,17 @@ export class PacketFilter {
     return removed;
   }
 
-  /** @param damaged whether only the record's owner can be relied on */
-  #removeAll(store: RecordStore, record: FilterRecord, damaged: boolean): void {
+  /** Of a damaged record only the owner can be relied on. */
+  #removeDamaged(store: RecordStore, owner: FilterOwner, reference: readonly ReferencePart[]): void {
+    this.#nftables.removeOwned(owner);
+    /* Our chains in iptables have the names that the reference's have, which follow from the owner. */
+    this.removeReference(owner, reference);
+    store.drop(owner);
+  }
+
+  #removeAll(store: RecordStore, record: FilterRecord): void {
     const { owner } = record;
     if (store.isIncomplete(recordName(owner))) this.#nftables.removeOwned(owner);
-    if (damaged) {
-      /* Our chains in iptables have the names that the reference's have, which follow from the owner. */
-      if (owner.plugin !== "firewall")
-        this.removeReference(owner, owner.plugin === "portmap" ? ["hostports"] : ["masquerade"]);
-      store.drop(owner);
-      return;
-    }
     this.#removeRecord(store, record);
     for (const waiter of waitersOf(store, record)) {
       this.#nftables.put(store, { record: withClaims(waiter), before: waiter, lastWins: false });

@@ -37,7 +37,8 @@ export class OwnedFilter extends Owned {
   }
 
   override sweep(kernel: Kernel, network: string, keep: readonly Attachment[]): void {
-    for (const record of kernel.filter.sweep(network, this.#ownership.plugin, hashesOf(keep))) {
+    const { plugin, reference } = this.#ownership;
+    for (const record of kernel.filter.sweep(network, plugin, hashesOf(keep), reference)) {
       forgetTranslated(kernel, record);
     }
   }
