@@ -8,6 +8,7 @@ import type { FilterSocket } from "./filter-socket.ts";
 import { type HostPort, overlap } from "./hostports.ts";
 import { addIptables, checkIptables, removeIptables, repairIptables, requireWorkingIptables } from "./iptables.ts";
 import { hasForwarding } from "./iptables-kernel.ts";
+import { formatPlan } from "./iptables-lines.ts";
 import type { IptablesPlan } from "./iptables-plan.ts";
 import { type FilterRecord, ownerHash, ownerText, recordName } from "./record.ts";
 import { liveRecords } from "./restore.ts";
@@ -82,11 +83,22 @@ export class IptablesBackend extends Backend {
     return plan.chain === "" && hasForwarding(this.#filter.netlink, plan);
   }
 
+  /** The rules of most attachments are the same ones, which are asked for once. */
+  #areInKernel(plans: readonly IptablesPlan[]): boolean {
+    const known = new Set<string>();
+    for (const plan of plans) {
+      const text = formatPlan(plan).join("\n");
+      if (!known.has(text) && !this.#isInKernel(plan)) return false;
+      known.add(text);
+    }
+    return true;
+  }
+
   override restore(records: readonly FilterRecord[]): boolean {
     let restored = false;
     for (const family of [4, 6] as Family[]) {
       const plans = records.flatMap((record) => record.iptables.filter((plan) => plan.family === family));
-      if (plans.every((plan) => this.#isInKernel(plan))) continue;
+      if (this.#areInKernel(plans)) continue;
       if (repairPlans(plans)) restored = true;
     }
     return restored;

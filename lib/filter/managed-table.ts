@@ -138,11 +138,12 @@ export class ManagedTable {
   #hasAllRules(socket: NetlinkSocket): boolean {
     const { targets, name: table } = this.definition;
     const { chains } = this.content;
+    const counts = this.#uses();
     let intact = 0;
     for (const { name } of chains) writeGetChain(socket, this.family, table, name);
     socket.exchange((message) => {
       const { name, policy, uses } = decodeChain(message.body);
-      const expected = this.#usesOf(name);
+      const expected = counts.get(name) ?? 0;
       if (policy === NF_ACCEPT && (targets.includes(name) ? uses >= expected : uses === expected)) intact += 1;
     });
     if (intact !== chains.length) return false;
@@ -153,12 +154,19 @@ export class ManagedTable {
     return true;
   }
 
-  /** What the kernel counts for a chain that only rules of this table lead to: its rules, and theirs. */
-  #usesOf(name: string): number {
-    let uses = 0;
-    for (const chain of this.content.chains) {
-      if (chain.name === name) uses += chain.rules.length;
-      for (const rule of chain.rules) if (rule.endsWith(`jump ${name}`) || rule.endsWith(`goto ${name}`)) uses += 1;
+  /** What the kernel counts for each chain that only rules of this table lead to: its rules, and theirs. */
+  #uses(): Map<string, number> {
+    const uses = new Map<string, number>();
+    const add = (name: string, count: number): void => {
+      uses.set(name, (uses.get(name) ?? 0) + count);
+    };
+    for (const { name, rules } of this.content.chains) {
+      add(name, rules.length);
+      for (const rule of rules) {
+        const end = rule.lastIndexOf(" ");
+        const verb = rule.slice(Math.max(0, end - 4), Math.max(0, end));
+        if (verb === "jump" || verb === "goto") add(rule.slice(end + 1), 1);
+      }
     }
     return uses;
   }
