@@ -2,7 +2,7 @@
 import { elementsOf, isShared } from "./hostport-elements.ts";
 import { type FilterElement, type FilterRecord, formatElement, isOfContainer, ownerHash } from "./record.ts";
 import { usesTable } from "./restore.ts";
-import { managedTable, TABLE_NAMES, type TableName, tableLabel } from "./ruleset.ts";
+import { managedTable, TABLE_NAMES, type TableName } from "./ruleset.ts";
 import type { FoundElement } from "./snapshot.ts";
 import type { FilterTables } from "./tables.ts";
 
@@ -25,7 +25,8 @@ export function differencesInTables(tables: FilterTables, record: FilterRecord):
   }
   i = 0;
   for (const chain of record.chains) {
-    if ((snapshot.chains[i] ?? null) === null) lines.push(`chain ${tableLabel(chain.table)} ${chain.name} is missing`);
+    if ((snapshot.chains[i] ?? null) === null)
+      lines.push(`chain ${managedTable(chain.table).label} ${chain.name} is missing`);
     i += 1;
   }
   for (const { name, state } of snapshot.tables) {

@@ -2,11 +2,11 @@
  * Compiles rules in a subset of nft's syntax to the expressions that the kernel runs. The result is the same as that of nft
  * 1.0.6, except that nft may load adjacent fields in one step. Pure.
  *
- *   rule       = { match | "counter" | set } [ verdict | masquerade | dnat | "notrack" ]
+ *   rule       = { match | "counter" | bits } [ verdict | masquerade | dnat | "notrack" ]
  *   match      = selector [ "&" value ] [ "==" | "!=" ] ( value | "{" value { "," value } "}" )
  *              | fields [ "==" | "!=" ] "@" set
  *              | fields "vmap" "@" map
- *   set        = selector "set" selector "|" value, twice the same one of meta data: the bits of the value are set
+ *   bits       = selector "set" selector "|" value, twice the same one of meta data: the bits of the value are set
  *   fields     = selector { "." selector }
  *   value      = number, name or address, prefix, range "80-90", beginning of a name "eth*", flags "new,established"
  *   verdict    = "accept" | "drop" | "return" | "jump" chain | "goto" chain

@@ -3,13 +3,13 @@ import { shellWord } from "../text.ts";
 import { elementsOf, isShared } from "./hostport-elements.ts";
 import type { IptablesRule } from "./iptables-plan.ts";
 import { type FilterRecord, formatElement, ownerComment } from "./record.ts";
-import { tableLabel } from "./ruleset.ts";
+import { managedTable } from "./ruleset.ts";
 
 export function recordCommands(record: FilterRecord): string[] {
   const lines: string[] = [];
   for (const { table, name, rules } of record.chains) {
-    const chain = `chain ${tableLabel(table)} ${name}`;
-    const added = rules.map((rule) => `; add rule ${tableLabel(table)} ${name} ${rule}`);
+    const chain = `chain ${managedTable(table).label} ${name}`;
+    const added = rules.map((rule) => `; add rule ${managedTable(table).label} ${name} ${rule}`);
     /* Attachments share chains: whoever comes second must not add the rules once more. */
     lines.push(`nft ${shellWord(`add ${chain}; flush ${chain}${added.join("")}`)}`);
   }

@@ -9,7 +9,7 @@ import { textAt } from "../lists.ts";
 import { hexOf } from "../text.ts";
 import type { HostPort } from "./hostports.ts";
 import type { IptablesPlan } from "./iptables-plan.ts";
-import { type TableName, tableLabel } from "./ruleset.ts";
+import { managedTable, type TableName } from "./ruleset.ts";
 
 /** An owner: an interface of a container in a network, and the plugin that made the record. */
 export interface FilterOwner {
@@ -190,7 +190,7 @@ export function without(elements: readonly FilterElement[], others: readonly Fil
 /** An element as nft would print it. */
 export function formatElement(element: FilterElement): string {
   const data = element.data === "" ? "" : ` : ${element.data}`;
-  return `${tableLabel(element.table)} ${element.set} { ${element.key}${data} }`;
+  return `${managedTable(element.table).label} ${element.set} { ${element.key}${data} }`;
 }
 
 /** A record of nothing, for what an attachment has to be added to. */

@@ -1,7 +1,8 @@
 /**
- * Podwire's own tables in the packet filter, in nft's syntax; those of the firewall plugin are in forward-rules.ts. Their rules are the same however many pods there are: all that
- * belongs to a pod is an element of a set or map, and a packet finds it by one lookup. Only the first packet of a
- * connection passes the chains that translate; `raw` and the bridge's see every packet.
+ * Podwire's own tables in the packet filter, in nft's syntax; the content of the firewall plugin's is in forward-rules.ts. Their
+ * rules are the same however many pods there are: all that belongs to a pod is an element of a set or map, and a packet finds
+ * it by one lookup. Only the first packet of a connection passes the chains that translate; `raw` and the bridge's see every
+ * packet.
  *
  * Destination NAT has the priority right after the standard one: what kube-proxy or Docker translate is theirs. Only packets
  * that are addressed to this host are translated, so forwarded traffic to the same port passes untouched.
@@ -89,12 +90,6 @@ function definitionOf(name: TableName): TableDefinition {
         content: isolationContent,
       };
   }
-}
-
-/** A table in nft's notation: "inet podwire". */
-export function tableLabel(name: TableName): string {
-  const family = name === "inet" || name === "firewall" ? "inet" : "bridge";
-  return `${family} ${name === family ? TABLE : FIREWALL_TABLE}`;
 }
 
 /**

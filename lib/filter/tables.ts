@@ -13,7 +13,7 @@ import type { HostPort } from "./hostports.ts";
 import { compileRules } from "./language.ts";
 import { type FilterChain, type FilterElement, formatElement } from "./record.ts";
 import { refused } from "./refusals.ts";
-import { managedTable, type TableName, tableLabel } from "./ruleset.ts";
+import { managedTable, type TableName } from "./ruleset.ts";
 import { type FoundElement, foundElement, type Snapshot, takeSnapshot } from "./snapshot.ts";
 import { encodeValues } from "./values.ts";
 
@@ -46,7 +46,7 @@ export class FilterTables {
     } catch (error) {
       /* EINVAL: a kernel without nf_tables. */
       if (error instanceof NetlinkError && (error.errno === ENOENT || error.errno === EINVAL)) return [];
-      if (error instanceof NetlinkError) throw refused(error, `list ${tableLabel(table)} ${set}`);
+      if (error instanceof NetlinkError) throw refused(error, `list ${managedTable(table).label} ${set}`);
       throw error;
     }
     return found;
@@ -150,7 +150,7 @@ function bySet(elements: readonly FilterElement[], comments: readonly string[]):
 /** A single element as it is, several as their set. */
 function describeGroup(group: Group): string {
   const only = group.elements.length === 1 ? itemAt(group.elements, 0) : null;
-  return only === null ? `${tableLabel(group.table)} ${group.set}` : formatElement(only);
+  return only === null ? `${managedTable(group.table).label} ${group.set}` : formatElement(only);
 }
 
 /** How many rules of the kernel's a shared chain is made of. */
