@@ -118,7 +118,7 @@ export const CODES: readonly Code[] = [
       tuning: "taken",
       "vxlan-overlay": "taken",
     },
-    others: "firewall takes an address from whoever had it before, static does not know what others have",
+    others: "firewall takes an address from the pod that had it before, static does not know what others have",
   },
   {
     code: 103,
