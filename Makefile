@@ -112,7 +112,7 @@ help: ## print this list
 need-build need-test need-demo need-bench need-kernels need-fresh need-layout: need-%:
 	@hack/need.sh $*
 
-REWRITES := $(addprefix hack/toolchain/,rewrite.ts shrink.ts exits.ts layout.ts layout.txt)
+REWRITES := $(addprefix hack/toolchain/,rewrite.ts shrink.ts exits.ts layout.ts layout.txt readers.ts)
 
 # The compiler writes LLVM code; hack/toolchain/zig turns it and the runtime into a static executable.
 $(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/signals.o $(BUILD)/memory.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig $(REWRITES) hack/toolchain/cycles.c | need-build
