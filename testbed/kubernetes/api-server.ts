@@ -134,8 +134,6 @@ export class ApiServer {
     return this.#service.watches.size;
   }
 
-  // Objects
-
   /** Makes an object or changes it into this one, as some other client would. Without a difference nothing happens. */
   put(object: KubernetesObject): KubernetesObject {
     const kind = kindOf(object);
@@ -171,14 +169,10 @@ export class ApiServer {
     this.store.restore(kind, items, Number(list.metadata.resourceVersion));
   }
 
-  // Requests
-
   forgetRequests(): void {
     this.requests = [];
     this.authorization.forget();
   }
-
-  // Trouble
 
   /** Ends all running watches with an ERROR event. */
   failWatches(error: WatchError): void {

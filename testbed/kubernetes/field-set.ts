@@ -116,35 +116,42 @@ export function present(kind: Kind, set: FieldSet, value: unknown, path = ""): F
   return result;
 }
 
-/** Calls for each leaf that both have, with its path as conflicts name it and both values. */
-export function sharedLeaves(
-  kind: Kind,
-  { mine, theirs, wanted, live, path = "", shown = "" }: SharedParts,
-  call: (shown: string, wanted: unknown, live: unknown) => void,
-): void {
-  const wantedChildren = childrenOf(kind, path, wanted);
-  const liveChildren = childrenOf(kind, path, live);
-  for (const [name, below] of Object.entries(mine)) {
-    const other = theirs[name];
-    const child = wantedChildren?.get(name);
-    if (name === "." || other === undefined || child === undefined) continue;
-    const place = `${shown}${shownName(name)}`;
-    const there = liveChildren?.get(name)?.value;
-    if (isLeaf(below)) call(place, child.value, there);
-    else {
-      const deeper = { mine: below, theirs: other, wanted: child.value, live: there, path: child.path, shown: place };
-      sharedLeaves(kind, deeper, call);
-    }
-  }
+/** A field that two managers set, with what the one wants and what there is. */
+export interface SharedField {
+  /** As conflicts name it: `.data.settings`. */
+  readonly shown: string;
+  /** It alone, as a set. */
+  readonly set: FieldSet;
+  readonly wanted: unknown;
+  readonly live: unknown;
 }
 
-export interface SharedParts {
+interface SharedParts {
   readonly mine: FieldSet;
   readonly theirs: FieldSet;
   readonly wanted: unknown;
   readonly live: unknown;
   readonly path?: string;
-  readonly shown?: string;
+}
+
+/** The leaves that are in both sets. */
+export function sharedFields(kind: Kind, { mine, theirs, wanted, live, path = "" }: SharedParts): SharedField[] {
+  const wantedChildren = childrenOf(kind, path, wanted);
+  const liveChildren = childrenOf(kind, path, live);
+  return Object.entries(mine).flatMap(([name, below]) => {
+    const other = theirs[name];
+    const child = wantedChildren?.get(name);
+    if (name === "." || other === undefined || child === undefined) return [];
+    const place = shownName(name);
+    const there = liveChildren?.get(name)?.value;
+    if (isLeaf(below)) return [{ shown: place, set: { [name]: {} }, wanted: child.value, live: there }];
+    const deeper = { mine: below, theirs: other, wanted: child.value, live: there, path: child.path };
+    return sharedFields(kind, deeper).map((field) => ({
+      ...field,
+      shown: place + field.shown,
+      set: { [name]: field.set },
+    }));
+  });
 }
 
 /** `.data`, `[type="Ready"]`. */

@@ -5,7 +5,7 @@ import {
   type FieldSet,
   fieldsOf,
   present,
-  sharedLeaves,
+  sharedFields,
   sortedSet,
   union,
   without,
@@ -89,14 +89,14 @@ function conflictsWith(
   entry: ManagedFields,
   { fields, config, live }: Against,
 ): { causes: Cause[]; set: FieldSet } {
-  const causes: Cause[] = [];
-  const parts = { mine: fields, theirs: setOf(entry), wanted: config, live };
-  sharedLeaves(kind, parts, (field, wanted, current) => {
-    if (sameJson(wanted, current)) return;
-    const message = `conflict with "${entry.manager}"${entry.subresource === undefined ? "" : ` with subresource "${entry.subresource}"`} using ${entry.apiVersion}`;
-    causes.push({ reason: "FieldManagerConflict", message, field });
-  });
-  return { causes, set: causes.length === 0 ? {} : fields };
+  const shared = sharedFields(kind, { mine: fields, theirs: setOf(entry), wanted: config, live });
+  const contested = shared.filter(({ wanted, live: current }) => !sameJson(wanted, current));
+  const where = entry.subresource === undefined ? "" : ` with subresource "${entry.subresource}"`;
+  const message = `conflict with "${entry.manager}"${where} using ${entry.apiVersion}`;
+  return {
+    causes: contested.map(({ shown }) => ({ reason: "FieldManagerConflict", message, field: shown })),
+    set: contested.reduce((set, field) => union(set, field.set), {} as FieldSet),
+  };
 }
 
 /** A configuration over an object: lists that have keys item by item, sets as unions. */

@@ -77,6 +77,12 @@ export class RawClient {
     this.#socket.write(text);
   }
 
+  /** So many bytes as they are, or fewer if the connection ends before. */
+  async text(length: number): Promise<string> {
+    await this.#until(() => this.#pending.length >= length);
+    return this.#take(this.#pending.length).toString();
+  }
+
   async exchange(request: RawRequest): Promise<RawAnswer> {
     const { method = "GET", target, headers = {}, body } = request;
     const all = {

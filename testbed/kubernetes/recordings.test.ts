@@ -1,5 +1,5 @@
 /** What the server says, beside what a real kube-apiserver 1.36 said: status, headers, framing, bodies. */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { ApiServer } from "./api-server.ts";
 import { ADMINISTRATOR } from "./authentication.ts";
 import { MovedClock } from "./clock.ts";
@@ -40,6 +40,7 @@ let client: RawClient;
 beforeAll(async () => {
   server = await ApiServer.start({ manifests: await manifests(), clock });
   server.authentication.addToken("admin", ADMINISTRATOR);
+  server.authentication.addToken("low", { name: "low", groups: ["system:authenticated"] });
 });
 afterAll(() => server.stop());
 
@@ -48,16 +49,16 @@ beforeEach(async () => {
   return () => client.close();
 });
 
-const TOKENS: Readonly<Record<string, string>> = { agent: "agent-token", admin: "admin", nobody: "wrong" };
+const TOKENS: Readonly<Record<string, string>> = { agent: "agent-token", admin: "admin", nobody: "wrong", low: "low" };
 
 /** Sends what was sent then. */
-async function again({ request }: Recording): Promise<RawAnswer> {
+async function again({ request }: Recording, over = client): Promise<RawAnswer> {
   const headers = Object.fromEntries(
     request.headers.map(([name, value]) => [name, value.replace(/<TOKEN of (\w+)>/, (_, who) => TOKENS[who] ?? who)]),
   );
   delete headers["Content-Length"];
   const { method, target, body } = request;
-  return client.exchange({ method, target, headers, ...(body === null ? {} : { body }) });
+  return over.exchange({ method, target, headers, ...(body === null ? {} : { body }) });
 }
 
 function expectSameHead(answer: RawAnswer, { response }: Recording): void {
@@ -159,6 +160,72 @@ describe("errors and small answers come with the same bytes", () => {
   ])("%s", expectSame);
 });
 
+describe("situations", () => {
+  beforeAll(() => restore("list-nodes-full", "nodes"));
+
+  test("the later pages are of the version of the first, whatever happened meanwhile", async () => {
+    server.put(node({ name: "n0" }));
+    server.delete("nodes", "n13-notready");
+    await expectSame("list-nodes-limit2-page2");
+    await expectSame("list-nodes-limit2-page3");
+  });
+
+  test.each<[string, string, () => void]>([
+    ["list-continue-410", "a page of a list that is forgotten", () => server.rewind(574)],
+    ["list-exact-410", "a version that is forgotten", () => server.rewind(574)],
+    ["watch-nodes-rv-old-410", "a watch from before a restart", () => server.rewind(571)],
+    ["watch-events-uncached-rv1-410", "the same of what is not cached", () => server.rewind(571)],
+    [
+      "auth-no-token-anonymous-off",
+      "nobody, where that is not allowed",
+      () => Object.assign(server.authentication, { anonymous: false }),
+    ],
+    [
+      "watchlist-off-sendinitialevents-422",
+      "a streaming list of a server without",
+      () => Object.assign(server.settings, { watchList: false }),
+    ],
+    ["apf-429-list", "too much to do", () => void server.faults.tooManyRequests()],
+    [
+      "watch-peernodes-429-initializing",
+      "a cache that is not ready",
+      () => void server.faults.tooManyRequests({ as: "status" }),
+    ],
+    ["etcd-hangs-watch-sendinitialevents", "an error in a stream", () => void server.faults.errorEvent()],
+    ["etcd-hangs-long-lease-create", "no etcd", () => void server.faults.internalError()],
+  ])("%s: %s", async (name, _, prepare) => {
+    prepare();
+    try {
+      await expectSame(name);
+    } finally {
+      server.faults.clear();
+      server.settings.watchList = true;
+      server.authentication.anonymous = true;
+    }
+  });
+
+  test("a list of a version from the future, after some patience", async () => {
+    server.rewind(248);
+    const answer = expectSame("list-rv-future");
+    await vi.waitFor(() => expect(server.requests.at(-1)).toMatchObject({ verb: "list", ended: false }));
+    await clock.advance(3000);
+    await answer;
+  });
+
+  test.each([
+    ["patch-413", 3_200_000],
+    ["patch-nodestatus-annotations-toolong-422", 262_145],
+  ])("%s", async (name, size) => {
+    const recorded = await recording(name);
+    const { request } = recorded;
+    const body = JSON.stringify({ metadata: { annotations: { "podwire.dev/a": "a".repeat(size) } } });
+    const answer = await again({ ...recorded, request: { ...request, body } });
+    expectSameHead(answer, recorded);
+    const message = (body: Buffer): unknown => (JSON.parse(body.toString()) as JsonObject).message;
+    expect(message(Buffer.concat(answer.chunks))).toBe(message(bodyOf(recorded)));
+  });
+});
+
 const UID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}/g;
 
 /** Without what differs from run to run: identities, versions, times. */
@@ -199,6 +266,8 @@ describe("writes answer with the same object", () => {
     "patch-nodestatus-strategic-condition",
     "patch-nodestatus-strategic-condition-again",
     "patch-nodestatus-merge-conditions-replaces",
+    "selfsubjectaccessreview-yes",
+    "selfsubjectaccessreview-no",
   ])("%s", async (name) => {
     const recorded = await recording(name);
     const answer = await again(recorded);
@@ -209,4 +278,56 @@ describe("writes answer with the same object", () => {
     expect(comparable(JSON.parse(is))).toEqual(comparable(JSON.parse(was)));
     expect(keys(is)).toBe(keys(was));
   });
+});
+
+test("what another manager has changed is applied by force only", async () => {
+  const target = "/api/v1/namespaces/podwire/configmaps/podwire-config";
+  const headers = { Authorization: "Bearer admin", "User-Agent": "podwire-agent/0.1.0" };
+  const body = JSON.stringify({ data: { "net-conf.json": "{}" } });
+  const type = { "Content-Type": "application/merge-patch+json" };
+  expect(await client.exchange({ method: "PATCH", target, headers: { ...headers, ...type }, body })).toMatchObject({
+    status: 200,
+  });
+  await expectSame("configmap-apply-conflict-409");
+  const recorded = await recording("configmap-apply-force");
+  const answer = await again(recorded);
+  expectSameHead(answer, recorded);
+  expect(comparable(JSON.parse(Buffer.concat(answer.chunks).toString()))).toEqual(
+    comparable(JSON.parse(bodyOf(recorded).toString())),
+  );
+});
+
+test("a watch says the same of the same writes", async () => {
+  for (const { metadata } of server.list("peernodes")) server.delete("peernodes", metadata.name);
+  const recorded = await recording("watch-peernodes-events");
+  const target = recorded.request.target.replace("resourceVersion=488", `resourceVersion=${server.store.version}`);
+  const answer = again({ ...recorded, request: { ...recorded.request, target } });
+  await vi.waitFor(() => expect(server.watches).toBe(1));
+  const writer = await RawClient.connect({ host: server.host, port: server.port, ca: server.caPem });
+  const names = [
+    "apply-new",
+    "apply-change",
+    "create",
+    "merge-patch",
+    "post-to-name",
+    "create-unknown-field-warning",
+    "delete",
+  ];
+  for (const [i, name] of names.entries()) {
+    await again(await recording(`peernode-${name}`), writer);
+    await vi.waitFor(() =>
+      expect(server.requests.find(({ verb, ended }) => verb === "watch" && !ended)?.events).toBe(i + 1),
+    );
+  }
+  writer.close();
+  await clock.advance(6000);
+  const events = (chunks: readonly Buffer[]): unknown =>
+    chunks
+      .map((chunk) => comparable(JSON.parse(chunk.toString())))
+      .filter((event) => (event as JsonObject).type !== "BOOKMARK");
+  const ended = await answer;
+  expectSameHead(ended, recorded);
+  expect(events(ended.chunks)).toEqual(events(recorded.response.chunks.map(([, chunk]) => chunkBytes(chunk))));
+  const bookmark = (chunk: unknown): string => String(chunk).replace(/"\d+"/, "N");
+  expect(bookmark(ended.chunks.at(-1))).toBe(bookmark(recorded.response.chunks.at(-1)?.[1]));
 });

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { RawClient } from "./raw-client.ts";
 import { chunkBytes, ReplayServer, recording } from "./replay.ts";
 
-test.each(["list-nodes-utf8-split", "get-node-404", "peernode-list", "watch-nodes-recreate"])("%s", async (name) => {
+test.each(["list-nodes-utf8-split", "get-node-404", "peernode-list", "watch-peernodes-events"])("%s", async (name) => {
   const recorded = await recording(name);
   const server = await ReplayServer.start([recorded]);
   const client = await RawClient.connect({ host: "127.0.0.1", port: server.port, ca: server.authority.certificate });
