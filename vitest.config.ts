@@ -18,7 +18,7 @@ const clients = "conformance/clients/**/*.test.ts";
 const kernels = "conformance/kernels/guest/*.test.ts";
 
 /**
- * Four projects (`vitest --project unit`): `unit` runs the sources under Node, `conformance` runs the built executables,
+ * Four projects (`vitest --project unit`): `unit` runs the sources under Node and tests the testbed's API server, `conformance` runs the built executables,
  * `clients` has real container runtimes run them, and `rates` is those of them that need the machine for themselves, when
  * the others are through. In an emulated machine there is `guest` as well.
  */
@@ -41,7 +41,11 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["{lib,ipam,plugins,hack}/**/*.test.ts", "conformance/kernels/*.test.ts"],
+          include: [
+            "{lib,ipam,plugins,hack}/**/*.test.ts",
+            "conformance/kernels/*.test.ts",
+            "testbed/kubernetes/*.test.ts",
+          ],
           ...timeouts,
         },
       },
@@ -50,7 +54,7 @@ export default defineConfig({
         test: {
           name: "conformance",
           include: ["{testbed,conformance}/**/*.test.ts"],
-          exclude: [rates, clients, "conformance/kernels/**"],
+          exclude: [rates, clients, "conformance/kernels/**", "testbed/kubernetes/**"],
           ...timeouts,
         },
       },
