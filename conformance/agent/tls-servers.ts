@@ -68,6 +68,32 @@ export async function byteByByte(port: number): Promise<Listening> {
   });
 }
 
+/** How long a server's answer to a spoilt message may take to come through. */
+const LAST_WORDS_MS = 200;
+
+/** Passes on what comes, both ways, but changes one byte of all that the server sends, and ends soon after. */
+export async function spoiling(port: number, at: number): Promise<Listening & { hasSpoilt(): boolean }> {
+  let hasSpoilt = false;
+  const proxy = await tcpServer((socket) => {
+    const other = connect(port, "127.0.0.1");
+    other.on("error", () => {});
+    socket.pipe(other);
+    let passed = 0;
+    other.on("data", (data: Buffer) => {
+      const byte = data[at - passed];
+      if (byte !== undefined) {
+        data[at - passed] = byte ^ 0x55;
+        hasSpoilt = true;
+        setTimeout(() => socket.end(), LAST_WORDS_MS);
+      }
+      passed += data.length;
+      socket.write(data);
+    });
+    other.on("end", () => socket.end());
+  });
+  return { ...proxy, hasSpoilt: () => hasSpoilt };
+}
+
 /** Passes on what comes, both ways, until `cut` is called: that gets the client's side of each connection. */
 export async function cuttable(port: number): Promise<Listening & { cut(how: (socket: Socket) => void): void }> {
   const clients = new Set<Socket>();

@@ -9,7 +9,7 @@ import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type Certificate, issue, type Wanted } from "../../testbed/certificates.ts";
 import { probe } from "./probes.ts";
-import { byteByByte, cuttable, type Listening, tcpServer, tlsServer } from "./tls-servers.ts";
+import { byteByByte, cuttable, type Listening, spoiling, tcpServer, tlsServer } from "./tls-servers.ts";
 
 const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
 const DAY_MS = 86_400_000;
@@ -192,6 +192,17 @@ describe.each(VERSIONS)("%s", (version) => {
     expect((await client(other, "192.0.2.9", {}))[0]).toContain("and not for 192.0.2.9");
   });
 
+  test("what a certificate says of itself is shown on one line, without what would change the screen", async () => {
+    const { certificate, key } = issued({ name: "a\nfailed: b\x1b[2J", hosts: ["c\nd\x1b[2J.example"] });
+    const port = await serve({ ...only, cert: certificate, key });
+    expect(await client(port, "one.example", {})).toEqual([
+      "failed: the server's certificate is for c?d?[2J.example, and not for one.example",
+    ]);
+    const other = issue({ name: "a\nfailed: b\x1b[2J", hosts: HOSTS });
+    const lines = await client(await serve({ ...only, cert: other.certificate, key: other.key }), "one.example", {});
+    expect(lines).toEqual([expect.stringMatching(/^failed: the certificate "CN=a[ -~]*" is signed by itself/)]);
+  });
+
   test("an expired CA between is named", async () => {
     const middle = issue({ name: "middle", isAuthority: true, signer: authority, until: new Date(Date.now() - 1000) });
     const { certificate, key } = issued({ signer: middle });
@@ -268,6 +279,20 @@ describe.each(VERSIONS)("%s", (version) => {
   test("a handshake that comes byte by byte", async () => {
     const proxy = await through(byteByByte(await serve(only)));
     expect(await client(proxy.port, "one.example", {}, ...TALK)).toEqual(TALKED);
+  });
+
+  test("one byte that was changed on the way, wherever it is, ends the session", async () => {
+    const port = await serve(only);
+    let spoilt = 0;
+    for (let at = 0; ; at += 61) {
+      const proxy = await spoiling(port, at);
+      const lines = await client(proxy.port, "one.example", {}, ...TALK);
+      await proxy.close();
+      if (!proxy.hasSpoilt()) break;
+      expect(lines.at(-1), `byte ${at}`).toMatch(/^failed: ./);
+      spoilt += 1;
+    }
+    expect(spoilt).toBeGreaterThan(10);
   });
 
   test("an end without close_notify is no end, and a broken connection says so", async () => {
