@@ -42,7 +42,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: [
-            "{lib,ipam,plugins,hack}/**/*.test.ts",
+            "{lib,ipam,plugins,agent,deploy,hack}/**/*.test.ts",
             "conformance/kernels/*.test.ts",
             "testbed/kubernetes/*.test.ts",
           ],

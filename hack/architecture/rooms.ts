@@ -20,6 +20,7 @@ export const ROWS: readonly (readonly Room[])[] = [
   [
     { path: "lib/cni", holds: "the protocol: the life of a call" },
     { path: "lib/netlink", holds: "messages to the kernel, its numbers" },
+    { path: "lib/loop", holds: "descriptors, timers, signals" },
   ],
   [
     { path: "lib/filter", holds: "rules, records, backends" },
@@ -33,7 +34,10 @@ export const ROWS: readonly (readonly Room[])[] = [
   foldersIn("ipam"),
   [{ path: "ipam/*.ts", holds: "what IPAM would give" }],
   foldersIn("plugins"),
-  [{ path: "plugins/*.ts", holds: "the executable" }],
+  [
+    { path: "plugins/*.ts", holds: "the plugins' executable" },
+    { path: "agent", holds: "the agent's executable" },
+  ],
 ];
 
 /** A room for each plugin. */
