@@ -20,10 +20,12 @@ export const ROWS: readonly (readonly Room[])[] = [
   [
     { path: "lib/cni", holds: "the protocol: the life of a call" },
     { path: "lib/netlink", holds: "messages to the kernel, its numbers" },
+    { path: "lib/loop", holds: "descriptors, timers, signals" },
   ],
   [
     { path: "lib/filter", holds: "rules, records, backends" },
     { path: "lib/install", holds: "the installer" },
+    { path: "lib/kubernetes", holds: "the client of the API server" },
   ],
   [
     { path: "lib/state", holds: "kinds of object, and the engine" },
