@@ -81,6 +81,8 @@ export class ResponseParser {
   /** Bytes of the body, or of the chunk, that are still to come. */
   #left = 0;
   #canReuse = false;
+  /** Whether anything of the answer has come. */
+  hasBegun = false;
   /** Why the answer cannot be read; "" if it can. */
   problem = "";
 
@@ -96,6 +98,7 @@ export class ResponseParser {
     this.#interim = 0;
     this.#isHead = method === "HEAD";
     this.#canReuse = false;
+    this.hasBegun = false;
     this.problem = "";
   }
 
@@ -109,10 +112,6 @@ export class ResponseParser {
     return this.#part === "done" && this.#canReuse;
   }
 
-  /** Whether anything of the answer has been read. */
-  get hasBegun(): boolean {
-    return this.#part !== "status" || this.#lineLength > 0 || this.#interim > 0;
-  }
 
   /**
    * Takes the next bytes of the connection.
@@ -120,6 +119,7 @@ export class ResponseParser {
    */
   feed(bytes: Uint8Array, start: number, end: number): boolean {
     let at = start;
+    if (start < end) this.hasBegun = true;
     while (at < end) {
       switch (this.#part) {
         case "done":
