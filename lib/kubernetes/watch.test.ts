@@ -360,6 +360,18 @@ describe("a watch", () => {
     expect(send().waitMs).toBeLessThan(1000);
   });
 
+  test("one that breaks off after half a minute has worked until then", () => {
+    watch.complete(now);
+    for (const seconds of [10, 10, 10, 30]) {
+      send();
+      head(200);
+      now += seconds * 1000;
+      watch.broken("reset by the peer", now);
+    }
+    expect(observer.troubles).toHaveLength(2);
+    expect(send().waitMs).toBeLessThan(1000);
+  });
+
   test("too many requests: as long as the server says, by a header or a Status", () => {
     watch.complete(now);
     send();

@@ -46,6 +46,8 @@ const ANSWER_MS = 70_000;
 const SILENCE_MS = 30_000;
 /** A watch that ends sooner, and without an event, has failed in some way. */
 const SHORT_MS = 5000;
+/** A watch that breaks off after this time has worked until then, also without an event. */
+const STEADY_MS = 30_000;
 /** A watch of this length without an event or bookmark is suspicious: bookmarks come each minute, sometimes every other. */
 const SUSPICIOUS_MS = 200_000;
 /** Before the next try of what only a person can mend. */
@@ -327,7 +329,7 @@ export class Watch extends ObjectReceiver {
         break;
       case "watch":
         if (failure === null) this.#watchOver(now);
-        else this.#watchFailed(failure);
+        else this.#watchFailed(failure, now);
         break;
       default:
         this.#questionOver(failure);
@@ -356,7 +358,9 @@ export class Watch extends ObjectReceiver {
     if (!hasVersion && lasted >= SUSPICIOUS_MS) this.#stage = "question";
   }
 
-  #watchFailed(failure: Failure): void {
+  #watchFailed(failure: Failure, now: number): void {
+    const { isAnswered, startedAt } = this.#progress;
+    if (isAnswered && now - startedAt >= STEADY_MS) this.#succeeded();
     if (failure.code === 410) {
       /* The version is too old. It is for all nodes at once, if the server has started again. */
       this.#startList(Math.max(this.#spreadMs, this.#backoff.next()));
