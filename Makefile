@@ -25,6 +25,9 @@ BUILD := build/$(MACHINE)
 COMPARED := $(BUILD)/comparison
 BIN := bin$(addprefix /,$(ARCH))
 SOURCES := $(shell find lib ipam plugins -name '*.ts' ! -name '*.test.ts')
+AGENT_SOURCES := $(shell find lib agent -name '*.ts' ! -name '*.test.ts')
+# What suites run of lib/sys and lib/loop by itself.
+PROBES := $(addprefix $(BUILD)/probes/,tls-client loop-driver)
 
 DESTDIR ?=
 CNI_BIN_DIR ?= /opt/cni/bin
@@ -33,20 +36,22 @@ CNI_BIN_DIR ?= /opt/cni/bin
 RELEASE := build/release
 IMAGE ?=
 
-.PHONY: build check test comparison conformance conformance-kernels coverage demo demo-overlay fresh bench layout fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh need-layout
+.PHONY: build check test probes comparison conformance conformance-kernels coverage demo demo-overlay fresh bench layout fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh need-layout
 
-build: need-build $(addprefix $(BIN)/,$(PLUGINS)) ## compile the plugins into bin/ (ARCH=arm64: into bin/arm64/)
+build: need-build $(addprefix $(BIN)/,$(PLUGINS) podwire-agent) ## compile plugins and agent into bin/ (ARCH=arm64: into bin/arm64/)
 
 test: need-test ## type check, lint, build, run all tests (as root)
 	@tsc
 	@biome check --error-on-warnings
-	@$(MAKE) --no-print-directory build release image comparison
+	@$(MAKE) --no-print-directory build probes release image comparison
 	@vitest run
 
 check: need-build ## types, lint and unit tests: no root, no build
 	@tsc --incremental --tsBuildInfoFile .cache/tsc.json
 	@biome check --error-on-warnings
 	@vitest run --project unit
+
+probes: $(PROBES) ## the programs of testbed/probes, which conformance/agent runs
 
 comparison: $(addprefix $(COMPARED)/plain/,$(PLUGINS)) $(addprefix $(COMPARED)/poisoned/,$(PLUGINS)) $(COMPARED)/program.c ## what conformance/toolchain compares the executables with
 
@@ -97,8 +102,8 @@ image: architectures ## the image that installs Podwire on a node, all architect
 	@node hack/release/image.ts build $(RELEASE) "$(IMAGE)" $(PLUGINS)
 
 architectures: need-build
-	@$(MAKE) --no-print-directory ARCH=amd64 build/amd64/podwire
-	@$(MAKE) --no-print-directory ARCH=arm64 build/arm64/podwire
+	@$(MAKE) --no-print-directory ARCH=amd64 build/amd64/podwire build/amd64/agent/podwire-agent
+	@$(MAKE) --no-print-directory ARCH=arm64 build/arm64/podwire build/arm64/agent/podwire-agent
 
 clean: ## remove what was built
 	@rm -rf build bin
@@ -112,13 +117,25 @@ help: ## print this list
 need-build need-test need-demo need-bench need-kernels need-fresh need-layout: need-%:
 	@hack/need.sh $*
 
-REWRITES := $(addprefix hack/toolchain/,rewrite.ts shrink.ts exits.ts layout.ts layout.txt)
+TOOLCHAIN := package.json package-lock.json $(addprefix hack/toolchain/,zig rewrite.ts shrink.ts exits.ts layout.ts layout.txt readers.ts cycles.c)
 
 # The compiler writes LLVM code; hack/toolchain/zig turns it and the runtime into a static executable.
-$(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/signals.o $(BUILD)/memory.o $(BUILD)/sys.json package.json package-lock.json hack/toolchain/zig $(REWRITES) hack/toolchain/cycles.c | need-build
+SCRIPTC = PATH="$(CURDIR)/hack/toolchain:$$PATH" SCRIPTC_CC=zigcc SCRIPTC_TARGET=$(TARGET) hack/quiet.sh scriptc build --strip --keep-c
+
+$(BUILD)/podwire: $(SOURCES) $(BUILD)/sys.o $(BUILD)/signals.o $(BUILD)/memory.o $(BUILD)/sys.json $(TOOLCHAIN) | need-build
 	@echo "compiling Podwire for $(MACHINE)"
-	@PATH="$(CURDIR)/hack/toolchain:$$PATH" SCRIPTC_CC=zigcc SCRIPTC_TARGET=$(TARGET) \
-		hack/quiet.sh scriptc build --strip --keep-c --ffi $(BUILD)/sys.json plugins/main.ts -o $@
+	@$(SCRIPTC) --ffi $(BUILD)/sys.json plugins/main.ts -o $@
+	@touch $@
+
+# Programs that wait for many things, and speak TLS.
+$(BUILD)/agent/podwire-agent: ENTRY := agent/main.ts
+$(PROBES): ENTRY = testbed/probes/$(@F).ts
+$(PROBES): $(BUILD)/probes/%: testbed/probes/%.ts
+$(BUILD)/agent/podwire-agent $(PROBES): $(AGENT_SOURCES) $(addprefix $(BUILD)/,sys.o signals.o memory.o loop.o tcp.o tls.o mbedtls.a) lib/sys/sys.json lib/sys/agent.json hack/toolchain/manifest.ts $(TOOLCHAIN) | need-build
+	@echo "compiling $(@F) for $(MACHINE)"
+	@mkdir -p $(@D)
+	@node hack/toolchain/manifest.ts $(ENTRY) $(BUILD)/$(@F).json lib/sys/sys.json lib/sys/agent.json
+	@$(SCRIPTC) --ffi $(BUILD)/$(@F).json $(ENTRY) -o $@
 	@touch $@
 
 # The same with the names of its functions.
@@ -133,6 +150,14 @@ C_FLAGS := -target $(TARGET) -O2 -fomit-frame-pointer -Wall -Wextra -Werror -fno
 $(BUILD)/%.o: lib/sys/%.c lib/sys/sys.h package-lock.json | need-build
 	@mkdir -p $(@D)
 	@zig cc $(C_FLAGS) -c $< -o $@
+
+$(BUILD)/tls.o: lib/sys/mbedtls_config.h
+$(BUILD)/tls.o: C_FLAGS += -isystem node_modules/@scriptc/runtime/vendor/mbedtls/include -I . -DMBEDTLS_CONFIG_FILE='"lib/sys/mbedtls_config.h"'
+
+$(BUILD)/mbedtls.a: hack/toolchain/mbedtls.sh lib/sys/mbedtls_config.h package-lock.json | need-build
+	@echo "compiling mbedTLS for $(MACHINE)"
+	@mkdir -p $(@D)
+	@hack/quiet.sh hack/toolchain/mbedtls.sh $(TARGET) $@
 
 # The same LLVM code, linked in other ways.
 $(COMPARED)/plain/podwire $(COMPARED)/poisoned/podwire: $(COMPARED)/%/podwire: $(BUILD)/podwire hack/toolchain/link.sh $(COMPARED)/sys.o $(COMPARED)/memory.o
@@ -159,10 +184,11 @@ $(BUILD)/sys.json: lib/sys/sys.json
 	@mkdir -p $(@D)
 	@cp $< $@
 
+$(BIN)/podwire-agent: $(BUILD)/agent/podwire-agent
 $(addprefix $(BIN)/,$(PLUGINS)): $(BUILD)/podwire
 $(addprefix $(COMPARED)/plain/,$(PLUGINS)): $(COMPARED)/plain/podwire
 $(addprefix $(COMPARED)/poisoned/,$(PLUGINS)): $(COMPARED)/poisoned/podwire
 $(addprefix $(BUILD)/named/,$(PLUGINS)): $(BUILD)/named/podwire
-$(foreach directory,$(BIN) $(COMPARED)/plain $(COMPARED)/poisoned $(BUILD)/named,$(addprefix $(directory)/,$(PLUGINS))):
+$(BIN)/podwire-agent $(foreach directory,$(BIN) $(COMPARED)/plain $(COMPARED)/poisoned $(BUILD)/named,$(addprefix $(directory)/,$(PLUGINS))):
 	@mkdir -p $(@D)
 	@ln -f $< $@

@@ -41,7 +41,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["{lib,ipam,plugins,hack}/**/*.test.ts", "conformance/kernels/*.test.ts"],
+          include: ["{lib,ipam,plugins,agent,hack}/**/*.test.ts", "conformance/kernels/*.test.ts"],
           ...timeouts,
         },
       },

@@ -9,6 +9,7 @@ import { type Call, median, run, type Suite, trace } from "./calls.ts";
 import {
   addCount,
   addFaster,
+  BACKENDS,
   makeNamespaces,
   measure,
   outputOf,
@@ -147,7 +148,7 @@ export async function benchBandwidthProcesses(pair: Pair): Promise<void> {
 
 /** bridge, portmap, bandwidth, each with what the one before it printed; in DEL the other way round. */
 export async function benchBandwidthChain(pair: Pair): Promise<void> {
-  const suites = variants(pair, "shaped", ["iptables", "nftables"]);
+  const suites = variants(pair, "shaped", BACKENDS);
   await makeNamespaces(suites, PODS);
   const times = { ADD: new Map<string, number[]>(), DEL: new Map<string, number[]>() };
   const timed = async (calls: readonly Call[]) => {

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Suite } from "./calls.ts";
-import { BACKENDS, complains, masquerade } from "./filter.ts";
-import { addFaster, compare, makeNamespaces, measure, outputOf, type Pair, variants } from "./measure.ts";
+import { complains, masquerade } from "./filter.ts";
+import { addFaster, BACKENDS, compare, makeNamespaces, measure, outputOf, type Pair, variants } from "./measure.ts";
 
 const PODS = 50;
 const GATEWAY = "10.64.0.1";

@@ -5,6 +5,10 @@ import { type Call, median, run, type Suite, type Timing } from "./calls.ts";
 import type { Backends, Row } from "./report.ts";
 
 export type Pair = readonly [Suite, Suite];
+/** The other side is another build of Podwire, not the reference. */
+export const SAME_KIND = (process.env.PODWIRE_BENCH_AGAINST ?? "") !== "";
+/** The backends that the other side's rules are measured with; another build has the one that this one has. */
+export const BACKENDS = SAME_KIND ? [""] : ["iptables", "nftables"];
 /** A call that does not say yet who makes it. */
 export type Prepared = Omit<Call, "suite" | "output">;
 

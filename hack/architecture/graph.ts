@@ -5,7 +5,7 @@ import ts from "typescript";
 
 const repository = resolve(import.meta.dirname, "../..");
 /** The folders of the product: what the executables are made of. */
-const PRODUCT = ["lib", "ipam", "plugins"];
+const PRODUCT = ["lib", "ipam", "plugins", "agent"];
 const EVERYTHING = [...PRODUCT, "hack", "testbed", "conformance", "bench"];
 
 export interface Import {

@@ -35,7 +35,10 @@ export const ROWS: readonly (readonly Room[])[] = [
   foldersIn("ipam"),
   [{ path: "ipam/*.ts", holds: "what IPAM would give" }],
   foldersIn("plugins"),
-  [{ path: "plugins/*.ts", holds: "the executable" }],
+  [
+    { path: "plugins/*.ts", holds: "the plugins' executable" },
+    { path: "agent", holds: "the agent's executable" },
+  ],
 ];
 
 /** A room for each plugin. */

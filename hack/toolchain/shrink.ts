@@ -15,11 +15,13 @@
  *   between them that could release anything: arithmetic, loads, stores, other retains, and the runtime's functions that only
  *   read (READS). Then the value has another owner as well, and keeps it. An earlier version allowed calls in between that
  *   seemed to free nothing. It freed values that were in use;
+ * - readers: functions in which nothing can be freed count nothing, and their arguments stay the caller's (readers.ts);
  * - exits: what a function's exits release is one code for all of them (exits.ts).
  *
  * conformance/toolchain compares the result with a build without this file.
  */
 import { withSharedExits } from "./exits.ts";
+import { type Readers, readerCalled, readersIn, withReaders } from "./readers.ts";
 
 const ATTRIBUTES = "noinline minsize optsize nounwind";
 const FUNCTION = /^(define .*\)) (?:#\d+ )?\{/;
@@ -33,7 +35,8 @@ export function shrink(code: string): string {
   const immortal = new Set(lines.map((line) => IMMORTAL.exec(line)?.[1]).filter((name) => name !== undefined));
   const out: string[] = [];
   let body: string[] | null = null;
-  for (const line of withConstants(lines)) {
+  const readers = readersIn(lines);
+  for (const line of withReaders(withConstants(lines), readers)) {
     if (line.startsWith("define ")) {
       out.push(line.replace(FUNCTION, `$1 ${ATTRIBUTES} {`));
       body = [];
@@ -42,7 +45,7 @@ export function shrink(code: string): string {
     } else {
       body.push(line);
       if (line === "}") {
-        out.push(...shrinkBody(body, immortal));
+        out.push(...shrinkBody(body, immortal, readers));
         body = null;
       }
     }
@@ -74,10 +77,10 @@ function withConstants(lines: readonly string[]): readonly string[] {
 }
 
 /** Applies the other rules to the lines of one function. Where a retain is removed, its operand replaces its result. */
-function shrinkBody(body: readonly string[], immortal: ReadonlySet<string>): string[] {
+function shrinkBody(body: readonly string[], immortal: ReadonlySet<string>, readers: Readers): string[] {
   const sameAs = new Map<string, string>();
   const kept = withSharedExits(
-    withSignedIndexes(withoutPairs(withoutNulls(withoutLiterals(body, immortal, sameAs)), sameAs)),
+    withSignedIndexes(withoutPairs(withoutNulls(withoutLiterals(body, immortal, sameAs)), readers, sameAs)),
   );
   if (sameAs.size === 0) return [...kept];
   const original = (name: string): string => {
@@ -135,19 +138,23 @@ const READS =
   /^ {2}%t\d+ = call [\w ]+ @scr_(?:arr_(?:len|has|state|get_f64|get_ref)|bytes_len|str_(?:eq|utf16_len)|union_(?:get_f64|new_ref|new_f64)|exc_pending)\(/;
 
 /** Rule "pairs". Adds to `sameAs` the results of the removed retains, with their operands. */
-function withoutPairs(body: readonly string[], sameAs: Map<string, string>): readonly string[] {
+function withoutPairs(body: readonly string[], readers: Readers, sameAs: Map<string, string>): readonly string[] {
   const dropped = new Set<number>();
   /* From the end: a pair inside another pair must be removed first. */
   for (let at = body.length - 1; at >= 0; at -= 1) {
     const [, value, operand = ""] = COUNTING.exec(body[at] ?? "") ?? [];
     if (value === undefined) continue;
     let end = at + 1;
-    while (dropped.has(end) || [SILENT, COUNTING, READS].some((what) => what.test(body[end] ?? ""))) end += 1;
+    while (dropped.has(end) || isPassedOver(body[end] ?? "", readers)) end += 1;
     if (RELEASE.exec(body[end] ?? "")?.[1] !== value) continue;
     dropped.add(at).add(end);
     sameAs.set(value, operand);
   }
   return body.filter((_, at) => !dropped.has(at));
+}
+
+function isPassedOver(line: string, readers: Readers): boolean {
+  return [SILENT, COUNTING, READS].some((what) => what.test(line)) || readers.has(readerCalled(line));
 }
 
 const LENGTH = /^ {2}(%t\d+) = getelementptr inbounds %ScrBytes, ptr %t\d+, i64 0, i32 1$/;
