@@ -59,6 +59,7 @@ describe("what is read", () => {
     "'quoted'",
     "- a\n-   b: c\n    d: e",
     "\ufeffa: b",
+    "a: b\u00a0\nc: \u2028d\ufeff\n",
     "a: b\r\nc: |\r\n  d\r\n  e\r\n",
     '{"a": [1, 2, {"b": null}]}',
   ])("%j", (text) => {
@@ -128,11 +129,11 @@ describe("what is refused", () => {
   });
 });
 
-const isPlainText = (text: string): boolean => !/\p{Surrogate}/u.test(text);
+const unit = fc.constantFrom(..."ab 01-._~:#%/?&*!|>[]{},@`\"'\\\t\n\u007f\u0085é\u2028\ufeff\u{1f600}");
 const key = fc.oneof(fc.constantFrom("a", "b c", "d-e", "client-key-data", "x/y.z"), fc.string({ maxLength: 8 }));
 const scalar = fc.oneof(
   fc.string({ maxLength: 20 }),
-  fc.string({ unit: "binary", maxLength: 20 }).filter(isPlainText),
+  fc.string({ unit, maxLength: 20 }),
   fc
     .array(fc.constantFrom("one", " two", "", "# three", "- four", "five: 5"), { maxLength: 6 })
     .map((lines) => lines.join("\n")),
@@ -167,7 +168,7 @@ test("what the package writes is read as what it was, or refused", () => {
       if (typeof found === "string" && found.startsWith("refused: ")) refused += 1;
       else expect(found).toEqual(YAML.parse(text));
     }),
-    { numRuns: 3000 },
+    { numRuns: 500 },
   );
   expect(refused / all).toBeLessThan(0.5);
 });
@@ -213,6 +214,6 @@ test("what is read means the same to the package", () => {
       ).toEqual([]);
       expect(found, JSON.stringify(text)).toEqual(parsed.toJS());
     }),
-    { numRuns: 20_000 },
+    { numRuns: 5000 },
   );
 });

@@ -212,7 +212,7 @@ class Reader {
   #key(line: string, start: number, colon: number): string {
     const first = line.charAt(start);
     if (first === '"' || first === "'") return readQuoted(line, start, this.#at + 1).text;
-    const text = line.slice(start, colon).trimEnd();
+    const text = withoutSpaces(line.slice(start, colon));
     if (text === "<<") throw this.#error("merge keys are not read");
     requirePlain(text, this.#at + 1);
     if (plainScalar(text).kind !== "string") throw this.#error(`the key ${text} must be in quotes`);
@@ -350,7 +350,7 @@ function plainText(rest: string, number: number): string {
       break;
     }
   }
-  const text = rest.slice(0, end).trimEnd();
+  const text = withoutSpaces(rest.slice(0, end));
   requirePlain(text, number);
   return text;
 }
@@ -406,6 +406,13 @@ function isBlank(text: string): boolean {
     if (!isSpace(character)) return false;
   }
   return true;
+}
+
+/** The text without spaces and tabs at its end. Other white space, which the runtime would trim, belongs to it. */
+function withoutSpaces(text: string): string {
+  let end = text.length;
+  while (end > 0 && isSpace(text.charAt(end - 1))) end -= 1;
+  return text.slice(0, end);
 }
 
 function indentOf(line: string): number {
