@@ -34,12 +34,14 @@ test("tokens that could add a header are none", () => {
   }
 });
 
+const text = fc.string({ unit: fc.constantFrom(...'aZ09-._~ %/?&=+#"\\\u0000\n\u007f\u0085é\u2028\ufeff\u{1f600}') });
+
 test("paths and query strings mean what was put in", () => {
   expect(pathOf(["api", "v1", "nodes", "a/b?c#d %"])).toBe("/api/v1/nodes/a%2Fb%3Fc%23d%20%25");
   expect(targetOf("/x", [{ name: "continue", value: "" }])).toBe("/x");
   fc.assert(
-    fc.property(fc.string({ unit: "binary" }), fc.string({ unit: "binary" }), (segment, value) => {
-      fc.pre(!/\p{Surrogate}/u.test(segment + value) && value !== "");
+    fc.property(text, text, (segment, value) => {
+      fc.pre(value !== "");
       const target = targetOf(pathOf(["a", segment]), [
         { name: "x", value },
         { name: "y", value: "1" },

@@ -112,7 +112,6 @@ export class ResponseParser {
     return this.#part === "done" && this.#canReuse;
   }
 
-
   /**
    * Takes the next bytes of the connection.
    * @returns false if the answer cannot be read: `problem` says why, and the connection must be closed

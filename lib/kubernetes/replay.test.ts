@@ -19,7 +19,7 @@ for (const directory of ["testbed/kubernetes/recordings", "../shared/data/kubern
   for (const recording of recordingsIn(join(repository, directory))) recordings.set(recording.name, recording);
 }
 /** Byte by byte, the largest would take long. */
-const SMALL = 60_000;
+const SMALL = 20_000;
 
 class Received extends ResponseReceiver {
   readonly heads: ResponseHead[] = [];
