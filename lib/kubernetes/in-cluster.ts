@@ -17,11 +17,6 @@ export interface Surroundings {
 }
 
 export class InCluster extends ApiServer {
-  readonly host: string;
-  readonly port: number;
-  readonly basePath = "";
-  readonly name: string;
-  readonly warning = "";
   readonly #directory: string;
   readonly #files: Files;
 

@@ -12,11 +12,6 @@ import { parseYaml } from "./yaml.ts";
 import { YamlError } from "./yaml-scalars.ts";
 
 export class Kubeconfig extends ApiServer {
-  readonly host: string;
-  readonly port: number;
-  readonly basePath: string;
-  name = "";
-  warning = "";
   readonly #path: string;
   readonly #context: string;
   readonly #files: Files;

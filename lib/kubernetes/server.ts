@@ -15,14 +15,14 @@ export interface Credentials {
 /** An API server. */
 export abstract class ApiServer {
   /** A name or an address, without brackets. */
-  abstract readonly host: string;
-  abstract readonly port: number;
+  host = "";
+  port = 443;
   /** What stands before all paths; "" or "/k8s/clusters/c-1" */
-  abstract readonly basePath: string;
+  basePath = "";
   /** The name or address that the server's certificate must have. */
-  abstract readonly name: string;
+  name = "";
   /** What is wrong with the files, but not so that they cannot be used, for the log: "" or sentences. Set by `credentials`. */
-  abstract readonly warning: string;
+  warning = "";
   /** Reads the files again, for each connection: tokens are replaced about once an hour. @throws ServerError */
   abstract credentials(): Credentials;
 }
