@@ -1,4 +1,4 @@
-# Podwire's plugins and what installs them on a node: one static executable under several names, nothing else.
+# Podwire's plugins and what installs them on a node, a static executable under several names, and the agent; nothing else.
 # Build with any engine, for one or more architectures, after `make image` has made the file systems:
 #   docker buildx build --platform linux/amd64,linux/arm64 -f Dockerfile build/release
 #   buildah build --platform linux/arm64 -f Dockerfile build/release

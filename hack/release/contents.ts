@@ -1,4 +1,4 @@
-/** What archives and images hold: one executable under the plugins' names, by hard links, and the licences. */
+/** What archives and images hold: an executable under the plugins' names, by hard links, the agent, and the licences. */
 import { execFileSync } from "node:child_process";
 import type { Architecture } from "./oci.ts";
 import { licenseText, type Project, repository } from "./parts.ts";
@@ -6,7 +6,7 @@ import type { Member } from "./tar.ts";
 
 export const ARCHITECTURES: readonly Architecture[] = ["amd64", "arm64"];
 
-/** The executable under its names in a directory ("./", "opt/cni/bin/"): the first is the file, the others are links to it. */
+/** An executable under its names in a directory ("./", "opt/cni/bin/"): the first is the file, the others are links to it. */
 export function executables(directory: string, names: readonly string[], executable: Buffer): Member[] {
   const [first = "", ...others] = names.map((name) => directory + name);
   return [

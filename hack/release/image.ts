@@ -1,14 +1,14 @@
 /**
- * `make image`: the image that installs Podwire on a node, for all architectures, as one archive to import, and each
+ * `make image`: the image that installs Podwire on a node, and has the agent, for all architectures, as one archive to import, and each
  * architecture's file system for the Dockerfile.
  *
- *   node hack/release/image.ts BUILD TARGET IMAGE NAME...     BUILD/amd64 and BUILD/arm64 hold the executable
+ *   node hack/release/image.ts BUILD TARGET IMAGE NAME...     BUILD/amd64 and BUILD/arm64 hold the executables
  */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ARCHITECTURES, executables, license, sourceDate } from "./contents.ts";
 import { type Image, imageArchive } from "./oci.ts";
-import { readProject } from "./parts.ts";
+import { AGENT, readProject } from "./parts.ts";
 import { type Member, tar } from "./tar.ts";
 
 const [build = "build", target = "build/release", wanted = "", ...names] = process.argv.slice(2);
@@ -21,7 +21,8 @@ await mkdir(target, { recursive: true });
 for (const architecture of ARCHITECTURES) {
   const plugins = executables("opt/cni/bin/", names, await readFile(join(build, architecture, "podwire")));
   const installer = { name: "podwire-install", mode: 0o755, link: plugins[0]?.name ?? "" };
-  const layer = tar([...directories, ...plugins, installer, await license(project, "LICENSE")], created);
+  const agent = executables("", [AGENT], await readFile(join(build, architecture, "agent", AGENT)));
+  const layer = tar([...directories, ...plugins, installer, ...agent, await license(project, "LICENSE")], created);
   await writeFile(join(target, `rootfs-${architecture}.tar`), layer);
   const config = {
     Entrypoint: ["/podwire-install"],

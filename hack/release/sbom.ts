@@ -5,23 +5,32 @@ import type { Package, Part, Project } from "./parts.ts";
 
 type Json = Record<string, unknown>;
 
+/** An executable of the archive. */
+export interface Executable {
+  /** What it is called there: one file by these names. */
+  readonly names: readonly string[];
+  readonly data: Buffer;
+}
+
 /**
  * @param archive the archive's file name and content
- * @param executable the one executable in it
- * @param names what it is called there
+ * @param executables those in it
  * @param created the date that the document bears, in seconds since 1970
  */
 export function sbom(
   project: Project,
   archive: { readonly name: string; readonly data: Buffer },
-  executable: Buffer,
-  names: readonly string[],
+  executables: readonly Executable[],
   created: number,
 ): Json {
   const sources = new Map(project.parts.map((part) => [part.from.name, part.from]));
-  const partIds = project.parts.map((part) => idOf("part", part.name));
   const root = "SPDXRef-podwire";
-  const file = "SPDXRef-executable";
+  const files = executables.map(({ names, data }) => ({
+    id: idOf("executable", names[0] ?? ""),
+    names,
+    data,
+    parts: project.parts.filter(({ only }) => only === "" || names.includes(only)),
+  }));
   const relate = (from: string, type: string, to: string): Json => ({
     spdxElementId: from,
     relationshipType: type,
@@ -52,26 +61,22 @@ export function sbom(
       ...project.parts.map(partPackage),
       ...[...sources.values(), ...project.tools].map(npmPackage),
     ],
-    files: [
-      {
-        SPDXID: file,
-        fileName: `./${names[0]}`,
-        comment: `one file under these names: ${names.join(", ")}`,
-        fileTypes: ["BINARY"],
-        checksums: [
-          { algorithm: "SHA1", checksumValue: createHash("sha1").update(executable).digest("hex") },
-          { algorithm: "SHA256", checksumValue: sha256(executable) },
-        ],
-        licenseConcluded: [project.license, ...project.parts.map((part) => part.license)]
-          .filter((license, index, all) => all.indexOf(license) === index)
-          .join(" AND "),
-        copyrightText: "NOASSERTION",
-      },
-    ],
+    files: files.map(({ id, names, data, parts }) => ({
+      SPDXID: id,
+      fileName: `./${names[0]}`,
+      comment: `one file under these names: ${names.join(", ")}`,
+      fileTypes: ["BINARY"],
+      checksums: [
+        { algorithm: "SHA1", checksumValue: createHash("sha1").update(data).digest("hex") },
+        { algorithm: "SHA256", checksumValue: sha256(data) },
+      ],
+      licenseConcluded: [...new Set([project.license, ...parts.map((part) => part.license)])].join(" AND "),
+      copyrightText: "NOASSERTION",
+    })),
     relationships: [
       relate("SPDXRef-DOCUMENT", "DESCRIBES", root),
-      relate(root, "CONTAINS", file),
-      ...partIds.map((id) => relate(file, "STATIC_LINK", id)),
+      ...files.map(({ id }) => relate(root, "CONTAINS", id)),
+      ...files.flatMap(({ id, parts }) => parts.map((part) => relate(id, "STATIC_LINK", idOf("part", part.name)))),
       ...project.parts.map((part) => relate(idOf("part", part.name), "GENERATED_FROM", idOf("npm", part.from.name))),
       ...project.tools.map((tool) => relate(idOf("npm", tool.name), "BUILD_TOOL_OF", root)),
     ],
