@@ -27,7 +27,7 @@ BIN := bin$(addprefix /,$(ARCH))
 SOURCES := $(shell find lib ipam plugins -name '*.ts' ! -name '*.test.ts')
 AGENT_SOURCES := $(shell find lib agent -name '*.ts' ! -name '*.test.ts')
 # What suites run of lib/sys and lib/loop by itself.
-PROBES := $(addprefix $(BUILD)/probes/,tls-client loop-driver)
+PROBES := $(addprefix $(BUILD)/probes/,tls-client loop-driver api-watch)
 
 DESTDIR ?=
 CNI_BIN_DIR ?= /opt/cni/bin

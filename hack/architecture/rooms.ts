@@ -25,6 +25,7 @@ export const ROWS: readonly (readonly Room[])[] = [
   [
     { path: "lib/filter", holds: "rules, records, backends" },
     { path: "lib/install", holds: "the installer" },
+    { path: "lib/kubernetes", holds: "the client of the API server" },
   ],
   [
     { path: "lib/state", holds: "kinds of object, and the engine" },

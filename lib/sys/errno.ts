@@ -37,6 +37,8 @@ export const EADDRNOTAVAIL = 99;
 const ENETDOWN = 100;
 export const ENETUNREACH = 101;
 export const EHOSTUNREACH = 113;
+/** A connection is being made; not an error. */
+export const EINPROGRESS = 115;
 export const EDQUOT = 122;
 const ENOBUFS = 105;
 export const ESRCH = 3;
