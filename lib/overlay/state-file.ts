@@ -103,7 +103,18 @@ export function writeLine(fd: number, before: readonly string[], settings: Overl
     const isOfPods = line.pods.split(",").some((cidr) => cidrs.includes(cidr));
     return line.device !== device && !(line.network === settings.network && isOfPods);
   });
-  const bytes = new TextEncoder().encode([...others, own].map((line) => `${line}\n`).join(""));
+  writeLines(fd, [...others, own]);
+}
+
+/** Removes the line of an overlay. @param fd the locked file @param before its lines */
+export function removeLine(fd: number, before: readonly string[], settings: OverlaySettings): void {
+  const device = deviceName(settings);
+  const others = before.filter((text) => parseLine(text).device !== device);
+  if (others.length < before.length) writeLines(fd, others);
+}
+
+function writeLines(fd: number, lines: readonly string[]): void {
+  const bytes = new TextEncoder().encode(lines.map((line) => `${line}\n`).join(""));
   /* After a crash the last line may be incomplete: it is skipped, and the next call writes it again. */
   if (sys.pwrite(fd, bytes, 0) === bytes.length) sys.ftruncate(fd, bytes.length);
 }

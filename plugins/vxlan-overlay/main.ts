@@ -15,8 +15,9 @@ import { hostEndOf } from "../../lib/state/host-end.ts";
 import { attempting, Kernel, type Where } from "../../lib/state/kernel.ts";
 import { readOverlayConfig } from "./config.ts";
 import { type Delegation, delegationOf } from "./delegate.ts";
+import { explainNode } from "./explain-node.ts";
 import { refuseMasquerade } from "./masquerade.ts";
-import { explainNode, reconcileNode } from "./node.ts";
+import { reconcileNode } from "./node.ts";
 import { repair } from "./repair.ts";
 
 const ADVICE =
