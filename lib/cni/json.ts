@@ -47,7 +47,7 @@ export class Json {
 const NO_ITEMS: Json[] = [];
 const NO_KEYS: string[] = [];
 
-function jsonNull(): Json {
+export function jsonNull(): Json {
   return new Json("null", "null", NO_ITEMS, NO_KEYS);
 }
 
@@ -64,6 +64,10 @@ export function jsonStrings(values: readonly string[]): Json {
 
 export function jsonNumber(value: number): Json {
   return new Json("number", `${value}`, NO_ITEMS, NO_KEYS);
+}
+
+export function jsonBoolean(value: boolean): Json {
+  return new Json("boolean", value ? "true" : "false", NO_ITEMS, NO_KEYS);
 }
 
 export function jsonArray(items: Json[]): Json {

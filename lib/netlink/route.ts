@@ -101,11 +101,17 @@ function writeRoute(socket: NetlinkSocket, link: number, route: Route, flags: nu
   writer.end();
 }
 
-/** `ip route show table all`: the unicast routes of a family. A route with several next hops is listed once for each. @throws NetlinkError */
-export function listRoutes(socket: NetlinkSocket, family: Family): ListedRoute[] {
+/**
+ * `ip route show table all`: the unicast routes of a family. A route with several next hops is listed once for each.
+ * @param protocol whose routes are enough; 0 for all. Kernels before 4.20 list all
+ * @throws NetlinkError
+ */
+export function listRoutes(socket: NetlinkSocket, family: Family, protocol = 0): ListedRoute[] {
   const writer = socket.dump(RTM_GETROUTE);
   writer.u8(family === 4 ? AF_INET : AF_INET6);
-  for (let i = 0; i < 11; i += 1) writer.u8(0);
+  for (let i = 0; i < 4; i += 1) writer.u8(0);
+  writer.u8(protocol);
+  for (let i = 0; i < 6; i += 1) writer.u8(0);
   writer.end();
   const routes: ListedRoute[] = [];
   for (const { body } of socket.list()) {

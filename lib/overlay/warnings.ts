@@ -46,17 +46,21 @@ function masqueradeWarnings(settings: OverlaySettings, { peers, ownRow }: ValidP
     if (cidr !== null) exempt.set(i, cidr);
   }
   const found: string[] = [];
+  let count = 0;
   for (let row = 0; row < peers.count; row += 1) {
     if (row === ownRow) continue;
     const end = peers.networksEnd(row);
     for (let network = peers.networksBegin(row); network < end; network += 1) {
       if (containsNetwork(exempt, peers, network) || !hasFamilyOf(settings, peers, network)) continue;
+      count += 1;
+      /* A wrong setting concerns all networks: no sentence is made for each of thousands. */
+      if (count > MAX_REPORTED) continue;
       found.push(
         `${formatPrefix(peers.networks.prefix(network))} of ${peers.place(row)} is in none of "clusterCIDRs": its pods see this node's address in place of its pods'; add it there on all nodes`,
       );
     }
   }
-  return shortened(found);
+  return shortened(found, count);
 }
 
 /** Whether this node has pods of a network's IP version. */
@@ -110,9 +114,9 @@ export function overridingRoutes(overlay: Overlay, valid: ValidPeers, found: Ent
   return { whole, parts: shortened(parts) };
 }
 
-/** The first few of some sentences, and how many more there are. */
-export function shortened(texts: readonly string[]): string[] {
+/** The first few of some sentences, and how many more there are. @param count of all; `texts` may be the first of them */
+export function shortened(texts: readonly string[], count = texts.length): string[] {
   const first = texts.slice(0, MAX_REPORTED);
-  if (texts.length > MAX_REPORTED) first.push(`and ${texts.length - MAX_REPORTED} more like that`);
+  if (count > MAX_REPORTED) first.push(`and ${count - MAX_REPORTED} more like that`);
   return first;
 }

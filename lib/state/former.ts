@@ -4,7 +4,17 @@
  * either suite can undo what the other did. A text may come from anybody: all of it is checked when it is read.
  */
 import { Fields } from "../cni/fields.ts";
-import { formatJson, Json, JsonError, jsonArray, jsonNumber, jsonObject, jsonString, parseJson } from "../cni/json.ts";
+import {
+  formatJson,
+  type Json,
+  JsonError,
+  jsonArray,
+  jsonBoolean,
+  jsonNumber,
+  jsonObject,
+  jsonString,
+  parseJson,
+} from "../cni/json.ts";
 import { CniError } from "../errors.ts";
 import { bootId } from "../host/boot.ts";
 import type { Namespace } from "../host/namespace.ts";
@@ -135,10 +145,6 @@ function originJson(origin: FormerOrigin, sysctls: readonly FormerSysctl[]): Jso
     .with("inode", jsonNumber(origin.inode))
     .with("boot", jsonString(origin.boot))
     .with("sysctls", jsonArray(items));
-}
-
-function jsonBoolean(value: boolean): Json {
-  return new Json("boolean", value ? "true" : "false", [], []);
 }
 
 /** Reads the text of a record; null if it is not one, or a part of it is not valid. */

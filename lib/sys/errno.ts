@@ -40,7 +40,7 @@ export const EHOSTUNREACH = 113;
 /** A connection is being made; not an error. */
 export const EINPROGRESS = 115;
 export const EDQUOT = 122;
-const ENOBUFS = 105;
+export const ENOBUFS = 105;
 export const ESRCH = 3;
 
 const TEXTS: readonly (readonly [number, string])[] = [

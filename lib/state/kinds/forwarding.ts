@@ -83,7 +83,8 @@ function forwardingOf(family: Family): readonly string[] {
 
 /** A forwarding host ignores router advertisements unless accept_ra is 2 (Documentation/networking/ip-sysctl.rst). */
 function keepLearnedRoutes(kernel: Kernel): void {
-  for (const route of listRoutes(kernel.host, 6)) {
+  /* An overlay may have thousands of others. */
+  for (const route of listRoutes(kernel.host, 6, RTPROT_RA)) {
     if (route.protocol !== RTPROT_RA || route.dst.length !== 0) continue;
     const name = getLinkByIndex(kernel.host, route.link)?.name;
     if (name === undefined) continue;
