@@ -1,14 +1,28 @@
 /** Kernel settings below /proc/sys. Network settings are those of the network namespace of the process. */
 
-import { CniError, KERNEL_REFUSED } from "../errors.ts";
+import { CniError, IO_FAILURE, KERNEL_REFUSED } from "../errors.ts";
 import { EISDIR, ENOENT, ENOSPC, ENOTDIR, errnoText, isForbidden, isShortage, SystemError } from "../sys/errno.ts";
 import * as sys from "../sys/sys.ts";
 import { readAll, warn } from "./io.ts";
 import { isTracing, trace } from "./trace.ts";
 
+let root = "/proc/sys";
+
+/**
+ * Has settings read and written elsewhere: a container's own /proc/sys is read-only, but the node's net/ may be mounted at another
+ * place. Settings are those of the process's network namespace there, too.
+ * @param path absolute, in place of /proc/sys
+ * @throws CniError 5 if there is no net/ in it: every setting would seem to be one that the kernel lacks
+ */
+export function setSysctlRoot(path: string): void {
+  if (sys.fstatat(sys.AT_FDCWD, `${path}/net`, 0) === null)
+    throw new CniError(IO_FAILURE, `${path}/net does not exist`, "mount the node's /proc/sys/net there");
+  root = path;
+}
+
 /** The file of a setting: ["net", "ipv4", "ip_forward"]. Parts are file names, so interface names may hold dots. */
 export function sysctlPath(parts: readonly string[]): string {
-  return `/proc/sys/${parts.join("/")}`;
+  return `${root}/${parts.join("/")}`;
 }
 
 /** The value of a setting; null if the kernel lacks it. @throws SystemError if the system is short of something */

@@ -7,9 +7,10 @@ import { formatPrefix, networkOf, overlap, type Prefix, parsePrefix, sameAddress
 import { itemAt, textAt } from "../lists.ts";
 import { clip } from "../text.ts";
 
-/** The member that marks a list as written by podwire-install. Runtimes ignore members that they do not know. */
-const MARKER = "writtenBy";
+/** The member that marks a list as written by a program of Podwire's. Runtimes ignore members that they do not know. */
+export const MARKER = "writtenBy";
 const WRITER = "podwire-install";
+export const AGENT = "podwire-agent";
 
 /** Placeholder for host-local's `ranges`: one set for each address family. */
 const RANGES = "$RANGES";
@@ -103,12 +104,13 @@ export function renderConflist(template: Uint8Array, subnets: readonly Prefix[],
   return `${formatJson(marked)}\n`;
 }
 
-/** Whether a file's content is a list that any version of podwire-install has written. */
+/** Whether a file's content is a list that any version of podwire-install, or of the node agent, has written. */
 export function isRendered(content: string): boolean {
   try {
     const list = parseJson(new TextEncoder().encode(content));
     const mark = list.kind === "object" ? list.get(MARKER) : null;
-    return mark !== null && mark.kind === "string" && mark.text.startsWith(`${WRITER} `);
+    if (mark === null || mark.kind !== "string") return false;
+    return mark.text.startsWith(`${WRITER} `) || mark.text.startsWith(`${AGENT} `);
   } catch (error) {
     if (error instanceof JsonError) return false;
     throw error;

@@ -189,6 +189,11 @@ export function writeConflist(directory: number, name: string, text: string): vo
       "remove it, or choose another name with --conf-name",
     );
   }
+  writeReadable(directory, name, text);
+}
+
+/** Writes a file that all users may read; a reader finds the old or the new one. @throws SystemError; then the file is as it was */
+export function writeReadable(directory: number, name: string, text: string): void {
   try {
     const fd = createTemporary(directory);
     try {

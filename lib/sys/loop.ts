@@ -6,6 +6,7 @@ declare function sys_signalfd(mask: number): number;
 declare function sys_inotify_init(): number;
 declare function sys_inotify_add_watch(fd: number, path: string, mask: number): number;
 declare function sys_report_crashes(): number;
+declare function sys_return_memory(): void;
 
 /** What poll(2) tells whether it was asked for or not. */
 export const POLLERR = 8;
@@ -75,4 +76,9 @@ export function inotifyWatch(fd: number, path: string, mask: number): number {
 /** From now on a crash writes a line to standard error before it ends the process, and a write to a closed pipe fails (EPIPE). */
 export function reportCrashes(): number {
   return sys_report_crashes();
+}
+
+/** From now on blocks of memory above 16 KiB go back to the kernel when they are freed: for a process that lives long. */
+export function returnMemory(): void {
+  sys_return_memory();
 }

@@ -4,8 +4,10 @@
  * is one thread. The C library's heap maps, trims and locks a slab for each size: its 30 system calls and their page faults
  * took a sixth of the time of VERSION.
  *
- * Sizes are rounded up: to 16 bytes up to 1 KiB, to powers of two up to 1 MiB. What is larger is mapped by itself.
+ * Sizes are rounded up: to 16 bytes up to 1 KiB, to powers of two up to 1 MiB. What is larger is mapped by itself and goes
+ * back to the kernel when it is freed. A process that lives long asks for that from 16 KiB on: sys_return_memory.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +15,7 @@
 #include <sys/mman.h>
 
 enum { STEP = 16, SMALL_CLASSES = 64, CLASSES = SMALL_CLASSES + 10, PIECE = 256 * 1024, LARGEST = 1024 * 1024 };
+enum { LARGEST_HELD = 16 * 1024, PAGE = 4096 };
 
 /* In front of each block: its class, or CLASSES and the mapped length. 16 bytes, so that blocks are aligned for anything. */
 struct header {
@@ -26,6 +29,16 @@ struct block {
 
 static struct block *freed[CLASSES];
 static uint8_t *piece, *piece_end;
+static size_t largest = LARGEST;
+
+/*
+ * What a long life does to lists of freed blocks: a table that grows leaves one of each size behind, and what is in use once in
+ * a while is held for ever. So large blocks are the kernel's again as soon as they are freed.
+ */
+void sys_return_memory(void)
+{
+	largest = LARGEST_HELD;
+}
 
 static size_t class_of(size_t size)
 {
@@ -48,17 +61,23 @@ static void *map(size_t length)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
+static size_t mapped_length(size_t size)
+{
+	return (size + sizeof(struct header) + PAGE - 1) / PAGE * PAGE;
+}
+
 static void *map_alone(size_t size)
 {
-	if (size > PTRDIFF_MAX - sizeof(struct header)) {
+	if (size > PTRDIFF_MAX - 2 * PAGE) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	struct header *header = map(size + sizeof *header);
+	size_t length = mapped_length(size);
+	struct header *header = map(length);
 	if (header == NULL)
 		return NULL;
 	header->class = CLASSES;
-	header->mapped = size + sizeof *header;
+	header->mapped = length;
 	return header + 1;
 }
 
@@ -66,7 +85,7 @@ static void *map_alone(size_t size)
 static void *allocate(size_t size, int *used)
 {
 	*used = 0;
-	if (size > LARGEST)
+	if (size > largest)
 		return map_alone(size);
 	size_t class = class_of(size);
 	struct block *block = freed[class];
@@ -134,6 +153,14 @@ void *realloc(void *memory, size_t size)
 	size_t room = header->class == CLASSES ? header->mapped - sizeof *header : size_of(header->class);
 	if (size <= room)
 		return memory;
+	if (header->class == CLASSES && size <= PTRDIFF_MAX - 2 * PAGE) {
+		size_t length = mapped_length(size);
+		header = mremap(header, header->mapped, length, MREMAP_MAYMOVE);
+		if (header == MAP_FAILED)
+			return NULL;
+		header->mapped = length;
+		return header + 1;
+	}
 	void *larger = malloc(size);
 	if (larger == NULL)
 		return NULL;
