@@ -23,5 +23,5 @@ test("prints its arguments, and refuses others", async () => {
   expect((await execa(agent, ["--help"])).stdout).toContain("podwire-agent version");
   const { exitCode, stdout, stderr } = await execa(agent, ["watch"], { reject: false });
   expect([exitCode, stdout]).toEqual([1, ""]);
-  expect(stderr).toBe('podwire-agent: unknown argument "watch"\n  podwire-agent --help lists the commands');
+  expect(stderr).toBe('podwire-agent: unknown argument "watch"\n  podwire-agent --help lists the arguments');
 });

@@ -1,0 +1,57 @@
+/** The agent's log on standard error: a line for each change, for people or as JSON. */
+import { formatJson, jsonObject, jsonString } from "../lib/cni/json.ts";
+import { warn } from "../lib/host/io.ts";
+
+export type Format = "text" | "json";
+type Level = "info" | "warning" | "error";
+
+export class Log {
+  readonly #format: Format;
+  /** What was said last under a name: a state that lasts is said once. */
+  readonly #last = new Map<string, string>();
+
+  constructor(format: Format) {
+    this.#format = format;
+  }
+
+  info(message: string): void {
+    this.#write("info", message);
+  }
+
+  warning(message: string): void {
+    this.#write("warning", message);
+  }
+
+  error(message: string): void {
+    this.#write("error", message);
+  }
+
+  /** Says what the state of something is if it has changed; "" if there is nothing to say, and what to say when that is so again. */
+  state(name: string, problem: string, solved: string): void {
+    const before = this.#last.get(name) ?? "";
+    if (problem === before) return;
+    this.#last.set(name, problem);
+    if (problem !== "") this.warning(problem);
+    else this.info(solved);
+  }
+
+  #write(level: Level, message: string): void {
+    const time = new Date().toISOString();
+    warn(this.#format === "json" ? `${jsonLine(time, level, message)}\n` : `${time} ${level} ${oneLine(message)}\n`);
+  }
+}
+
+function jsonLine(time: string, level: Level, message: string): string {
+  const json = jsonObject()
+    .with("time", jsonString(time))
+    .with("level", jsonString(level))
+    .with("message", jsonString(message));
+  const parts: string[] = [];
+  for (const line of formatJson(json).split("\n")) parts.push(line.trimStart());
+  return parts.join("");
+}
+
+/** Text from elsewhere may have line breaks, and would look like several messages. */
+function oneLine(text: string): string {
+  return text.split("\r").join(" ").split("\n").join(" ");
+}
