@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { binDirectory, repository } from "../testbed/harness.ts";
+import { binDirectory, patience, repository } from "../testbed/harness.ts";
 
 /** Runs a demo with the plugins under test; returns what it printed. */
 async function run(script: string): Promise<string> {
@@ -35,6 +35,23 @@ describe("make", () => {
       "vxlan-overlay: /run/podwire-demo/peers.ndjson line",
     ]) {
       expect(shown).toContain(`    ${line}`);
+    }
+    expect(shown).toMatch(/Your machine: no link, address, route or namespace has come of this. Done.$/);
+  });
+
+  test("demo-cluster", { timeout: 150_000 * patience }, async () => {
+    const shown = await run("demo-cluster.ts");
+    for (const line of [
+      /^ {4}node4 is ready after \d+\.\d s: /m,
+      /^ {4}pod-5 on node5: 10\.244\.5\.2, fd44:0:0:5::2$/m,
+      /^ {2}ok: after \d+ ms nobody has a route to it/m,
+      /warning put back what was missing: .*the device overlay1 was deleted/,
+      /^ {4}the agent does not run$/m,
+      /\d\d packets transmitted/,
+      /VmRSS:\s+\d+ kB/,
+      /info the agent ends; the network stays as it is$/m,
+    ]) {
+      expect(shown).toMatch(line);
     }
     expect(shown).toMatch(/Your machine: no link, address, route or namespace has come of this. Done.$/);
   });

@@ -17,6 +17,7 @@ import {
   heading,
   type Json,
   listen,
+  mustNotReach,
   mustSucceed,
   paint,
   perform,
@@ -124,14 +125,6 @@ async function greet(one: Pod, other: Pod): Promise<void> {
   }
 }
 
-async function mustFail(from: Pod, address: string): Promise<void> {
-  const command = `ip netns exec ${from.name} ping -c 1 -W 1 ${address}`;
-  await shell(`${command} || true`, (output) => {
-    if (output.includes("bytes from")) throw new Failed(`${address} still answers`);
-    return output.split("\n").find((line) => /packet loss|Unreachable/.test(line)) ?? output;
-  });
-}
-
 async function demonstrate(): Promise<void> {
   const stop: (() => void)[] = [];
   await mkdir(root, { recursive: true });
@@ -198,7 +191,7 @@ async function steps(topology: Topology, stop: (() => void)[]): Promise<void> {
   await tick([1, 2, 4, 5]);
   const held = await shell("ip -n node1 route show proto 112", (text) => text);
   if (held.includes("10.244.3.0")) throw new Failed("the route to node3's pods is still there");
-  await mustFail(one, three.addresses[4]);
+  await mustNotReach(one.name, three.addresses[4]);
   await greet(one, two);
   good("its entries are gone, all others are as they were");
 
@@ -235,7 +228,7 @@ async function breakThings(one: Pod, two: Pod): Promise<void> {
   await shell(`mv ${peersFile}.whole ${peersFile}`);
   say("  Somebody deletes node1's tunnel:");
   await shell("ip -n node1 link delete overlay1");
-  await mustFail(one, two.addresses[4]);
+  await mustNotReach(one.name, two.addresses[4]);
   await tick([1]);
   await greet(one, two);
   good("back, with all that was on it");

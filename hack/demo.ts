@@ -21,6 +21,7 @@ import {
   perform,
   plugins,
   printed,
+  reach,
   say,
   shell,
 } from "./stage.ts";
@@ -122,12 +123,6 @@ async function del(pod: Pod): Promise<void> {
   pod.result = null;
 }
 
-const ping = (pod: Pod, address: string) =>
-  shell(
-    `ip netns exec ${pod.name} ping -c 1 -W 5 ${address}`,
-    (output) => output.split("\n").find((line) => line.includes("bytes from")) ?? output,
-  );
-
 function addressesOf(pod: Pod): string[] {
   const ips = (pod.result?.ips ?? []) as { address: string }[];
   return ips.map((ip) => ip.address.split("/")[0] ?? "");
@@ -214,9 +209,9 @@ async function demonstrate(pods: readonly [Pod, Pod]): Promise<void> {
   await shell(`ls ${leases}/${list.name}`, (text) => text.split("\n").join("  "));
 
   heading("6. The pods reach the gateway and each other");
-  for (const gateway of [GATEWAY, ...(dual ? [GATEWAY6] : [])]) await ping(blue, gateway);
-  for (const address of addressesOf(green)) await ping(blue, address);
-  for (const address of addressesOf(blue)) await ping(green, address);
+  for (const gateway of [GATEWAY, ...(dual ? [GATEWAY6] : [])]) await reach(blue.name, gateway);
+  for (const address of addressesOf(green)) await reach(blue.name, address);
+  for (const address of addressesOf(blue)) await reach(green.name, address);
   good(dual ? "over IPv4 and IPv6" : "over IPv4 (this kernel has no IPv6)");
 
   const servers = await demonstratePorts(blue, green);

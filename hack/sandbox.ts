@@ -6,6 +6,8 @@
 import { execa } from "execa";
 
 const MARK = "PODWIRE_SANDBOX";
+/** How long a script may take to end once it was told to. */
+const GRACE_MS = 5000;
 
 /** Whether this process is inside. */
 export function inSandbox(): boolean {
@@ -35,6 +37,8 @@ export async function runInSandbox(script: string, parameters: readonly string[]
   const stop = (signal: "SIGINT" | "SIGTERM") => {
     stopping = true;
     if (child.pid !== undefined) process.kill(-child.pid, signal);
+    /* As the first process of its own, a script that has no handlers yet does not get the signal. */
+    setTimeout(() => child.kill("SIGKILL"), GRACE_MS).unref();
   };
   process.on("SIGINT", () => stop("SIGINT"));
   process.on("SIGTERM", () => stop("SIGTERM"));

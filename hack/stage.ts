@@ -21,7 +21,8 @@ const colour = process.stdout.isTTY === true || process.env.FORCE_COLOR !== unde
 export const paint = (code: number, text: string) => (colour ? `\x1b[${code}m${text}\x1b[0m` : text);
 export const heading = (text: string) => console.log(`\n${paint(1, text)}`);
 export const say = (text: string) => console.log(text);
-export const typed = (text: string) => console.log(paint(36, `  $ ${text}`));
+/** Shows a command as it is typed in this repository: "./bin/bridge" for the path of a plugin. */
+export const typed = (text: string) => console.log(paint(36, `  $ ${text.replaceAll(`${repository}/`, "./")}`));
 export const printed = (text: string) => {
   for (const line of text.trimEnd().split("\n")) console.log(paint(2, `    ${line}`));
 };
@@ -84,10 +85,9 @@ export class Caller {
 
 /** A call as one would type it. */
 function commandLine(env: Record<string, string>, file: string, input: string, node: string): string {
-  const shorter = (path: string) => (path.startsWith(`${repository}/`) ? `.${path.slice(repository.length)}` : path);
-  const words = Object.entries(env).map(([key, value]) => `${key}=${shorter(value)}`);
+  const words = Object.entries(env).map(([key, value]) => `${key}=${value}`);
   const inside = node === "" ? [] : ["ip netns exec", node];
-  return [words.slice(0, 3), words.slice(3), [...inside, shorter(file), "<", input]]
+  return [words.slice(0, 3), words.slice(3), [...inside, file, "<", input]]
     .filter((line) => line.length > 0)
     .map((line) => line.join(" "))
     .join(" \\\n      ");
@@ -123,6 +123,44 @@ export async function ask(name: string, address: string, port: number, expected:
   const command = `timeout 5 bash -c 'cat < /dev/tcp/${address}/${port}'`;
   const answer = await shell(name === "" ? command : `ip netns exec ${name} ${command}`, (output) => output);
   if (!answer.includes(expected)) throw new Failed(`expected "${expected}", got "${answer}"`);
+}
+
+/** Sends a packet from a namespace, which must be answered. */
+export async function reach(name: string, address: string): Promise<void> {
+  const answer = (output: string) => output.split("\n").find((line) => line.includes("bytes from"));
+  await shell(`ip netns exec ${name} ping -c 1 -W 5 ${address}`, (output) => answer(output) ?? output);
+}
+
+/** Sends a packet from a namespace, which must not be answered. */
+export async function mustNotReach(name: string, address: string): Promise<void> {
+  await shell(`ip netns exec ${name} ping -c 1 -W 1 ${address} || true`, (output) => {
+    if (output.includes("bytes from")) throw new Failed(`${address} still answers`);
+    return output.split("\n").find((line) => /packet loss|Unreachable/.test(line)) ?? output;
+  });
+}
+
+/** A ping that goes on until it is ended. */
+export class Traffic {
+  readonly #ping;
+
+  /** @param name the namespace that sends @param address who must answer */
+  constructor(name: string, address: string) {
+    const command = ["netns", "exec", name, "ping", "-q", "-i", "0.02", address];
+    typed(`ip ${command.join(" ")} &`);
+    this.#ping = execa("ip", command, { reject: false, stdin: "ignore" });
+  }
+
+  /** Ends it; nothing may have been lost. */
+  async end(): Promise<void> {
+    typed("kill -INT $!");
+    this.#ping.kill("SIGINT");
+    const { stdout } = await this.#ping;
+    const line = stdout.split("\n").find((one) => one.includes("packets transmitted")) ?? stdout;
+    printed(line);
+    const [, sent = "0", received = "-1"] = /(\d+) packets transmitted, (\d+) received/.exec(line) ?? [];
+    /* The last one may have had no time to come back. */
+    if (Number(sent) - Number(received) > 1 || Number(received) < 1) throw new Failed("packets were lost");
+  }
 }
 
 /**
@@ -163,9 +201,11 @@ async function tracesOutside(theirs: RegExp): Promise<string> {
 }
 
 async function outside(script: string, theirs: RegExp): Promise<number> {
+  let interrupted = false;
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => (interrupted = true));
   const freePath = await restrictPath(["demo"]);
   const before = await tracesOutside(theirs);
-  const status = await runInSandbox(script, process.argv.slice(2));
+  const status = interrupted ? 130 : await runInSandbox(script, process.argv.slice(2));
   const after = await tracesOutside(theirs);
   await freePath();
   if (after !== before) {

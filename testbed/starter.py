@@ -5,9 +5,13 @@ does not copy even those (Python's subprocess uses vfork). A request is a line o
 standard input, an answer a line of JSON and what the program printed; lengths are in the lines.
 """
 import json
+import signal
 import subprocess
 import sys
 import threading
+
+# Ctrl-C ends it like any program, without Python's traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 answering = threading.Lock()
 

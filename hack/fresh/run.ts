@@ -15,7 +15,7 @@ const repository = resolve(import.meta.dirname, "../..");
 const RELEASE = "bookworm";
 /** The oldest Node.js that README promises to do with, and an npm that runs on it, both as npm's registry has them. */
 const NODE = [`node-linux-${process.arch}@20`, "npm@10"];
-const README_COMMANDS = ["make demo", "make demo-overlay", "make test"];
+const README_COMMANDS = ["make demo", "make demo-overlay", "make demo-cluster", "make test"];
 /** What a clone of the repository does not have. */
 const OWN = new Set([".git", ".cache", "node_modules", "build", "bin"]);
 /** What tells programs how this machine reaches the network. */
