@@ -36,7 +36,7 @@ CNI_BIN_DIR ?= /opt/cni/bin
 RELEASE := build/release
 IMAGE ?=
 
-.PHONY: build check test probes comparison conformance conformance-kernels coverage demo demo-overlay fresh bench layout fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh need-layout
+.PHONY: build check test probes comparison conformance conformance-kernels coverage manifests demo demo-overlay demo-cluster fresh bench layout fuzz lint format install release image architectures clean help plugins need-build need-test need-demo need-bench need-kernels need-fresh need-layout
 
 build: need-build $(addprefix $(BIN)/,$(PLUGINS) podwire-agent) ## compile plugins and agent into bin/ (ARCH=arm64: into bin/arm64/)
 
@@ -58,6 +58,7 @@ comparison: $(addprefix $(COMPARED)/plain/,$(PLUGINS)) $(addprefix $(COMPARED)/p
 conformance: need-test build image ## real container runtimes with both suites of plugins, faults at every system call, a fresh machine (as root)
 	@PODWIRE_CLIENTS=all vitest run --project clients
 	@PODWIRE_FAULTS=all vitest run --maxWorkers=3 conformance/faults conformance/trouble
+	@PODWIRE_LOAD=all vitest run conformance/agent/load.test.ts
 	@$(MAKE) --no-print-directory fresh
 
 fresh: need-fresh ## README's commands in a Debian 12 with nothing but Node.js, npm and make (as root)
@@ -73,6 +74,9 @@ demo: need-demo build ## pods on a bridge, a published port, a flush: what each 
 demo-overlay: need-demo build ## five nodes in namespaces: pods reach each other across them, nodes join and leave
 	@exec node hack/demo-overlay.ts
 
+demo-cluster: need-demo build ## five nodes, an API server and the node agent: nodes join and leave, agents and the server go and come back
+	@exec node hack/demo-cluster.ts
+
 bench: need-bench build ## time Podwire against the reference plugins; writes bench/RESULTS.md
 	@exec node bench/run.ts
 
@@ -84,6 +88,9 @@ fuzz: need-test build ## spoilt inputs with a seed of its own; SEED= and COUNT= 
 
 coverage: need-build ## write conformance/COVERAGE.md: which test shows which rule of the specification
 	@node conformance/protocol/coverage.ts
+
+manifests: need-build ## write deploy/: manifests, kustomize's folders and the chart, from deploy/source
+	@node deploy/source/write.ts
 
 lint: need-build ## type check and lint
 	@tsc

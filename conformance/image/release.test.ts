@@ -81,7 +81,7 @@ describe.each(ARCHITECTURES)("the archive for %s", (architecture) => {
       "-rw-r--r-- 0/0 ./README.md",
     ]);
     expect(new Set(lines.map((line) => line.split(" ").slice(3, 5).join(" "))).size, "one date").toBe(1);
-    expect((await stat(join(release, archiveOf(architecture)))).size).toBeLessThan(1.5 * MEGABYTE);
+    expect((await stat(join(release, archiveOf(architecture)))).size).toBeLessThan(1.75 * MEGABYTE);
   });
 
   test("unpacks to executables of that machine, static; the plugins are hard links", async () => {
@@ -96,7 +96,8 @@ describe.each(ARCHITECTURES)("the archive for %s", (architecture) => {
       for (let index = 0; index < executable.readUInt16LE(56); index += 1)
         expect(executable.readUInt32LE(64 + 56 * index), "no PT_INTERP").not.toBe(3);
     }
-    expect((await stat(join(directory, AGENT))).size).toBeLessThan(MEGABYTE);
+    /* Half of it is what repairs overlay and packet filter. */
+    expect((await stat(join(directory, AGENT))).size).toBeLessThan(1.6 * MEGABYTE);
     const license = await readFile(join(directory, "LICENSE"), "utf8");
     for (const notice of ["Apache License", "Rich Felker", "Boost Software License"]) expect(license).toContain(notice);
     if (architecture !== native) return;
@@ -183,7 +184,7 @@ describe("the image", () => {
   const parse = <T>(data: Buffer) => JSON.parse(data.toString()) as T;
 
   test("is one archive for all architectures, of one small layer each, with nothing but the executables", async () => {
-    expect((await stat(join(release, imageFile()))).size).toBeLessThan(3 * MEGABYTE);
+    expect((await stat(join(release, imageFile()))).size).toBeLessThan(3.5 * MEGABYTE);
     const layout = await unpack(join(release, imageFile()));
     const index = parse<{ manifests: Descriptor[] }>(await readFile(join(layout, "index.json")));
     expect(index.manifests.map((entry) => entry.annotations?.["io.containerd.image.name"])).toEqual([
@@ -205,7 +206,7 @@ describe("the image", () => {
       expect(manifest.layers).toHaveLength(1);
       const layer = gunzipSync(await blob(layout, manifest.layers[0]));
       expect(config.rootfs.diff_ids).toEqual([`sha256:${sha256(layer)}`]);
-      expect(layer.length, "unpacked").toBeLessThan(3 * MEGABYTE);
+      expect(layer.length, "unpacked").toBeLessThan(3.7 * MEGABYTE);
       const rootfs = join(release, `rootfs-${config.architecture}.tar`);
       expect(sha256(await readFile(rootfs)), "what the Dockerfile takes").toBe(sha256(layer));
       const [first = "", ...others] = names.map((name) => `opt/cni/bin/${name}`);
