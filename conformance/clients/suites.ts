@@ -43,12 +43,15 @@ export async function olderReference(): Promise<Suite> {
   return { name: `reference ${version}`, kind: "reference", directory: root === "" ? "" : join(root, "usr/lib/cni") };
 }
 
+/** Stands beside the plugins, and is none. */
+const AGENT = "podwire-agent";
+
 /** The names of a suite's plugins. */
 export async function pluginsOf(suite: Suite): Promise<string[]> {
   const names: string[] = [];
   /* Below `bin` there are also directories, of what is built for other machines. */
   for (const entry of await readdir(suite.directory, { withFileTypes: true })) {
-    if (entry.isDirectory()) continue;
+    if (entry.isDirectory() || entry.name === AGENT) continue;
     const runs = access(join(suite.directory, entry.name), constants.X_OK);
     if (
       await runs.then(
