@@ -104,6 +104,8 @@ export class Agent extends RosterUser {
   /** What was heard to be missing since the last run. */
   #missing: string[] = [];
   #monitors = new Monitors([]);
+  /** Why there is no list of nodes, as far as it is known. */
+  #apiTrouble = "";
 
   constructor(
     settings: NetworkSettings,
@@ -129,6 +131,8 @@ export class Agent extends RosterUser {
     new Signals(this.#loop, [SIGTERM, SIGINT], new AgentSignals(this));
     this.#monitors = Monitor.start(this.#loop, new AgentGuardian(this));
     this.#status.write(this.#roster, null);
+    /* So that it is said what the agent waits for. */
+    this.#schedule(RETRY_MS);
     this.#loop.run();
     this.#log.info("the agent ends; the network stays as it is");
   }
@@ -139,6 +143,10 @@ export class Agent extends RosterUser {
 
   override ownNode(object: Json): void {
     this.#own.seen(object);
+  }
+
+  override apiTrouble(text: string): void {
+    this.#apiTrouble = text;
   }
 
   missing(what: string): void {
@@ -161,7 +169,7 @@ export class Agent extends RosterUser {
     this.#dueAt = -1;
     const depth: Depth = this.#isFull ? "full" : "close";
     this.#isFull = false;
-    const outcome = this.#sync.run(this.#roster, depth);
+    const outcome = this.#sync.run(this.#roster, depth, this.#apiTrouble);
     this.#lastRunAt = this.#loop.now();
     this.#report(outcome);
     /* What the run has changed itself is heard now; that it is looked at once more, a moment later, is no harm. */
@@ -179,11 +187,13 @@ export class Agent extends RosterUser {
   }
 
   #report(outcome: Outcome): void {
-    if (outcome.changed && !outcome.followed && this.#missing.length > 0)
-      this.#log.warning(`put back what was missing: ${this.#missing.join("; ")}`);
+    if (outcome.changed && !outcome.followed) {
+      const causes = this.#missing.length === 0 ? "" : `: ${this.#missing.join("; ")}`;
+      this.#log.warning(`put back what was missing${causes}`);
+    }
     this.#tell(outcome.problem);
     this.#log.state("the network", outcome.problem, "the network of this node is as it should be");
-    this.#log.state("notes", shortened(outcome.notes), "nothing else to say of the network");
+    this.#log.state("notes", outcome.notes.join("; "), "nothing else to say of the network");
   }
 
   #tell(problem: string): void {
@@ -200,12 +210,4 @@ export class Agent extends RosterUser {
     this.#dueAt = at;
     this.#loop.after(milliseconds, this.#timer);
   }
-}
-
-/** So many notes are in one line of the log. */
-const SHOWN = 5;
-
-function shortened(notes: readonly string[]): string {
-  const more = notes.length <= SHOWN ? "" : `; and ${notes.length - SHOWN} more`;
-  return `${notes.slice(0, SHOWN).join("; ")}${more}`;
 }

@@ -1,5 +1,5 @@
 /** The agent's log on standard error: a line for each change, for people or as JSON. */
-import { formatJson, jsonObject, jsonString } from "../lib/cni/json.ts";
+import { formatJsonLine, jsonObject, jsonString } from "../lib/cni/json.ts";
 import { warn } from "../lib/host/io.ts";
 
 export type Format = "text" | "json";
@@ -26,13 +26,19 @@ export class Log {
     this.#write("error", message);
   }
 
-  /** Says what the state of something is if it has changed; "" if there is nothing to say, and what to say when that is so again. */
-  state(name: string, problem: string, solved: string): void {
+  /**
+   * Says what is wrong with something if that has changed.
+   * @param problem "" if nothing is
+   * @param solved what to say when nothing is wrong any more
+   * @returns whether anything was said
+   */
+  state(name: string, problem: string, solved: string): boolean {
     const before = this.#last.get(name) ?? "";
-    if (problem === before) return;
+    if (problem === before) return false;
     this.#last.set(name, problem);
     if (problem !== "") this.warning(problem);
     else this.info(solved);
+    return true;
   }
 
   #write(level: Level, message: string): void {
@@ -46,9 +52,7 @@ function jsonLine(time: string, level: Level, message: string): string {
     .with("time", jsonString(time))
     .with("level", jsonString(level))
     .with("message", jsonString(message));
-  const parts: string[] = [];
-  for (const line of formatJson(json).split("\n")) parts.push(line.trimStart());
-  return parts.join("");
+  return formatJsonLine(json);
 }
 
 /** Text from elsewhere may have line breaks, and would look like several messages. */

@@ -16,6 +16,8 @@ const ANSWERS = "the API server answers again";
 /** Is told that the roster has changed, or is complete for the first time. */
 export abstract class RosterUser {
   abstract rosterChanged(): void;
+  /** What is wrong between agent and API server, for people; "" if nothing is. */
+  abstract apiTrouble(text: string): void;
   /** This node's own object as it is now, with its conditions and taints. */
   abstract ownNode(object: Json): void;
 }
@@ -82,6 +84,7 @@ export class NodesObserver extends Observer {
   }
 
   override trouble(text: string): void {
+    this.#user.apiTrouble(text);
     this.#log.state(WATCH, text, ANSWERS);
   }
 

@@ -21,6 +21,9 @@ import {
 } from "./own-node.ts";
 import type { NetworkSettings } from "./settings.ts";
 
+/** What is not worth a line of the log. */
+const EVENT = "tell of it by an event";
+
 /** What came of a write. A failure is said; the next change of the node's object leads to another try. */
 class Written extends Answer {
   readonly #writer: OwnNode;
@@ -93,7 +96,7 @@ export class OwnNode {
 
   /** Tells administrators of a problem that lasts, and that it is over. */
   tell(problem: string): void {
-    if (problem === this.#told) return;
+    if (problem === this.#told || this.#underWay.has(EVENT)) return;
     const isOver = problem === "";
     this.#told = problem;
     const event = nodeEvent({
@@ -103,12 +106,13 @@ export class OwnNode {
       message: isOver ? "Podwire: the network of this node is as it should be" : `Podwire: ${problem}`,
       time: timeNow(),
     });
-    this.#ask("tell of it by an event", create(EVENTS_PATH, event));
+    this.#ask(EVENT, create(EVENTS_PATH, event));
   }
 
   written(what: string, problem: string): void {
     this.#underWay.delete(what);
-    this.#log.state(what, problem, `${what}: done`);
+    const done = `${what}: done`;
+    if (!this.#log.state(what, problem, done) && problem === "" && what !== EVENT) this.#log.info(done);
   }
 
   #write(): void {

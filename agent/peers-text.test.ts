@@ -38,12 +38,12 @@ describe("PeersText", () => {
 
   it("takes the address of the IP version that the nodes speak", () => {
     const { text } = peerLines([node("a")], { ...OPTIONS, family: 6 });
-    expect(text).toBe('{"nodeIP": "2001:db8::1","podCIDRs": ["10.244.1.0/24"],"name": "a"}\n');
+    expect(text).toBe('{"nodeIP":"2001:db8::1","podCIDRs":["10.244.1.0/24"],"name":"a"}\n');
   });
 
   it("gives the device of a node of flannel the MAC that it has", () => {
-    expect(peerLines([node("a", { flannel })], OPTIONS).text).toContain('"nodeIP": "192.0.2.7"');
-    expect(peerLines([node("a", { flannel })], OPTIONS).text).toContain('"mac": "5a:e2:ee:a4:b0:83"');
+    expect(peerLines([node("a", { flannel })], OPTIONS).text).toContain('"nodeIP":"192.0.2.7"');
+    expect(peerLines([node("a", { flannel })], OPTIONS).text).toContain('"mac":"5a:e2:ee:a4:b0:83"');
   });
 
   it.each([

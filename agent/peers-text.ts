@@ -2,7 +2,7 @@
  * The list of peers that the plugins read (lib/overlay/peers-file.ts), from the nodes of the cluster. What is wrong with one node
  * is noted, and hurts nobody else: contradictions between nodes are found where the list is read. Pure.
  */
-import { formatJson, jsonArray, jsonObject, jsonString } from "../lib/cni/json.ts";
+import { formatJsonLine, jsonArray, jsonObject, jsonString } from "../lib/cni/json.ts";
 import { addressOf, type ClusterNode } from "./node.ts";
 
 export interface PeersOptions {
@@ -80,18 +80,11 @@ function lineOf(node: ClusterNode, { family }: PeersOptions): string {
     .with("name", jsonString(node.name));
   const mac = macOf(node, family);
   if (mac !== "") record.with("mac", jsonString(mac));
-  return onOneLine(formatJson(record));
+  return formatJsonLine(record);
 }
 
 function macOf({ flannel }: ClusterNode, family: number): string {
   const vxlan = flannel === null ? null : flannel.vxlan;
   if (vxlan === null) return "";
   return family === 4 ? vxlan.mac : vxlan.mac6;
-}
-
-/** A line break inside of a string is an escape, so no string is changed. */
-function onOneLine(json: string): string {
-  const parts: string[] = [];
-  for (const line of json.split("\n")) parts.push(line.trimStart());
-  return parts.join("");
 }

@@ -60,6 +60,8 @@ describe("Roster", () => {
     expect(describeChange({ before: node("a"), after: bare })).toBe(
       "node a changed: no address yet with no podCIDRs yet",
     );
-    expect(describeChange({ before: node("a"), after: node("a", { uid: "x" }) })).toContain("node a was made anew");
+    expect(describeChange({ before: node("a"), after: node("a", { uid: "x" }) })).toContain(
+      "node a is another one by that name",
+    );
   });
 });

@@ -82,6 +82,6 @@ export function describeChange({ before, after }: Change): string {
   const pods = podCidrs.length === 0 ? "no podCIDRs yet" : `pods in ${podCidrs.join(", ")}`;
   const what = `${addresses.length === 0 ? "no address yet" : addresses.join(", ")} with ${pods}`;
   if (before === null) return `node ${name} joined: ${what}`;
-  if (before.uid !== after.uid) return `node ${name} was made anew: ${what}`;
+  if (before.uid !== after.uid) return `node ${name} is another one by that name: ${what}`;
   return `node ${name} changed: ${what}`;
 }

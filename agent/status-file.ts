@@ -66,9 +66,13 @@ export class StatusFile {
       .with("lastChange", jsonString(this.#changed))
       .with("problem", jsonString(outcome === null ? "the agent has just started" : outcome.problem))
       .with("notes", jsonStrings(outcome === null ? [] : outcome.notes));
+    quietly(`write ${statusPath(this.#run)}`, () => this.#put(`${formatJson(status)}\n`));
+  }
+
+  #put(text: string): void {
     const directory = this.#run.open();
     try {
-      writeTextAt(directory, TEMPORARY, STATUS, `${formatJson(status)}\n`, statusPath(this.#run), true);
+      writeTextAt(directory, TEMPORARY, STATUS, text, statusPath(this.#run), true);
     } finally {
       sys.close(directory);
     }

@@ -5,8 +5,13 @@
 import { type NetworkConfig, readConfig } from "../lib/cni/config.ts";
 import { formatJson } from "../lib/cni/json.ts";
 import { CniError } from "../lib/errors.ts";
+import { forgetRules } from "../lib/filter/record-check.ts";
+import { forgetAddresses } from "../lib/filter/values.ts";
+import { forgetWaits } from "../lib/host/lock.ts";
 import { readInput } from "../lib/install/files.ts";
 import type { Prefix } from "../lib/ip/address.ts";
+import { NetlinkError } from "../lib/netlink/socket.ts";
+import { forgetLostAnswers } from "../lib/netlink/transport.ts";
 import type { Depth, OverlayStatus } from "../lib/overlay/reconcile.ts";
 import { shortened } from "../lib/overlay/warnings.ts";
 import { Kernel } from "../lib/state/kernel.ts";
@@ -52,7 +57,7 @@ const NO_CIDRS =
 export class Sync {
   /** With the networks that ip-masq-agent's file named last. */
   #settings: NetworkSettings;
-  readonly #own: readonly Prefix[];
+  readonly #exempt: readonly Prefix[];
   readonly #ipMasq: string;
   readonly #nodeName: string;
   readonly #conflist: ConflistFile;
@@ -63,7 +68,7 @@ export class Sync {
 
   constructor(settings: NetworkSettings, nodeName: string, places: Places, release: string, log: Log) {
     this.#settings = settings;
-    this.#own = settings.nonMasqueradeCidrs;
+    this.#exempt = settings.nonMasqueradeCidrs;
     this.#ipMasq = places.ipMasq;
     this.#nodeName = nodeName;
     this.#conflist = places.list;
@@ -73,9 +78,15 @@ export class Sync {
     this.#log = log;
   }
 
-  /** @param depth "full" to compare everything with the kernel */
-  run(roster: Roster, depth: Depth): Outcome {
-    if (!roster.isComplete) return refused("the API server has not told of all nodes yet");
+  /**
+   * @param depth "full" to compare everything with the kernel
+   * @param apiTrouble why there may be no list of nodes; "" if that is not known
+   */
+  run(roster: Roster, depth: Depth, apiTrouble: string): Outcome {
+    beginCall();
+    if (!roster.isComplete) {
+      return refused(`the API server has not told of all nodes yet${apiTrouble === "" ? "" : `: ${apiTrouble}`}`);
+    }
     const own = roster.find(this.#nodeName);
     /* This node runs: a list without it is not to be believed, and nobody is removed for its sake. */
     if (own === null) return refused(`the API server has no node ${this.#nodeName}: nothing is changed`);
@@ -85,8 +96,11 @@ export class Sync {
     try {
       return this.#reconcile(roster, own, depth);
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      return refused(sentence(error));
+      if (error instanceof CniError) return refused(sentence(error));
+      /* A full disk, a missing directory: that may pass, and an agent that ends would say no more than this. */
+      if (error instanceof SystemError) return refused(error.message);
+      if (error instanceof NetlinkError) return refused(error.message);
+      throw error;
     }
   }
 
@@ -132,7 +146,7 @@ export class Sync {
     if (this.#ipMasq === "") return "";
     try {
       const text = decodeUtf8(readInput(this.#ipMasq));
-      const nonMasqueradeCidrs = [...this.#own, ...readIpMasq(text, this.#ipMasq)];
+      const nonMasqueradeCidrs = [...this.#exempt, ...readIpMasq(text, this.#ipMasq)];
       const settings = this.#settings;
       this.#settings = { ...settings, nonMasqueradeCidrs };
       return "";
@@ -149,6 +163,14 @@ export class Sync {
   }
 }
 
+/** What lib keeps for the length of a plugin's call: here a run is that long. */
+function beginCall(): void {
+  forgetWaits();
+  forgetLostAnswers();
+  forgetAddresses();
+  forgetRules();
+}
+
 /**
  * Puts back what pods have lost in the packet filter. That it cannot is said, and keeps the node's network from nothing else: where
  * pods' ports are iptables' rules, the agent's image has no iptables.
@@ -157,11 +179,14 @@ function repairPods(notes: string[]): boolean {
   try {
     return repairFilter();
   } catch (error) {
-    if (!(error instanceof CniError)) throw error;
-    notes.push(`what pods have in the packet filter cannot be looked after: ${sentence(error)}`);
+    if (error instanceof CniError) notes.push(`${UNREPAIRED}: ${sentence(error)}`);
+    else if (error instanceof SystemError) notes.push(`${UNREPAIRED}: ${error.message}`);
+    else throw error;
     return false;
   }
 }
+
+const UNREPAIRED = "what pods have in the packet filter cannot be looked after";
 
 function sentence({ message, details }: CniError): string {
   return details === "" ? message : `${message} (${details})`;

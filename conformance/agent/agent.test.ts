@@ -1,4 +1,6 @@
 /** The node agent in a cluster of namespaces: what the API server says is what the kernels of the nodes hold. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
@@ -248,6 +250,24 @@ describe("a cluster that changes over from flannel", () => {
     expect(Object.keys(annotations(1)).filter((key) => key.startsWith(PREFIX))).toEqual([]);
     const [own] = await cluster.node(1).netns.query("link", "show", "dev", "overlay1");
     expect(own?.address).not.toBe(MAC);
+  });
+});
+
+describe("a lock that a plugin's call holds", () => {
+  it("is waited for", async () => {
+    cluster = await AgentCluster.create(2);
+    await cluster.start();
+    const { ino } = await stat(cluster.node(1).netns.path);
+    const script = "import fcntl,sys,time; f=open(sys.argv[1]); fcntl.flock(f,2); print(1,flush=True); time.sleep(1.5)";
+    const holder = spawn("python3", ["-c", script, `/run/podwire/overlay-${ino}`], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    if (holder.stdout !== null) await once(holder.stdout, "data");
+    await cluster.addNode(3);
+    cluster.put(3);
+    await expectRoutes(1, [2, 3]);
+    expect(cluster.agents.get(1)?.process.exitCode).toBeNull();
+    expect(cluster.agents.get(1)?.process.signalCode).toBeNull();
   });
 });
 

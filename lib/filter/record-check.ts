@@ -12,6 +12,11 @@ const MAX_CHAIN_NAME = 127;
 /** Rules that were found valid: the chains of many attachments have the same. */
 const validRules = new Set<string>();
 
+/** For a process that outlives a call. */
+export function forgetRules(): void {
+  validRules.clear();
+}
+
 /** The record without chains and elements that the tables cannot hold: their text is added to a list. */
 export function withoutInvalid(record: FilterRecord, invalid: string[]): FilterRecord {
   const chains: FilterChain[] = [];

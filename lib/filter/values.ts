@@ -176,6 +176,11 @@ function prefixMask(length: number, bits: number): Uint8Array {
 /** The addresses that were parsed so far: the pod's is in each of its elements. */
 const addresses = new Map<string, Address>();
 
+/** For a process that outlives a call: pods come and go, and their addresses would be kept for ever. */
+export function forgetAddresses(): void {
+  addresses.clear();
+}
+
 function addressNamed(text: string): Address | null {
   const known = addresses.get(text) ?? null;
   if (known !== null) return known;

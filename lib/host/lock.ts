@@ -19,6 +19,11 @@ const TICK_MS = 100;
 /** How long this process has waited for locks so far. */
 let waitedMs = 0;
 
+/** For a process that outlives a call: from now on locks are waited for as at the start. */
+export function forgetWaits(): void {
+  waitedMs = 0;
+}
+
 /**
  * Takes the exclusive lock on an open file. It is released when the file is closed or the process ends.
  * @param path the file's path, for messages

@@ -43,6 +43,11 @@ const LOST_ANSWER_MS = 1000;
 const POLL_MS = 100;
 let patienceMs = ANSWER_MS;
 
+/** For a process that outlives a call: from now on answers are waited for as at the start. */
+export function forgetLostAnswers(): void {
+  patienceMs = ANSWER_MS;
+}
+
 export class Transport {
   readonly #fd: number;
   readonly #sender = new Uint8Array(SOCKADDR_BYTES);

@@ -60,7 +60,13 @@ static void on_crash(int number)
 	raise(number);
 }
 
-/* From now on a crash writes a line to standard error, and a write to a closed pipe, or beyond the size limit of files, fails. */
+/* The alarm interrupts a blocking call (EINTR), such as that for a lock which a plugin's call holds, and does nothing else. */
+static void on_alarm(int number) { (void)number; }
+
+/*
+ * From now on a crash writes a line to standard error; a write to a closed pipe, or beyond the size limit of files, fails; and
+ * SIGALRM interrupts.
+ */
 int32_t sys_report_crashes(void)
 {
 	/* A stack of its own: the ordinary one may have overflowed. */
@@ -68,6 +74,9 @@ int32_t sys_report_crashes(void)
 	static const int crashes[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 	stack_t stack = {.ss_sp = space, .ss_size = sizeof space};
 	struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK | (int)SA_RESETHAND};
+	struct sigaction alarm = {.sa_handler = on_alarm};
+	if (sigaction(SIGALRM, &alarm, NULL) < 0)
+		return -errno;
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	if (sigaltstack(&stack, NULL) < 0)
