@@ -1,6 +1,7 @@
 /** The agent's log on standard error: a line for each change, for people or as JSON. */
 import { formatJsonLine, jsonObject, jsonString } from "../lib/cni/json.ts";
 import { warn } from "../lib/host/io.ts";
+import { withoutControls } from "../lib/text.ts";
 
 export type Format = "text" | "json";
 type Level = "info" | "warning" | "error";
@@ -43,7 +44,11 @@ export class Log {
 
   #write(level: Level, message: string): void {
     const time = new Date().toISOString();
-    warn(this.#format === "json" ? `${jsonLine(time, level, message)}\n` : `${time} ${level} ${oneLine(message)}\n`);
+    warn(
+      this.#format === "json"
+        ? `${jsonLine(time, level, message)}\n`
+        : `${time} ${level} ${withoutControls(message)}\n`,
+    );
   }
 }
 
@@ -53,9 +58,4 @@ function jsonLine(time: string, level: Level, message: string): string {
     .with("level", jsonString(level))
     .with("message", jsonString(message));
   return formatJsonLine(json);
-}
-
-/** Text from elsewhere may have line breaks, and would look like several messages. */
-function oneLine(text: string): string {
-  return text.split("\r").join(" ").split("\n").join(" ");
 }

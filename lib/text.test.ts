@@ -1,12 +1,21 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { asciiLower, clip, hexNumber, hexOf, isDigits, parseHex, shellWord } from "./text.ts";
+import { asciiLower, clip, hexNumber, hexOf, isDigits, parseHex, shellWord, withoutControls } from "./text.ts";
 
 describe("text", () => {
   test("clip keeps a line and marks what it cut", () => {
     expect(clip("short")).toBe("short");
     expect(clip("x".repeat(80))).toBe("x".repeat(80));
     expect(clip("x".repeat(81))).toBe(`${"x".repeat(77)}...`);
+  });
+
+  test("withoutControls leaves everything but control characters as it is", () => {
+    expect(withoutControls("a\u001b[31m\r\n\u0085\u007fé😀")).toBe("a [31m    é😀");
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), (text) => {
+        expect(withoutControls(text)).toBe(text.replace(/\p{Cc}/gu, " "));
+      }),
+    );
   });
 
   test("isDigits: one or more decimal digits, nothing else", () => {

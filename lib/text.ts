@@ -7,6 +7,16 @@ export function clip(text: string): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
+/** The text with a space for each control character: it stays one line, and moves no cursor of a terminal. */
+export function withoutControls(text: string): string {
+  let clean = "";
+  for (let i = 0; i < text.length; i += 1) {
+    const unit = text.charCodeAt(i);
+    clean += unit < 0x20 || (unit >= 0x7f && unit < 0xa0) ? " " : text.charAt(i);
+  }
+  return clean;
+}
+
 /** Whether a text is one or more decimal digits. */
 export function isDigits(text: string): boolean {
   for (let i = 0; i < text.length; i += 1) {

@@ -230,6 +230,17 @@ describe("the phases of a request", () => {
     expect(exchange.log.at(-1)).toBe("complete");
   });
 
+  test("a long answer that never pauses has no more time than another", () => {
+    const part = "x".repeat(16_000);
+    transport.reads = [`HTTP/1.1 200 OK\r\nContent-Length: ${16_000 * 1000}\r\n\r\n`];
+    for (let i = 0; i < 1000; i += 1) transport.reads.push(part);
+    open();
+    exchange.left = 0;
+    scheduler.pass();
+    expect(exchange.log.length).toBeLessThan(100);
+    expect([exchange.log.at(-1), transport.calls.at(-1)]).toEqual(["timed out", "close"]);
+  });
+
   test("an answer of which no more is wanted", () => {
     exchange.wanted = false;
     transport.reads = [OK];

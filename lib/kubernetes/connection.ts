@@ -149,7 +149,8 @@ export class Connection extends Timed {
         this.#break(`the request could not be sent within ${SEND_MS / 1000} s`);
         break;
       case "receiving":
-        if (this.#isPaused) this.#receive();
+        /* Also a server whose answer never pauses has no more time than another. */
+        if (this.#isPaused && this.#remainingMs() > 0) this.#receive();
         else this.#checkTime();
         break;
       default:
@@ -355,6 +356,7 @@ export class Connection extends Timed {
 
   #closeTransport(): void {
     this.#state = "closed";
+    this.#isPaused = false;
     this.#scheduler.cancel(this);
     this.#transport.close();
   }

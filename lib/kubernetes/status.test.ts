@@ -46,6 +46,13 @@ describe("what is said", () => {
 
   test("what is hostile: long, of other types, with control characters", () => {
     expect(failure(500, "a\u001b[31m\r\nb\u0085c").message).toBe("a [31m  b c");
+    expect(
+      failure(500, '{"reason":"a\\u001bb","details":{"causes":[{"reason":"c\\nd","field":"e\\rf"}]}}'),
+    ).toMatchObject({
+      reason: "a b",
+      causes: [{ reason: "c d", field: "e f" }],
+    });
+    expect(noAnswer('it begins with "\u001b[2J"').message).toBe('it begins with " [2J"');
     expect(failure(500, "x".repeat(5000)).message).toHaveLength(603);
     expect(failure(500, '{"code":"x","message":5,"reason":[],"details":7}')).toMatchObject({ code: 500, message: "" });
     expect(failure(500, '{"code":99999999999,"details":{"causes":5,"retryAfterSeconds":-3}}')).toMatchObject({

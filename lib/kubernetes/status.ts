@@ -3,7 +3,7 @@
  * Status object, some by a line of plain text, and one by a Status that is called plain text. Pure.
  */
 import { type Json, JsonError, parseJson } from "../cni/json.ts";
-import { clip, decodeUtf8, isDigits } from "../text.ts";
+import { clip, decodeUtf8, isDigits, withoutControls } from "../text.ts";
 import { parseHttpDate } from "./http-date.ts";
 import type { ResponseHead } from "./http-response.ts";
 
@@ -34,7 +34,7 @@ export interface Failure {
 
 /** There was no answer, or none that can be read. @param message why */
 export function noAnswer(message: string): Failure {
-  return { code: 0, reason: "", message, causes: [], retryAfterMs: 0 };
+  return { code: 0, reason: "", message: oneLine(message), causes: [], retryAfterMs: 0 };
 }
 
 /** What an answer says whose status is none of success. @param body its first part */
@@ -56,7 +56,7 @@ export function failureOf(status: Json, code: number, retryAfterMs: number): Fai
   const said = numberOf(status, "code");
   return {
     code: said >= 100 && said <= 599 ? said : code,
-    reason: clip(textOf(status, "reason")),
+    reason: clip(oneLine(textOf(status, "reason"))),
     message: oneLine(textOf(status, "message")),
     causes: causesOf(details),
     retryAfterMs: Math.max(retryAfterMs, asked),
@@ -93,9 +93,9 @@ function causesOf(details: Json | null): Cause[] {
   for (const item of list.items) {
     if (causes.length === 8) break;
     causes.push({
-      reason: clip(textOf(item, "reason")),
+      reason: clip(oneLine(textOf(item, "reason"))),
       message: oneLine(textOf(item, "message")),
-      field: clip(textOf(item, "field")),
+      field: clip(oneLine(textOf(item, "field"))),
     });
   }
   return causes;
@@ -127,10 +127,6 @@ function retryAfter(head: ResponseHead): number {
 
 /** A text of the server for a log: one line, without control characters, not too long. */
 function oneLine(text: string): string {
-  let line = "";
-  for (let at = 0; at < text.length && at < MAX_MESSAGE; at += 1) {
-    const unit = text.charCodeAt(at);
-    line += unit < 0x20 || (unit >= 0x7f && unit < 0xa0) ? " " : text.charAt(at);
-  }
-  return text.length > MAX_MESSAGE ? `${line.trim()}...` : line.trim();
+  const line = withoutControls(text.slice(0, MAX_MESSAGE)).trim();
+  return text.length > MAX_MESSAGE ? `${line}...` : line;
 }

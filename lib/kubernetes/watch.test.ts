@@ -143,7 +143,7 @@ describe("a streaming list", () => {
     expect(observer.take()).toEqual(["begin", "synced"]);
   });
 
-  test("that breaks off begins anew: its versions are not used", () => {
+  test("that breaks off begins again: its versions are not used", () => {
     send();
     head(200);
     body(event("ADDED", "a", "5"));
@@ -201,6 +201,26 @@ describe("a streaming list", () => {
     expect(send().query).toBe(STREAM);
   });
 
+  test("that stalls once is not replaced for good", () => {
+    send();
+    head(200);
+    body(event("ADDED", "a", "5"));
+    watch.timedOut(now);
+    send();
+    answer(200, list(["a"], "8"));
+    send();
+    answer(200, errorEvent(410, "Expired", "too old resource version"));
+    expect(send().query).toBe(STREAM);
+  });
+
+  test("that fails ten times in a row is replaced by pages", () => {
+    for (let i = 0; i < 10; i += 1) {
+      expect(send().query).toBe(STREAM);
+      answer(500, status(500, "InternalError", "not for streaming lists"));
+    }
+    expect(send().query).toBe("limit=500");
+  });
+
   test("that ends with an error is tried again", () => {
     send();
     head(200);
@@ -226,7 +246,7 @@ describe("a list in pages", () => {
     expect(send().query).toBe(from("7"));
   });
 
-  test("a page that breaks off is read again; one after an expired token begins the list anew", () => {
+  test("a page that breaks off is read again; one after an expired token begins the list again", () => {
     send();
     answer(200, list(["a"], "7", "t"));
     send();
@@ -442,7 +462,7 @@ describe("a watch", () => {
     expect(watch.remainingMs(now)).toBe(left);
     watch.timedOut(now + left);
     expect(observer.troubles).toEqual(["cannot watch nodes: the server does not go on with its answer"]);
-    expect(send().query).toBe(from("11"));
+    expect(send().query).toBe("limit=1&resourceVersion=11&resourceVersionMatch=NotOlderThan");
   });
 
   test.each([
@@ -480,6 +500,27 @@ describe("a version that the server has not reached: its data were restored from
     answer(200, list(["a"], "10", "t"));
     expect(send()).toEqual({ query: from("10"), waitMs: 0 });
     expect(observer.take()).toEqual([]);
+  });
+
+  test("is asked after, when shorter watches were silent one after the other: a proxy breaks each of them off", () => {
+    send();
+    answer(200, list(["a"], "10"));
+    for (const query of [from("10"), from("10"), from("10"), QUESTION]) {
+      expect(send().query).toBe(query);
+      head(200);
+      now += 70_000;
+      watch.broken("reset by the peer", now);
+    }
+  });
+
+  test("is not asked after while no watch has an answer", () => {
+    send();
+    answer(200, list(["a"], "10"));
+    for (let i = 0; i < 5; i += 1) {
+      expect(send().query).toBe(from("10"));
+      now += 70_000;
+      watch.broken("no route to host", now);
+    }
   });
 
   test("leads to a new list", () => {

@@ -48,7 +48,7 @@ const SILENCE_MS = 30_000;
 const SHORT_MS = 5000;
 /** A watch that breaks off after this time has worked until then, also without an event. */
 const STEADY_MS = 30_000;
-/** A watch of this length without an event or bookmark is suspicious: bookmarks come each minute, sometimes every other. */
+/** So long without an event or bookmark is suspicious: bookmarks come each minute, sometimes every other. */
 const SUSPICIOUS_MS = 200_000;
 /** Before the next try of what only a person can mend. */
 const SLOW_MS = 60_000;
@@ -103,9 +103,11 @@ export class Watch extends ObjectReceiver {
   #continue = "";
   /** Whether the server has no streaming lists. */
   #isStreamingRefused = false;
-  /** Whether the next list is made of pages because a streaming list had no answer. */
+  /** Whether the next list is made of pages because streaming lists stall or fail. */
   #isPagingNext = false;
   #failures = 0;
+  /** When a version last came: over several watches, since a proxy may break each of them off. */
+  #versionAt = 0;
   /** The last sentence for the log; "" after a success. It is not repeated. */
   #said = "";
 
@@ -205,11 +207,8 @@ export class Watch extends ObjectReceiver {
 
   /** The present request has taken too long: its connection is closed. */
   timedOut(now: number): void {
-    if (this.#stage === "streaming list") {
-      /* A server that does not know the parameter sends the objects, but not the bookmark that ends them. */
-      if (this.#progress.hasObject) this.#isStreamingRefused = true;
-      else this.#isPagingNext = true;
-    }
+    /* Also a server that does not know the parameter: it sends the objects, but not the bookmark that ends them. */
+    if (this.#stage === "streaming list") this.#isPagingNext = true;
     this.broken("the server does not go on with its answer", now);
   }
 
@@ -292,6 +291,7 @@ export class Watch extends ObjectReceiver {
     }
     this.#version = version;
     this.#progress.hasVersion = true;
+    this.#versionAt = this.#now;
     if (isListing) this.#listComplete();
     else this.#succeeded();
   }
@@ -299,6 +299,7 @@ export class Watch extends ObjectReceiver {
   #listComplete(): void {
     this.#stage = "watch";
     this.#failures = 0;
+    this.#versionAt = this.#now;
     this.#said = "";
     this.#observer.synced();
   }
@@ -319,9 +320,10 @@ export class Watch extends ObjectReceiver {
           this.#isStreamingRefused = true;
           this.#startList(0);
         } else {
-          this.#startList(
-            this.#pauseAfter(failure === null ? noAnswer("the list ends before it is complete") : failure),
-          );
+          const cause = failure === null ? noAnswer("the list ends before it is complete") : failure;
+          const pause = this.#pauseAfter(cause);
+          if (this.#failures >= MAX_FAILURES) this.#isPagingNext = true;
+          this.#startList(pause);
         }
         break;
       case "page":
@@ -332,7 +334,7 @@ export class Watch extends ObjectReceiver {
         else this.#watchFailed(failure, now);
         break;
       default:
-        this.#questionOver(failure);
+        this.#questionOver(failure, now);
     }
   }
 
@@ -350,12 +352,9 @@ export class Watch extends ObjectReceiver {
   #watchOver(now: number): void {
     const { hasVersion, startedAt } = this.#progress;
     const lasted = now - startedAt;
-    if (!hasVersion && lasted < SHORT_MS) {
-      this.#waitMs = this.#backoff.next();
-      return;
-    }
-    this.#succeeded();
-    if (!hasVersion && lasted >= SUSPICIOUS_MS) this.#stage = "question";
+    if (hasVersion || lasted >= SHORT_MS) this.#succeeded();
+    else this.#waitMs = this.#backoff.next();
+    this.#questionSilence(now);
   }
 
   #watchFailed(failure: Failure, now: number): void {
@@ -368,11 +367,19 @@ export class Watch extends ObjectReceiver {
     }
     this.#waitMs = this.#pauseAfter(failure);
     if (isRefused(failure) || this.#failures >= MAX_FAILURES) this.#startList(this.#waitMs);
+    else if (isAnswered) this.#questionSilence(now);
   }
 
-  #questionOver(failure: Failure | null): void {
+  #questionSilence(now: number): void {
+    if (now - this.#versionAt >= SUSPICIOUS_MS) this.#stage = "question";
+  }
+
+  #questionOver(failure: Failure | null, now: number): void {
     this.#stage = "watch";
-    if (failure === null) return;
+    if (failure === null) {
+      this.#versionAt = now;
+      return;
+    }
     if (hasCause(failure, "ResourceVersionTooLarge") || failure.code === 410) {
       this.#say(
         `${this.#access.resource}: the API server has an older state than it had before; the list is read again`,
@@ -394,7 +401,7 @@ export class Watch extends ObjectReceiver {
   #pauseAfter(failure: Failure): number {
     this.#failures += 1;
     this.#say(describeFailure(this.#access, failure));
-    /* A token is renewed by itself, an object that is too old is asked for anew. */
+    /* A token is renewed by itself, after a state that is too old the list is read again. */
     if (isPassing(failure) || failure.code === 401 || failure.code === 410) {
       return Math.max(this.#backoff.next(), failure.retryAfterMs);
     }
