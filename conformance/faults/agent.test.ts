@@ -131,8 +131,9 @@ async function attempt(run: Run, point: Point): Promise<string | null> {
   const hasEnded = (): boolean => strace.exitCode !== null || strace.signalCode !== null;
   await until(async () => hasEnded() || (await run.isDone()), SOON);
   if (!hasEnded()) await until(hasEnded, REST_MS);
+  /* Before the test itself ends what is left. */
+  const wasMet = hasEnded();
   await endAgent(strace);
-  const wasMet = (await run.trace()).includes("killed by SIGKILL");
   const steady = cluster.podCidrs(STEADY);
   const after = await cluster.routes(HERE);
   const lost = steady.filter((cidr) => !after.includes(cidr));
