@@ -10,7 +10,7 @@ export interface ClusterNode {
   readonly name: string;
   /** A node that was deleted and has joined again has another one. */
   readonly uid: string;
-  /** "10.244.1.0/24"; none until kube-controller-manager, or whoever gives them, has done so. */
+  /** "10.244.1.0/24"; none until kube-controller-manager, or another controller, has given them. */
   readonly podCidrs: readonly string[];
   /** The node's own IP addresses, internal ones before external ones. */
   readonly addresses: readonly string[];

@@ -268,7 +268,7 @@ async function pingBeside<T>(suite: Suite, family: 4 | 6, during: Promise<T>): P
   return [result, [median(times), Math.max(...times)]];
 }
 
-/** Makes the limit for a suite's pod, anew: the reference cannot change one, and leaves its filters. */
+/** Makes the limit for a suite's pod from nothing: the reference cannot change one, and leaves its filters. */
 async function limit(suite: Suite, megabits: number): Promise<void> {
   const common = { suite, containerId: "bench-0", pod: `${suite.name}-0`, output: "/dev/null" };
   const attached = outputOf(suite, "attached", 0);

@@ -118,7 +118,7 @@ export class DemoNode {
     }
     const log = await readFile(this.log, "utf8").catch(() => "");
     throw new Failed(
-      `${this.name}: this was waited for in vain: ${what}. Its agent's log ends with:\n${log.slice(-2000)}`,
+      `${this.name}: this did not come in time: ${what}. Its agent's log ends with:\n${log.slice(-2000)}`,
     );
   }
 

@@ -33,7 +33,7 @@ export interface ApiServerOptions {
   /** What the server shows; one for the host, 127.0.0.1, ::1, localhost and kubernetes.default.svc if nothing is said. */
   readonly certificate?: Issued;
   readonly clock?: Clock;
-  /** Roles and bindings; without them whoever has a token may do everything. */
+  /** Roles and bindings; without them everybody with a token may do everything. */
   readonly manifests?: readonly KubernetesObject[];
   /** The newest TLS, for clients that are to be tried with the older one. */
   readonly maxTls?: "TLSv1.2" | "TLSv1.3";

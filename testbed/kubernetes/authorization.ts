@@ -55,7 +55,7 @@ function standard(group: string, rules: readonly Rule[]): Grant {
 export class Authorization {
   #grants: readonly Grant[] = STANDARD;
   #accesses: Access[] = [];
-  /** Whoever is known may do everything, until `load` has been called. */
+  /** Everybody who is known may do everything, until `load` has been called. */
   #open = true;
 
   /**

@@ -124,7 +124,7 @@ export class Store {
     return () => void listeners.delete(call);
   }
 
-  /** Writes an object, as a new one or over the one there is. Whoever calls has checked it. */
+  /** Writes an object, as a new one or over the one there is. The caller has checked it. */
   write(kind: Kind, object: KubernetesObject): Revision {
     const key = keyOf(kind, object.metadata);
     const table = this.#table(kind);
