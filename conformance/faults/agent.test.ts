@@ -187,7 +187,8 @@ describe("podwire-agent", () => {
         const endPing = pingStream(one.netns, two.v4);
         const failures: string[] = [];
         let met = 0;
-        for (const point of chosen(points)) {
+        const tried = chosen(points);
+        for (const point of tried) {
           const failure = await attempt(run, point);
           if (failure !== null) met += 1;
           if (failure !== null && failure !== "") failures.push(failure);
@@ -205,6 +206,8 @@ describe("podwire-agent", () => {
           leaks: failures.length,
         };
         task.meta.faults = count;
+        /* The number of calls varies with the timing, but not by half. */
+        expect(met).toBeGreaterThan(tried.length / 2);
         expect(failures.join("\n"), `${met} faults`).toBe("");
       },
       LIMIT_MS,
